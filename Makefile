@@ -1,0 +1,155 @@
+# Dreamer Lite. `make` alone lists the targets; each makes its own environment in .venv first.
+SHELL := bash
+VENV ?= .venv
+MINUTES ?= 5
+RUN ?= runs/demo
+PYTHON ?=
+ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lab lint clean interpreter
+
+help:
+	@echo "make demo    learn MinAtar Breakout for $(MINUTES) minutes, film the dream beside reality"
+	@echo "make test    all tests, less than 10 minutes on 2 cores"
+	@echo "make lab     the notebooks in JupyterLab"
+	@echo "make lint    ruff and basedpyright"
+	@echo "make clean   remove .venv and caches; runs/ stays"
+	@echo
+	@echo "demo takes MINUTES=$(MINUTES) and RUN=$(RUN); test and lab take ARGS=...;"
+	@echo "the first of them makes .venv with the Python named by PYTHON=..., else the newest found."
+
+demo: $(READY)
+	@echo "Demo 1/3: learning MinAtar Breakout for $(MINUTES) minutes; Ctrl-C saves, again goes on"
+	@"$(BIN)/dreamer-lite" train --world minatar/breakout --minutes $(MINUTES) --run "$(RUN)"
+	@echo "Demo 2/3: playing 20 episodes"
+	@"$(BIN)/dreamer-lite" evaluate --agent "$(RUN)" --episodes 20
+	@echo "Demo 3/3: dreaming beside reality"
+	@"$(BIN)/dreamer-lite" dream --agent "$(RUN)" --out "$(RUN)/dream.mp4"
+	@echo "Watch it: $$(cd "$(RUN)" && pwd)/dream.mp4"
+
+test: $(READY)
+	@"$(BIN)/python" -m pytest $(ARGS)
+
+lab: $(READY)
+	@if [ ! -d notebooks ]; then echo "There is no folder notebooks/ here yet." >&2; exit 1; fi
+	@"$(BIN)/python" -m jupyterlab $(ARGS) notebooks
+
+lint: $(READY)
+	@"$(BIN)/python" -m ruff check .
+	@"$(BIN)/python" -m ruff format --check .
+	@"$(BIN)/python" -m basedpyright --pythonpath "$(BIN)/python"
+
+clean:
+	@if [ -f "$(VENV)/pyvenv.cfg" ]; then rm -rf "$(VENV)"; fi
+	@rm -rf build dist ./*.egg-info .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# Prints the Python that .venv is made with.
+interpreter:
+	@bash -c "$$SETUP" setup interpreter
+
+# .ready holds the checksum of the files that .venv was made from.
+$(READY): requirements.txt pyproject.toml
+	@bash -c "$$SETUP" setup environment
+
+# A shell script; `make` wants every dollar twice.
+define SETUP
+set -euo pipefail
+
+fail() { printf '%s\n' "$$*" >&2; exit 1; }
+
+supported() {  # "$$1" really runs (a shim may not) and is a Python that requirements.txt is for
+  "$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+    </dev/null >/dev/null 2>&1
+}
+
+can_make_environments() {  # Debian ships these two apart from Python
+  "$$1" -c 'import ensurepip, venv' </dev/null >/dev/null 2>&1
+}
+
+have_uv() { uv --version </dev/null >/dev/null 2>&1; }
+
+version() { "$$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+
+find_python() {
+  local candidate incomplete=""
+  for candidate in $${PYTHON:-python3.13 python3.12 python3.11 python3}; do
+    supported "$$candidate" || continue
+    if have_uv || can_make_environments "$$candidate"; then
+      command -v "$$candidate"
+      return
+    fi
+    incomplete="$${incomplete:-$$candidate}"
+  done
+  if [ -n "$$incomplete" ]; then
+    fail "$$incomplete cannot make environments: run \`sudo apt install python$$(version \
+"$$incomplete")-venv\`, then this again."
+  elif [ -n "$$PYTHON" ]; then
+    fail "PYTHON=$$PYTHON is not a Python 3.11, 3.12 or 3.13 that runs."
+  elif have_uv; then
+    echo 3.13  # uv finds or fetches it
+  else
+    fail "No Python 3.11, 3.12 or 3.13 found: install one (Debian, Ubuntu: \`sudo apt install \
+python3 python3-venv\`) or uv, or name one: PYTHON=/path/to/python3."
+  fi
+}
+
+# Installs; on a terminal with one changing line, elsewhere silently. All of it goes to the log.
+install() {
+  if have_uv; then
+    set -- uv pip install --python "$(BIN)/python" "$$@"
+  else
+    set -- "$(BIN)/python" -m pip install --disable-pip-version-check --no-input "$$@"
+  fi
+  "$$@" 2>&1 </dev/null | while IFS= read -r line; do
+    printf '%s\n' "$$line" >>"$$log"
+    if [ -t 1 ]; then printf '\r\033[K  %s' "$${line:0:76}"; fi
+  done || {
+    tail -n 15 "$$log" >&2
+    fail "Installing failed. The whole log is $$log; what was fetched is kept, so try again."
+  }
+  if [ -t 1 ]; then printf '\r\033[K'; fi
+}
+
+environment() {
+  local checksum python log="$(VENV)/setup.log"
+  checksum=$$(cat requirements.txt pyproject.toml | cksum)
+  if supported "$(BIN)/python" && { have_uv || "$(BIN)/python" -m pip --version >/dev/null 2>&1; }
+  then
+    if [ "$$(cat "$(READY)" 2>/dev/null)" = "$$checksum" ]; then
+      touch "$(READY)"  # only the time stamps had changed
+      return
+    fi
+    echo "Setting up: bringing $(VENV) up to date, mostly a few seconds"
+  else
+    python=$$(find_python)
+    if [ -e "$(VENV)" ] && [ ! -f "$(VENV)/pyvenv.cfg" ]; then
+      fail "$(VENV) is in the way: it is no Python environment. Move it, or set VENV=..."
+    fi
+    rm -rf "$(VENV)"
+    echo "Setting up: $(VENV), this once, by $$(have_uv && echo uv || echo pip) with $$python;" \
+      "400 MB to fetch, 1.7 GB on disk, 1 to 5 minutes"
+    if have_uv; then
+      uv venv --quiet --python "$$python" "$(VENV)"
+    else
+      "$$python" -m venv "$(VENV)"
+    fi || fail "$$python could not make $(VENV)."
+  fi
+  : >"$$log"
+  install -r requirements.txt
+  install --no-deps -e .
+  printf '%s\n' "$$checksum" >"$(READY)"
+  echo "Setting up: done in $$SECONDS s"
+}
+
+case "$$1" in
+  interpreter) find_python ;;
+  environment) environment ;;
+esac
+endef
+export SETUP
+export PYTHON

@@ -1,0 +1,475 @@
+"""The commands of `dreamer-lite`: train, evaluate, dream, record, export, worlds, plot.
+
+Exit status 0: done. 1: training broke (NaN, full disk); the last checkpoint is good. 2: something
+asked for cannot be; one sentence says what is valid. 130 and 143: stopped by Ctrl-C or SIGTERM,
+after saving. Modules are imported where they are needed, to keep the way to a first update short.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+VIDEOS = (".mp4",)
+DREAM_FPS, RECORD_FPS = 5, 10
+SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal for a bar
+COMPILING = "Compiling: about 20 s, a few seconds when this was compiled before ..."
+
+ERRORS = ("horizon", "model", "copy_last", "mean_frame")  # what `dream` tabulates
+
+Record = dict[str, float]
+
+
+class Refused(Exception):
+    """What was asked for cannot be done; the message is one sentence."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Refused(f"{message} (see {self.prog} --help).")
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """What is wrong with the input is the user's to know; anything else keeps its traceback."""
+    try:
+        yield
+    except ValueError as error:
+        raise Refused(str(error)) from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    try:
+        args = make_parser().parse_args(argv)
+        return args.function(args)
+    except Refused as error:
+        return complain(str(error), 2)
+    except FloatingPointError as error:
+        return complain(str(error), 1)
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}." if error.filename else str(error)
+        return complain(what, 1)
+    except KeyboardInterrupt:
+        return complain("Stopped at once; a run goes on from its last checkpoint.", 130)
+
+
+def complain(sentence: str, status: int) -> int:
+    print(f"dreamer-lite: {sentence}", file=sys.stderr)
+    return status
+
+
+# What can be typed
+
+
+def make_parser() -> Parser:
+    """All commands and flags."""
+    parser = Parser(prog="dreamer-lite", description="DreamerV3 in JAX: learn, then dream.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function: Any, text: str) -> argparse.ArgumentParser:
+        name = function.__name__.removesuffix("_")
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(function=function)
+        return sub
+
+    sub = command(train, "train an agent, or go on with a run that was stopped")
+    sub.add_argument("--world", required=True, help="a name from `dreamer-lite worlds`")
+    sub.add_argument("--size", help="of the networks: tiny, 1m, 12m, ...; default: by the world")
+    sub.add_argument("--seed", type=whole(0), default=0)
+    limit = sub.add_mutually_exclusive_group()
+    limit.add_argument("--minutes", type=positive, help="wall time; limits count earlier starts")
+    limit.add_argument("--steps", type=whole(1), help="agent steps")
+    limit.add_argument(
+        "--updates", type=whole(1), help="without a limit: until Ctrl-C, which saves"
+    )
+    sub.add_argument("--run", type=Path, help="folder; default: runs/WORLD-SIZE-sSEED")
+    sub.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting; repeatable"
+    )
+
+    sub = command(evaluate, "play whole episodes and give the mean return")
+    add_agent(sub)
+    sub.add_argument("--episodes", type=whole(1), default=20)
+
+    sub = command(dream, "film the agent's dream beside reality, and measure it")
+    add_agent(sub)
+    sub.add_argument("--out", type=Path, help="an .mp4 file; default: dream.mp4")
+
+    sub = command(record, "film the agent as it plays")
+    add_agent(sub, "; or `random`, with --world")
+    sub.add_argument("--world", help="for --agent random: a name from `dreamer-lite worlds`")
+    sub.add_argument("--episodes", type=whole(1), default=1)
+    sub.add_argument("--out", type=Path, help="an .mp4 file; default: record.mp4")
+
+    sub = command(export, "write an agent as one .safetensors file, and a .json that describes it")
+    sub.add_argument("--agent", required=True, metavar="RUN", help="a run folder")
+    sub.add_argument("--out", type=Path, required=True, help="a .safetensors file")
+
+    command(worlds, "list the worlds")
+
+    sub = command(plot, "draw the curves of runs")
+    sub.add_argument("--run", type=Path, nargs="+", required=True, metavar="DIR")
+    sub.add_argument("--out", type=Path, required=True, help="a .png or .svg file")
+    return parser
+
+
+def add_agent(sub: argparse.ArgumentParser, more: str = "") -> None:
+    help = f"a run folder, a .safetensors file, or the name of a shipped agent{more}"
+    sub.add_argument("--agent", required=True, help=help)
+    sub.add_argument("--seed", type=whole(0), default=0)
+    sub.add_argument("--json", action="store_true", help="print only a JSON object")
+
+
+def whole(least: int) -> Any:
+    """A type of argument: a whole number of at least `least`."""
+
+    def parse(text: str) -> int:
+        with contextlib.suppress(ValueError):
+            if least <= (value := int(text)) < 2**31:
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+
+    return parse
+
+
+def positive(text: str) -> float:
+    """A type of argument: a number above 0."""
+    with contextlib.suppress(ValueError):
+        if 0 < (value := float(text)) < float("inf"):
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+
+
+def settings(pairs: list[str]) -> dict[str, Any]:
+    """The `--set name=value` pairs as settings of the right types.
+
+    Raises:
+      ValueError: no such setting, or a value that is none; one sentence.
+    """
+    from dreamer_lite.config import Config, check_name
+
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    found = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set {pair} is not of the form NAME=VALUE.")
+        if name in ("world", "size", "seed"):
+            raise ValueError(f"Choose the {name} by --{name}, not by --set.")
+        check_name("setting", name, fields)
+        try:
+            found[name] = parse(fields[name].type, text)
+        except (ValueError, KeyError):
+            usual = fields[name].default
+            raise ValueError(
+                f"--set {pair} is no value for {name}, whose default is {usual}."
+            ) from None
+    return found
+
+
+def parse(kind: Any, text: str) -> Any:
+    """`text` as a value of a field's type. Raises ValueError or KeyError."""
+    if kind is bool:
+        return {"true": True, "false": False}[text.lower()]
+    if kind is int or kind is str:
+        return kind(text)
+    if kind is float:
+        return int(text) if text.strip("+-").isdigit() else float(text)
+    return tuple(int(part) for part in text.split(","))
+
+
+def check_out(out: Path, *suffixes: str) -> None:
+    """Raise Refused unless a file of such a name can be written. Done before long work."""
+    if out.suffix not in suffixes:
+        raise Refused(f"--out {out} must end in {' or '.join(suffixes)}.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        new = not out.exists()
+        out.open("ab").close()
+        if new:
+            out.unlink()
+    except OSError as error:
+        raise Refused(f"Cannot write {out} ({error.strerror}): choose another --out.") from error
+
+
+# The commands
+
+
+def train(args: argparse.Namespace) -> int:
+    """Make or continue a run, with a progress bar."""
+    began = time.time() - age_of_process()
+    if args.minutes is args.steps is args.updates is None:
+        note("No limit given: training until you press Ctrl-C, which saves.")
+    from dreamer_lite import config, runs, worlds
+    from dreamer_lite.training import Limits
+
+    with refusing():
+        worlds.make(args.world)
+        settled = config.make_config(args.world, args.size, **settings(args.set))
+        settled = dataclasses.replace(settled, seed=args.seed)
+    name = f"{args.world.replace('/', '-')}-{settled.size}-s{settled.seed}"
+    folder = args.run or Path("runs") / name
+    limits = Limits(args.minutes, args.steps, args.updates)
+    runs.enable_compilation_cache()
+    with runs.stop_on_signals() as stop:
+        with refusing():
+            records = runs.run(settled, folder, limits, stop=stop, elapsed=time.time() - began)
+        if runs.finished(folder, limits):
+            note(f"{folder} has reached this limit already: a higher one would go on.")
+            return report(folder)
+        try:
+            follow(records, limits)
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"{error} Training stopped; {folder} keeps the last good checkpoint. The same "
+                "settings would break again: start another run with a smaller --set learning_rate."
+            ) from error
+    report(folder)
+    return 128 + stop.signal if stop.signal else 0
+
+
+def age_of_process() -> float:
+    """Seconds since this process started, imports included; 0 where /proc does not tell."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError):
+        return 0.0
+
+
+def follow(records: Generator[Record, None, None], limits: Any) -> None:
+    """Show the records as they come: a bar, or lines where stderr is no terminal."""
+    show = bar if sys.stderr.isatty() else lines
+    with contextlib.closing(records):  # after an error here, the run is saved and let go at once
+        for _ in show(records, limits):
+            pass
+
+
+def bar(records: Iterator[Record], limits: Any) -> Iterator[Record]:
+    """Pass records on and draw a bar with an estimate of the time that is left."""
+    from tqdm import tqdm
+
+    if limits.minutes:
+        total, done = round(60 * limits.minutes), "seconds"
+    else:
+        total, done = limits.steps or limits.updates, "agent_steps" if limits.steps else "updates"
+    form = "{percentage:3.0f}% |{bar}| {elapsed}, {remaining} left{postfix}"
+    note(COMPILING, end="\r")
+    drawn = None
+    try:
+        for record in records:
+            value = record[done] if total is None else min(total, record[done])
+            if drawn is None:
+                form = form if total else "{elapsed}{postfix}"
+                drawn = tqdm(total=total, initial=value, bar_format=form, dynamic_ncols=True)
+            drawn.set_postfix_str(in_words(record), refresh=False)
+            drawn.update(value - drawn.n)
+            yield record
+    finally:
+        if drawn is not None:
+            drawn.close()
+        else:
+            note(" " * len(COMPILING), end="\r")
+
+
+def lines(records: Iterator[Record], limits: Any) -> Iterator[Record]:
+    """Pass records on and print one now and then."""
+    note(COMPILING)
+    due = 0.0
+    for record in records:
+        if record["seconds"] >= due:
+            note(f"{record['seconds']:.0f} s, {in_words(record)}")
+            due = record["seconds"] + SECONDS_BETWEEN_LINES
+        yield record
+
+
+def in_words(record: Record) -> str:
+    speed = f"{record['updates_per_second']:.1f} updates/s"
+    return f"return {record['return_mean']:.2f}, update {record['updates']:.0f}, {speed}"
+
+
+def report(folder: Path) -> int:
+    """How the run stands, in a few plain lines, and what to type next."""
+    file = folder / "summary.json"
+    if not file.exists():
+        note("Stopped before the first update: there is nothing to save.")
+        return 0
+    run = json.loads(file.read_text())
+    print(f"Return {with_error(run)} over the last {min(100, run['episodes'])} training episodes,")
+    print(
+        f"after {run['updates']} updates on {run['agent_steps']} agent steps in "
+        f"{run['wall_seconds'] / 60:.1f} minutes; the first update came after "
+        f"{run['first_update_seconds']:.1f} s. Saved in {folder}."
+    )
+    print(f"Next: dreamer-lite dream --agent {folder}     its dream beside reality")
+    print(f"      dreamer-lite record --agent {folder}    a film of an episode")
+    return 0
+
+
+def with_error(found: dict[str, Any]) -> str:
+    return f"{found['return_mean']:.2f} ± {found['return_stderr']:.2f}"
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Play whole episodes."""
+    config, params, world = load(args.agent)
+    from dreamer_lite import rollouts
+
+    scores = rollouts.evaluate(config, params, world, args.episodes, args.seed)
+    spread = scores.std(ddof=1) / len(scores) ** 0.5 if len(scores) > 1 else 0.0
+    found = {
+        "return_mean": float(scores.mean()),
+        "return_stderr": float(spread),
+        "episodes": len(scores),
+    }
+    print(
+        json.dumps(found)
+        if args.json
+        else f"Return {with_error(found)} over {len(scores)} episodes."
+    )
+    return 0
+
+
+def dream(args: argparse.Namespace) -> int:
+    """Film and measure the dream."""
+    out = args.out or beside(args.agent, "dream.mp4")
+    check_out(out, *VIDEOS)
+    config, params, world = load(args.agent)
+    from dreamer_lite import dreams, plots, video
+
+    with refusing():  # an agent whose episodes are all too short to dream of
+        comparison = dreams.compare(config, params, world, args.seed)
+    video.write(out, dreams.frames(comparison, world), fps=DREAM_FPS)
+    curve = out.with_suffix(".png")
+    plots.horizon_errors(comparison).savefig(curve, dpi=150)
+    errors = comparison.as_json()
+    if args.json:
+        print(json.dumps({**errors, "video": str(out)}))
+        return 0
+    print("Mean squared error on the cells that change, by steps dreamt:")
+    print("steps  dream   last frame  mean frame")
+    for row in zip(*(errors[name] for name in ERRORS), strict=True):
+        print("{:5d}  {:.4f}  {:.4f}      {:.4f}".format(*row))
+    print(f"The dream beside reality: {out}; these errors as a curve: {curve}")
+    return 0
+
+
+def record(args: argparse.Namespace) -> int:
+    """Film whole episodes."""
+    from dreamer_lite import config as configs
+
+    out = args.out or beside(args.agent, "record.mp4")
+    check_out(out, *VIDEOS)
+    if args.agent == "random":
+        if args.world is None:
+            raise Refused("--agent random needs --world (see `dreamer-lite worlds`).")
+        world = make_world(args.world)
+        config, params = configs.make_config(args.world), None
+    else:
+        if args.world is not None:
+            raise Refused("--world goes with --agent random only: an agent has its own world.")
+        config, params, world = load(args.agent)
+    from dreamer_lite import rollouts, video
+
+    found = rollouts.record(config, params, world, args.seed, args.episodes)
+    video.write(out, rollouts.annotated_frames(world, found), fps=RECORD_FPS)
+    returns = found.score[found.is_last].tolist()
+    if args.json:
+        print(json.dumps({"returns": returns, "video": str(out)}))
+    else:
+        print(f"Return {', '.join(f'{x:g}' for x in returns)}. Watch it: {out}")
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write an agent to pass on."""
+    check_out(args.out, ".safetensors")
+    from dreamer_lite import runs
+
+    if not Path(args.agent).is_dir():
+        raise Refused(f"There is no run folder {args.agent}.")
+    with refusing():
+        info = runs.export(Path(args.agent), args.out)
+    about = args.out.with_suffix(".json")
+    print(f"Wrote {args.out} and {about}: return {with_error(info)} in training.")
+    return 0
+
+
+def worlds(args: argparse.Namespace) -> int:
+    """One line for each world."""
+    from dreamer_lite import worlds
+
+    for name in worlds.names():
+        world = worlds.make(name)
+        seen = ", ".join(f"{k} {'x'.join(map(str, s.shape))}" for k, s in world.obs_space.items())
+        print(f"{name:18} sees {seen}; does {', '.join(world.action_names)}")
+    return 0
+
+
+def plot(args: argparse.Namespace) -> int:
+    """Draw the curves of return and losses."""
+    check_out(args.out, ".png", ".svg")
+    curves = [(folder.name, read_metrics(folder)) for folder in args.run]
+    from dreamer_lite import plots
+
+    plots.curves(curves).savefig(args.out, dpi=150)
+    print(f"Wrote {args.out}.")
+    return 0
+
+
+def read_metrics(folder: Path) -> list[Record]:
+    """The records of a run; the last line may be half written."""
+    file = folder / "metrics.jsonl"
+    try:
+        lines = file.read_text().splitlines(keepends=True)
+        records = [json.loads(line) for line in lines if line.endswith("\n")]
+    except OSError as error:
+        raise Refused(f"Cannot read {file} ({error.strerror}): name a run folder.") from error
+    except ValueError as error:
+        raise Refused(f"{file} is damaged: {error}.") from error
+    if not records:
+        raise Refused(f"{file} holds no records yet.")
+    return records
+
+
+# What several commands need
+
+
+def load(agent: str) -> tuple[Any, Any, Any]:
+    """(config, params, world) of the agent that was named."""
+    from dreamer_lite import runs, worlds
+
+    runs.enable_compilation_cache()
+    with refusing():
+        config, params, _ = runs.load(agent)
+        return config, params, worlds.make(config.world)
+
+
+def make_world(name: str) -> Any:
+    from dreamer_lite import runs, worlds
+
+    runs.enable_compilation_cache()
+    with refusing():
+        return worlds.make(name)
+
+
+def beside(agent: str, name: str) -> Path:
+    """`name` in the run folder, or here if the agent is none."""
+    return Path(agent) / name if Path(agent).is_dir() else Path(name)
+
+
+def note(line: str, end: str = "\n") -> None:
+    print(line, end=end, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

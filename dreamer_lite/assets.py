@@ -1,0 +1,41 @@
+"""Finds what is shipped beside the package: trained agents, figures, reference curves, videos.
+
+`path` is the only way to find an asset, so only this file knows that they lie in the folder
+`assets/` at the top of the repository, beside the package.
+"""
+
+import difflib
+from pathlib import Path
+
+_FOLDER = Path(__file__).resolve().parents[1] / "assets"
+
+
+def names(folder: str = "", suffix: str = "") -> list[str]:
+    """The assets below `folder` whose names end in `suffix`, such as "agents/catch.json"."""
+    files = sorted(file for file in (_FOLDER / folder).rglob("*") if file.is_file())
+    found = [file.relative_to(_FOLDER).as_posix() for file in files]
+    return [name for name in found if name.endswith(suffix)]
+
+
+def agents() -> list[str]:
+    """The names of the shipped agents: "catch" for the file agents/catch.safetensors."""
+    found = names("agents", ".safetensors")
+    return [name.removeprefix("agents/").removesuffix(".safetensors") for name in found]
+
+
+def path(name: str) -> Path:
+    """The file of the asset `name`, such as path("agents/catch.safetensors").
+
+    Raises:
+      ValueError: there is no such asset; one sentence with the nearest or all names.
+    """
+    known = names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"valid are {_listed(known)}."
+        raise ValueError(f"There is no asset {name!r}: {hint}")
+    return _FOLDER / name
+
+
+def _listed(known: list[str]) -> str:
+    return ", ".join(known) if known else f"none, because {_FOLDER} is missing or empty"

@@ -1,0 +1,327 @@
+"""Runs and agents on disk: a run as a checkpoint folder (Orbax), an agent as one file to pass on.
+
+A checkpoint is written beside its place and renamed into it, so that a killed process leaves the
+one before intact; a checksum of every file tells a damaged one. Nothing is ever pickled. `runs`
+decides when to save and what a run folder is. Read with notebook 08.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dreamer_lite import worlds
+from dreamer_lite.agent import Params, make_agent
+from dreamer_lite.config import Config, from_dict, to_dict
+from dreamer_lite.training import RunState
+
+FORMAT = 1  # of checkpoints and agent files; a higher one is refused
+KEEP = 2  # checkpoints that stay
+_AGENT = "learner.params."  # where the parameters are in a RunState
+
+
+class CheckpointError(ValueError):
+    """A checkpoint or agent file that cannot be used; one sentence says what and what to do."""
+
+
+class LoadedAgent(NamedTuple):
+    """A trained agent, ready to act and to dream."""
+
+    config: Config
+    params: Params
+    info: dict[str, Any]  # return_mean, return_stderr, episodes, updates, ... of its training
+
+
+# Whole runs
+
+
+def save(folder: Path, state: RunState, meta: Mapping[str, Any]) -> Path:
+    """Write the next checkpoint into `folder`, remove all but the latest two, return its path.
+
+    Rows of the replay that are still empty are left out. The state stays usable. `meta` is plain
+    JSON with the keys "config", of the run, and "summary", how far it is.
+
+    Raises:
+      OSError: one sentence; earlier checkpoints are untouched.
+    """
+    earlier = _listing(folder)
+    place = folder / f"{int(earlier[-1].name) + 1 if earlier else 1:06d}"
+    partial = folder / "partial"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        arrays = _to_host(state)
+        agent = {name: x for name, x in arrays.items() if name.startswith(_AGENT)}
+        with _orbax() as orbax:
+            orbax.save(partial.absolute() / "agent", agent)
+            orbax.save(
+                partial.absolute() / "run", {n: x for n, x in arrays.items() if n not in agent}
+            )
+        (partial / "meta.json").write_text(json.dumps(meta, indent=2))
+        manifest = {"format": FORMAT, "files": _checksums(partial)}
+        (partial / "manifest.json").write_text(json.dumps(manifest, indent=2))
+        partial.rename(place)
+    except Exception as error:  # the libraries below have no common class for a full disk
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OSError(
+            f"Could not save a checkpoint in {folder} ({_reason(error)}): make room there, then "
+            "type the same command again; earlier checkpoints are intact."
+        ) from error
+    for old in earlier[: 1 - KEEP]:
+        old.rename(partial)  # a half-removed checkpoint must not look like one
+        shutil.rmtree(partial, ignore_errors=True)
+    return place
+
+
+def exists(folder: Path) -> bool:
+    """Whether `folder` holds a checkpoint."""
+    return bool(_listing(folder))
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """The `meta` of the newest checkpoint, every file of which is checked.
+
+    Raises:
+      CheckpointError: one sentence; it is missing, damaged, foreign or newer.
+    """
+    return _verified(folder)[1]
+
+
+def restore(folder: Path, like: RunState) -> tuple[RunState, dict[str, Any]]:
+    """The newest checkpoint in `folder`, as (state, meta).
+
+    `like` is a fresh state of the same run, which gives structure, shapes and dtypes.
+
+    Raises:
+      CheckpointError: as `read_meta`; also if it is not a state like `like`.
+    """
+    place, meta = _verified(folder)
+    arrays = _read(place, "agent") | _read(place, "run")
+    return _rebuild(arrays, like, f"Checkpoint {place}"), meta
+
+
+def newest_agent(folder: Path) -> LoadedAgent:
+    """Only the agent of the newest checkpoint; raises CheckpointError as `restore` does."""
+    place, meta = _verified(folder)
+    arrays = {name.removeprefix(_AGENT): x for name, x in _read(place, "agent").items()}
+    return _agent(meta["config"], arrays, meta["summary"], f"Checkpoint {place}")
+
+
+def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """(place, meta) of the newest checkpoint, if every file of it is as it was written."""
+    found = _listing(folder)
+    if not found:
+        raise CheckpointError(
+            f"There is no checkpoint in {folder}: train first, or name another folder."
+        )
+    place = found[-1]
+    if len(found) > 1:
+        way_out = f"delete the folder {place} to go on from the earlier {found[-2].name}"
+    else:
+        way_out = f"delete the folder {folder.parent} and train anew"
+    try:
+        manifest = json.loads((place / "manifest.json").read_text())
+        _check_format(manifest["format"], f"Checkpoint {place}")
+        now, then = _checksums(place), manifest["files"]
+        odd = sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
+        if not odd:
+            return place, json.loads((place / "meta.json").read_text())
+    except CheckpointError:
+        raise
+    except FileNotFoundError:
+        odd = ["manifest.json"]
+        if not _checksums(place):
+            raise CheckpointError(f"Checkpoint {place} is empty: {way_out}.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        odd = ["manifest.json"]
+    raise CheckpointError(
+        f"Checkpoint {place} is damaged or incomplete ({odd[0]} is not as it was written): "
+        f"{way_out}."
+    )
+
+
+def _to_host(state: RunState) -> dict[str, np.ndarray]:
+    """Every array by name; rings without their empty rows. On a CPU nothing is copied."""
+    used = max(1, int(min(state.replay.added, state.replay.deter.shape[0])))
+    arrays = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        host = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        arrays[_name(path)] = host[:used] if _is_ring(path, host) else host
+    return arrays
+
+
+def _rebuild(arrays: Mapping[str, np.ndarray], like: Any, what: str) -> Any:
+    """A tree like `like` with these arrays, which must agree in names, shapes and dtypes."""
+    leaves, tree = jax.tree_util.tree_flatten_with_path(like)
+    odd = sorted({_name(path) for path, _ in leaves} ^ set(arrays))
+    rebuilt = []
+    for path, leaf in leaves if not odd else []:
+        saved, wanted = arrays[_name(path)], jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        if _is_ring(path, saved) and saved.shape[1:] == wanted.shape[1:]:
+            empty = wanted.shape[0] - saved.shape[0]
+            saved = np.pad(saved, [(0, max(0, empty))] + [(0, 0)] * (saved.ndim - 1))
+        if saved.shape != wanted.shape or saved.dtype != wanted.dtype:
+            odd = [_name(path)]
+            break
+        array = jnp.array(saved)  # a copy: memory that numpy owns cannot be donated
+        rebuilt.append(jax.random.wrap_key_data(array) if _is_key(leaf) else array)
+    if odd:
+        raise CheckpointError(
+            f"{what} does not fit this program ({odd[0]} differs in name, shape or type): use the "
+            "version of Dreamer Lite that wrote it, or train anew."
+        )
+    return tree.unflatten(rebuilt)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _is_ring(path: tuple, array: np.ndarray) -> bool:
+    return _name(path[:1]) == "replay" and array.ndim > 0
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _orbax() -> Any:
+    """Imported as late as here: 0.4 s that a first update need not wait for."""
+    import orbax.checkpoint
+
+    logging.getLogger("absl").setLevel(logging.ERROR)  # it warns of what needs no action
+    return orbax.checkpoint.Checkpointer(orbax.checkpoint.PyTreeCheckpointHandler(use_zarr3=True))
+
+
+def _read(place: Path, part: str) -> dict[str, np.ndarray]:
+    try:
+        with _orbax() as orbax:
+            return orbax.restore(place.absolute() / part)
+    except Exception as error:  # the files are as written, so it is the libraries that differ
+        raise CheckpointError(
+            f"Checkpoint {place} cannot be read ({_reason(error)}): use the version of Dreamer "
+            "Lite and of orbax-checkpoint that wrote it."
+        ) from error
+
+
+def _listing(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, oldest first."""
+    return sorted(p for p in folder.glob("*") if re.fullmatch(r"\d{6}", p.name) and p.is_dir())
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below `folder` but the manifest."""
+    sums = {}
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        sums[file.relative_to(folder).as_posix()] = digest
+    sums.pop("manifest.json", None)
+    return sums
+
+
+def _check_format(found: Any, what: str) -> None:
+    if found != FORMAT:
+        raise CheckpointError(
+            f"{what} has format {found}, and this version of Dreamer Lite reads format {FORMAT}: "
+            "use the version that wrote it."
+        )
+
+
+def _reason(error: Exception) -> str:
+    """The short first line of what another library had to say."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).splitlines() or [type(error).__name__])[0][:160].rstrip(".: ")
+
+
+# Agents to pass on
+
+
+def save_agent(path: Path, params: Params, config: Config, info: Mapping[str, Any]) -> None:
+    """Write `path` (.safetensors) and beside it the same name with .json, which describes it.
+
+    `info` is plain JSON: returns, and how it was trained.
+
+    Raises:
+      OSError: the folder cannot be written.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    data = to_bytes({_name(p): np.ascontiguousarray(x) for p, x in leaves})
+    about = {"format": FORMAT, "world": config.world, **info, "config": to_dict(config)}
+    about["checksum"] = _agent_checksum(data, about)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for file, content in (
+        (path, data),
+        (path.with_suffix(".json"), json.dumps(about, indent=2).encode()),
+    ):
+        replace(file, content)
+
+
+def load_agent(path: Path) -> LoadedAgent:
+    """Read what `save_agent` wrote.
+
+    Raises:
+      CheckpointError: one sentence; a file is missing, damaged, foreign or newer.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    try:
+        data = path.read_bytes()
+        about = json.loads(path.with_suffix(".json").read_text())
+        _check_format(about["format"], f"Agent {path}")
+        if about.pop("checksum") != _agent_checksum(data, about):
+            raise ValueError("the checksum differs")
+        arrays = from_bytes(data)
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot read {error.filename} ({error.strerror}): an agent is a .safetensors file and "
+            "a .json file of the same name beside it."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"Agent {path} or the .json beside it is damaged, or no agent of Dreamer Lite: "
+            "copy or export both files again."
+        ) from error
+    return _agent(about.pop("config"), arrays, about, f"Agent {path}")
+
+
+def _agent_checksum(data: bytes, about: Mapping[str, Any]) -> str:
+    """One SHA-256 over both files, so that they cannot be mixed up or changed apart."""
+    return hashlib.sha256(data + json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def _agent(
+    settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray], info: dict[str, Any], what: str
+) -> LoadedAgent:
+    """Put an agent together; its arrays must fit what `settings` make."""
+    try:
+        config = from_dict(settings)
+        world = worlds.make(config.world)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{what} was written by another version of Dreamer Lite, use that one: {error}"
+        ) from error
+    like = make_agent(config, world.obs_space, world.action_space).init(0)
+    return LoadedAgent(config, _rebuild(arrays, like, what), info)
+
+
+def replace(file: Path, content: bytes) -> None:
+    """Write a whole file or, if killed or out of disk, leave the old one as it was."""
+    partial = file.with_name(file.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, file)

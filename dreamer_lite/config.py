@@ -1,0 +1,219 @@
+"""Every number of the agent, in one frozen dataclass: what a student or a teacher may turn.
+
+The defaults are those of DreamerV3 (SPEC section 2). One dial, `size`, sets the widths of all
+networks together (SPEC section 16). One preset per world sets the rest. Where a preset departs
+from the paper, the line says why. The fields stand in the order in which the notebooks meet them.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+
+def number(default: Any, low: float, high: float, unit: str = "") -> Any:
+    """A field that must lie in [low, high]; the range also serves sliders."""
+    return dataclasses.field(default=default, metadata={"low": low, "high": high, "unit": unit})
+
+
+def choice(default: str, *options: str) -> Any:
+    """A field that must be one of `options`."""
+    return dataclasses.field(default=default, metadata={"options": options})
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of a run. Build one with `make_config`; change one with `dataclasses.replace`.
+
+    Raises:
+      ValueError: one sentence with the valid values, if a field is out of range.
+    """
+
+    # The run
+    world: str = "minatar/breakout"
+    size: str = "tiny"
+    seed: int = number(0, 0, 2**31 - 1)
+
+    # Worlds and replay (notebook 01)
+    worlds: int = number(16, 1, 4096, "worlds side by side (W)")
+    batch: int = number(16, 1, 4096, "sequences (B)")
+    length: int = number(64, 2, 1024, "steps of a training sequence (T)")
+    capacity: int = number(1_000_000, 64, 10**9, "agent steps")
+    train_ratio: float = number(32, 1e-3, 1e6, "replayed steps per agent step")
+    online_queue: bool = True  # train on every new window once, soon after it was lived
+
+    # Predictions and networks (notebooks 02 and 03)
+    bins: int = number(255, 3, 1023, "two-hot bins (N)")
+    units: int = number(1024, 1, 8192, "width of the MLPs")
+    encoder_layers: int = number(3, 1, 8)
+    decoder_layers: int = number(3, 1, 8)
+    reward_layers: int = number(1, 1, 8)
+    cont_layers: int = number(1, 1, 8)
+    policy_layers: int = number(3, 1, 8)
+    value_layers: int = number(3, 1, 8)
+    image_net: str = choice("conv", "conv", "dense")
+    depth: int = number(64, 1, 512, "channels, times the multipliers")
+    multipliers: tuple[int, ...] = (2, 3, 4, 4)  # one stage each, every stage halves the image
+    kernel: int = number(5, 1, 9, "cells")
+    image_blocks: int = number(8, 1, 64, "blocks of the decoder's map from the state")
+
+    # RSSM (notebook 03)
+    deter: int = number(8192, 1, 16384, "deterministic state (D)")
+    hidden: int = number(1024, 1, 8192, "hidden units of the RSSM")
+    stoch: int = number(32, 1, 256, "groups (S)")
+    classes: int = number(64, 2, 256, "classes per group (C)")
+    blocks: int = number(8, 1, 64, "blocks of the GRU")
+    prior_layers: int = number(2, 1, 8)
+    post_layers: int = number(1, 1, 8)
+    unimix: float = number(0.01, 0, 1, "share of uniform in the latents")
+
+    # World model (notebook 04)
+    free_nats: float = number(1.0, 0, 100, "nats")
+    recon_scale: float = number(1.0, 0, 100)
+    reward_scale: float = number(1.0, 0, 100)
+    cont_scale: float = number(1.0, 0, 100)
+    dyn_scale: float = number(1.0, 0, 100)
+    rep_scale: float = number(0.1, 0, 100)
+
+    # Imagination, actor and critic (notebooks 05 and 06)
+    horizon: int = number(15, 1, 333, "imagined steps (H)")
+    discount_horizon: float = number(333, 1, 1e5, "steps; discount = 1 - 1/this")
+    lam: float = number(0.95, 0, 1, "lambda of the returns")
+    entropy: float = number(3e-4, 0, 1, "reward per nat")
+    policy_unimix: float = number(0.01, 0, 1, "share of uniform in discrete policies")
+    min_std: float = number(0.1, 1e-3, 10)
+    max_std: float = number(1.0, 1e-3, 10)
+    policy_scale: float = number(1.0, 0, 100)
+    value_scale: float = number(1.0, 0, 100)
+    replay_value_scale: float = number(0.3, 0, 100)
+    slow_scale: float = number(1.0, 0, 100, "pull of the slow critic")
+    slow_rate: float = number(0.02, 0, 1, "per update")
+    return_rate: float = number(0.01, 0, 1, "per update")
+    return_limit: float = number(1.0, 1e-8, 1e8, "smallest scale of the returns")
+    return_low: float = number(5.0, 0, 50, "percentile")
+    return_high: float = number(95.0, 50, 100, "percentile")
+
+    # Optimiser and loop (notebook 07)
+    learning_rate: float = number(4e-5, 0, 1)
+    warmup: int = number(1000, 0, 10**6, "updates")
+    clip: float = number(0.3, 1e-6, 1e6, "gradient norm / parameter norm (AGC)")
+    clip_floor: float = number(1e-3, 0, 1, "smallest parameter norm that AGC assumes")
+    rms_decay: float = number(0.999, 0, 1)
+    rms_eps: float = number(1e-20, 0, 1)
+    momentum: float = number(0.9, 0, 1)
+    updates_per_call: int = number(50, 1, 10**6, "updates (K) between two progress records")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+        if self.deter % self.blocks:
+            raise ValueError(f"deter is {self.deter}: it must be a multiple of blocks={self.blocks}.")
+        if self.capacity < self.worlds * (self.length + 1) + self.batch * self.length:
+            least = self.worlds * (self.length + 1) + self.batch * self.length
+            raise ValueError(
+                f"capacity is {self.capacity} steps: a batch of {self.batch} x {self.length} from "
+                f"{self.worlds} worlds needs a replay of at least {least}."
+            )
+        if max(self.schedule) > 1000:
+            raise ValueError(
+                f"train_ratio {self.train_ratio} gives an uneven schedule: choose one for which "
+                f"batch * length / train_ratio = {self.batch * self.length / self.train_ratio:g} "
+                f"agent steps per update and worlds={self.worlds} share a simple ratio."
+            )
+
+    @property
+    def discount(self) -> float:
+        """Discount factor per agent step."""
+        return 1 - 1 / self.discount_horizon
+
+    @property
+    def schedule(self) -> tuple[int, int]:
+        """(rows, updates): learn `updates` times after every `rows` steps of all worlds.
+
+        The smallest whole numbers with `updates * B * T = rows * W * train_ratio` (SPEC 12).
+        """
+        per_row = Fraction(str(self.train_ratio)) * self.worlds / (self.batch * self.length)
+        return per_row.denominator, per_row.numerator
+
+    @property
+    def rows_before_learning(self) -> int:
+        """Rows (steps of all worlds) until the replay holds B * T windows (SPEC 12)."""
+        return self.length + -(-self.batch * self.length // self.worlds)
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    meta = field.metadata
+    if "options" in meta and value not in meta["options"]:
+        raise ValueError(f"{field.name} is {value!r}: valid are {', '.join(meta['options'])}.")
+    if "low" in meta:
+        kind = (int,) if field.type is int else (int, float)
+        whole = "a whole number" if kind == (int,) else "a number"
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ValueError(f"{field.name} is {value!r}: it must be {whole}.")
+        if not meta["low"] <= value <= meta["high"]:
+            raise ValueError(
+                f"{field.name} is {value}: it must lie between {meta['low']} and {meta['high']}."
+            )
+
+
+def _width(classes: int) -> dict[str, Any]:
+    """DreamerV3's rule: all widths follow the number of classes per latent (SPEC 16)."""
+    return dict(
+        deter=128 * classes, hidden=16 * classes, classes=classes, depth=classes, units=16 * classes
+    )
+
+
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": dict(deter=128, hidden=64, stoch=8, classes=8, blocks=1, units=64, depth=4),
+    "1m": _width(4) | dict(deter=512),
+    "12m": _width(16),
+    "25m": _width(24),
+    "50m": _width(32),
+    "100m": _width(48),
+    "200m": _width(64),
+    "400m": _width(96),
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "minatar/breakout": dict(size="tiny", image_net="dense"),
+    "catch": dict(size="tiny", image_net="dense"),
+}
+
+
+def make_config(world: str, size: str | None = None, **changes: Any) -> Config:
+    """The preset of `world`, at `size` if given, with `changes` on top.
+
+    Raises:
+      ValueError: unknown size or setting, or a value out of range.
+    """
+    preset = PRESETS.get(world) or PRESETS.get(world.split("/")[0], {})
+    size = size or changes.get("size") or preset.get("size", "tiny")
+    check_name("size", size, SIZES)
+    settings = SIZES[size] | preset | {"world": world, "size": size} | changes
+    known = {field.name for field in dataclasses.fields(Config)}
+    for name in settings:
+        check_name("setting", name, known)
+    return Config(**settings)
+
+
+def check_name(kind: str, name: str, valid: Mapping[str, Any] | set[str]) -> None:
+    """Raise a ValueError that lists the valid names, and the likeliest one, if `name` is none."""
+    if name not in valid:
+        near = difflib.get_close_matches(name, valid, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"Unknown {kind} {name!r}.{hint} Valid: {', '.join(sorted(valid))}.")
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The config as plain JSON values."""
+    return dataclasses.asdict(config) | {"multipliers": list(config.multipliers)}
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """The inverse of `to_dict`. Raises ValueError on unknown or missing settings."""
+    known = {field.name for field in dataclasses.fields(Config)}
+    if set(values) != known:
+        odd = sorted(set(values) ^ known)
+        raise ValueError(f"These settings are unknown or missing: {', '.join(odd)}.")
+    return Config(**dict(values, multipliers=tuple(values["multipliers"])))

@@ -1,0 +1,305 @@
+"""Layers, and the encoder and decoder built from them (SPEC 3, 4 and 6).
+
+Order inside a layer is always linear -> RMSNorm -> SiLU, and every linear map has a bias. Modules
+act on the last axis (images: the last three) and take any leading axes. Built in notebook 03.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dreamer_lite.config import Config
+from dreamer_lite.distributions import Cells, OneHot, Pixels, SymlogVector
+from dreamer_lite.transforms import symlog
+from dreamer_lite.worlds.base import Space
+
+Observation = dict[str, jax.Array]
+
+
+def truncated_normal(
+    rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, scale: float = 1.0
+) -> np.ndarray:
+    """Normal, cut at two sigma, rescaled to standard deviation scale / sqrt(fan_in) (SPEC 3).
+
+    Drawn by numpy on the host: in JAX every new shape would cost a compilation, seconds in all.
+    """
+    draws = rng.standard_normal(shape, np.float32)
+    while (outside := np.abs(draws) > 2).any():
+        draws[outside] = rng.standard_normal(outside.sum(), np.float32)
+    return draws * np.float32(1.1368 * scale / np.sqrt(fan_in))
+
+
+class Linear(nnx.Module):
+    """y = x W + b; (..., inputs) -> (..., outputs). `scale` 0 makes it start as all zeros."""
+
+    def __init__(self, inputs: int, outputs: int, rng: np.random.Generator, scale: float = 1.0):
+        self.kernel = nnx.Param(truncated_normal(rng, (inputs, outputs), inputs, scale))
+        self.bias = nnx.Param(np.zeros(outputs, np.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x @ self.kernel[...] + self.bias[...]
+
+
+class BlockLinear(nnx.Module):
+    """A block-diagonal linear map: g parts of x that do not see each other (SPEC 3).
+
+    (..., inputs) -> (..., outputs); part k of x, inputs/g long, makes part k of y. The fan-in of
+    the initialiser is the full `inputs`, as in the reference (SPEC quirk Q4).
+    """
+
+    def __init__(self, inputs: int, outputs: int, blocks: int, rng: np.random.Generator):
+        shape = (blocks, inputs // blocks, outputs // blocks)
+        self.kernel = nnx.Param(truncated_normal(rng, shape, inputs))
+        self.bias = nnx.Param(np.zeros(outputs, np.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return block_product(x, self.kernel[...]) + self.bias[...]
+
+
+def block_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """(..., g*i), (g, i, o) -> (..., g*o): part k of x times kernel k."""
+    parts = x.reshape(*x.shape[:-1], kernel.shape[0], kernel.shape[1])
+    y = jnp.einsum("...gi,gio->...go", parts, kernel)
+    return y.reshape(*x.shape[:-1], -1)
+
+
+class Norm(nnx.Module):
+    """RMSNorm over the last axis: x / sqrt(mean(x^2) + 1e-4) * scale (SPEC 3)."""
+
+    def __init__(self, size: int):
+        self.scale = nnx.Param(np.ones(size, np.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x32 = x.astype(jnp.float32)
+        inverse = jax.lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + 1e-4)
+        return (x32 * inverse * self.scale[...]).astype(x.dtype)
+
+
+class Layer(nnx.Module):
+    """Linear -> RMSNorm -> SiLU; (..., inputs) -> (..., outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, rng: np.random.Generator):
+        self.linear = Linear(inputs, outputs, rng)
+        self.norm = Norm(outputs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return jax.nn.silu(self.norm(self.linear(x)))
+
+
+class Mlp(nnx.Module):
+    """A stack of equally wide layers; (..., inputs) -> (..., units)."""
+
+    def __init__(self, inputs: int, units: int, layers: int, rng: np.random.Generator):
+        sizes = [inputs] + [units] * layers
+        self.layers = nnx.data(
+            [Layer(a, b, rng) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class Conv(nnx.Module):
+    """k x k convolution, stride 1, same size; (n, h, w, inputs) -> (n, h, w, outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, rng: np.random.Generator):
+        shape = (kernel, kernel, inputs, outputs)
+        self.kernel = nnx.Param(truncated_normal(rng, shape, kernel * kernel * inputs))
+        self.bias = nnx.Param(np.zeros(outputs, np.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = jax.lax.conv_general_dilated(
+            x, self.kernel[...], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return y + self.bias[...]
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Largest of each 2x2 square; (n, h, w, c) -> (n, h/2, w/2, c)."""
+    n, h, w, c = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, c).max((2, 4))
+
+
+def upsample(x: jax.Array) -> jax.Array:
+    """Repeat each cell as a 2x2 square; (n, h, w, c) -> (n, 2h, 2w, c)."""
+    return x.repeat(2, 1).repeat(2, 2)
+
+
+class ConvEncoder(nnx.Module):
+    """Images to a vector: per stage a convolution, 2x2 max-pool, norm, SiLU (SPEC 4).
+
+    (n, h, w, c) in [-0.5, 0.5] -> (n, h/2^s * w/2^s * channels) after s stages.
+    """
+
+    def __init__(self, channels: int, config: Config, rng: np.random.Generator):
+        sizes = [channels] + [config.depth * m for m in config.multipliers]
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        self.convs = nnx.data([Conv(a, b, config.kernel, rng) for a, b in pairs])
+        self.norms = nnx.data([Norm(b) for _, b in pairs])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = jax.nn.silu(norm(max_pool(conv(x))))
+        return x.reshape(x.shape[0], -1)
+
+
+class ConvDecoder(nnx.Module):
+    """A state to images in [0, 1] (SPEC 6): two maps to the start grid, then upsample and convolve.
+
+    deter (n, D), stoch (n, S*C) -> (n, h, w, c).
+    """
+
+    def __init__(self, shape: tuple[int, int, int], config: Config, rng: np.random.Generator):
+        stages = len(config.multipliers)
+        widths = [config.depth * m for m in config.multipliers]
+        self.start = (shape[0] // 2**stages, shape[1] // 2**stages, widths[-1])
+        cells = self.start[0] * self.start[1] * self.start[2]
+        self.from_deter = BlockLinear(config.deter, cells, config.image_blocks, rng)
+        self.stoch_layer = Layer(config.stoch * config.classes, 2 * config.units, rng)
+        self.from_stoch = Linear(2 * config.units, cells, rng)
+        self.start_norm = Norm(widths[-1])
+        pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.convs = nnx.data([Conv(a, b, config.kernel, rng) for a, b in pairs])
+        self.norms = nnx.data([Norm(b) for _, b in pairs])
+        self.out = Conv(widths[0], shape[2], config.kernel, rng)
+
+    def __call__(self, deter: jax.Array, stoch: jax.Array) -> jax.Array:
+        h, w, channels = self.start
+        blocks = self.from_deter.kernel.shape[0]
+        grid = self.from_deter(deter).reshape(-1, blocks, h, w, channels // blocks)
+        grid = jnp.moveaxis(grid, 1, 3).reshape(-1, h, w, channels)
+        x = grid + self.from_stoch(self.stoch_layer(stoch)).reshape(-1, h, w, channels)
+        x = jax.nn.silu(self.start_norm(x))
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = jax.nn.silu(norm(conv(upsample(x))))
+        return jax.nn.sigmoid(self.out(upsample(x)))
+
+
+def split_keys(spaces: dict[str, Space], config: Config) -> tuple[list[str], list[str]]:
+    """(keys for the MLP, keys for the convolutions), each sorted (SPEC 4).
+
+    Raises:
+      ValueError: an image that the stages do not divide, or images of unequal size.
+    """
+    conv = config.image_net == "conv"
+    images = sorted(key for key, space in spaces.items() if space.is_image and conv)
+    for key in images:
+        check_image(key, spaces[key].shape, len(config.multipliers))
+        if spaces[key].shape[:2] != spaces[images[0]].shape[:2]:
+            raise ValueError(f"Images {images[0]!r} and {key!r} differ in size: make them equal.")
+    return sorted(set(spaces) - set(images)), images
+
+
+def check_image(key: str, shape: tuple[int, ...], stages: int) -> None:
+    """Raise ValueError unless `stages` halvings leave between 3 and 16 cells a side."""
+    sides = [side / 2**stages for side in shape[:2]]
+    if any(side != int(side) or not 3 <= side <= 16 for side in sides):
+        raise ValueError(
+            f"Image {key!r} is {shape[0]}x{shape[1]}: {stages} stages (multipliers) must halve it "
+            "evenly to between 3 and 16 cells a side; change multipliers, or image_net to 'dense'."
+        )
+
+
+def flat_size(space: Space) -> int:
+    """Numbers that the MLP sees of one observation key."""
+    size = space.classes or 1
+    for side in space.shape:
+        size *= side
+    return size
+
+
+class Encoder(nnx.Module):
+    """One observation to its embedding, (...) -> (..., E) (SPEC 4).
+
+    Vectors, discrete values and, with image_net 'dense', the cells of small grids go flat through
+    an MLP; other images through convolutions; E is both outputs side by side.
+    """
+
+    def __init__(self, spaces: dict[str, Space], config: Config, rng: np.random.Generator):
+        self.spaces = nnx.static(spaces)
+        self.flat, self.images = map(tuple, split_keys(spaces, config))
+        self.size = 0
+        if self.flat:
+            inputs = sum(flat_size(spaces[key]) for key in self.flat)
+            self.mlp = Mlp(inputs, config.units, config.encoder_layers, rng)
+            self.size += config.units
+        if self.images:
+            self.conv = ConvEncoder(sum(spaces[k].shape[2] for k in self.images), config, rng)
+            h, w, _ = spaces[self.images[0]].shape
+            cells = (h * w) // 4 ** len(config.multipliers)
+            self.size += cells * config.depth * config.multipliers[-1]
+
+    def __call__(self, obs: Observation) -> jax.Array:
+        outputs = []
+        if self.flat:
+            flat = [flatten(obs[key], self.spaces[key]) for key in self.flat]
+            outputs.append(self.mlp(jnp.concatenate(flat, -1)))
+        if self.images:
+            x = jnp.concatenate([obs[key] for key in self.images], -1) / 255 - 0.5
+            y = self.conv(x.reshape(-1, *x.shape[-3:]))
+            outputs.append(y.reshape(*x.shape[:-3], -1))
+        return jnp.concatenate(outputs, -1)
+
+
+def flatten(x: jax.Array, space: Space) -> jax.Array:
+    """An observation as the MLP sees it: one-hot, centred cells or symlog; (..., flat size)."""
+    if space.is_discrete:
+        x = jax.nn.one_hot(x, space.classes)
+    elif space.is_image:
+        x = x / 255 - 0.5
+    else:
+        x = symlog(x.astype(jnp.float32))
+    lead = x.ndim - len(space.shape) - space.is_discrete
+    return x.reshape(*x.shape[:lead], -1)
+
+
+class Decoder(nnx.Module):
+    """A state back to observations: a distribution per key, each with `loss` and `mean` (SPEC 6)."""
+
+    def __init__(self, spaces: dict[str, Space], config: Config, rng: np.random.Generator):
+        self.spaces = nnx.static(spaces)
+        self.flat, self.images = map(tuple, split_keys(spaces, config))
+        if self.flat:
+            inputs = config.deter + config.stoch * config.classes
+            self.mlp = Mlp(inputs, config.units, config.decoder_layers, rng)
+            self.heads = nnx.data(
+                {key: Linear(config.units, flat_size(spaces[key]), rng) for key in self.flat}
+            )
+        if self.images:
+            h, w, _ = spaces[self.images[0]].shape
+            channels = sum(spaces[key].shape[2] for key in self.images)
+            self.conv = ConvDecoder((h, w, channels), config, rng)
+
+    def __call__(self, deter: jax.Array, stoch: jax.Array) -> dict[str, Any]:
+        """deter (..., D), stoch (..., S, C) -> {key: distribution over (..., *shape)}."""
+        lead = deter.shape[:-1]
+        flat_stoch = stoch.reshape(*lead, -1)
+        guesses: dict[str, Any] = {}
+        if self.flat:
+            x = self.mlp(jnp.concatenate([flat_stoch, deter], -1))
+            for key in self.flat:
+                guesses[key] = guess(self.heads[key](x), self.spaces[key])
+        if self.images:
+            joint = self.conv(
+                deter.reshape(-1, deter.shape[-1]), flat_stoch.reshape(-1, flat_stoch.shape[-1])
+            )
+            joint = joint.reshape(*lead, *joint.shape[1:])
+            channels = 0
+            for key in self.images:
+                width = self.spaces[key].shape[2]
+                guesses[key] = Pixels(joint[..., channels : channels + width])
+                channels += width
+        return guesses
+
+
+def guess(raw: jax.Array, space: Space) -> OneHot | Cells | SymlogVector:
+    """The distribution that a key of this space is predicted by, from raw outputs (..., n)."""
+    shaped = raw.reshape(*raw.shape[:-1], *space.shape, *([space.classes] if space.classes else []))
+    if space.is_discrete:
+        return OneHot.mix(shaped)
+    return Cells(shaped) if space.is_image else SymlogVector(raw)

@@ -1,0 +1,157 @@
+"""What the films are put together from: captions, borders, and a picture of a difference.
+
+Numpy arrays in and out, (..., height, width, 3) uint8; text is drawn by Pillow with the font that
+it carries. A leaf: the core never imports it.
+"""
+
+import functools
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+Colour = tuple[int, int, int]
+
+# Okabe and Ito's palette on a dark ground: readable with every common kind of colour blindness.
+GROUND, TEXT, FAINT = (15, 18, 28), (240, 240, 235), (160, 165, 175)
+ORANGE, SKY, GREEN, PURPLE = (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167)
+
+PANEL = 320  # pixels, the least height or width to which small pictures are enlarged
+STRIPE = 8  # pixels, period of the stripes that tell two colours apart without colour
+
+
+@functools.lru_cache(maxsize=8)
+def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Pillow's own font at `size` pixels."""
+    return ImageFont.load_default(size)
+
+
+@functools.lru_cache(maxsize=512)
+def caption(
+    width: int,
+    height: int,
+    left: str = "",
+    right: str = "",
+    size: int = 18,
+    colour: Colour = TEXT,
+    right_colour: Colour = TEXT,
+) -> np.ndarray:
+    """One line of text on the dark ground, (height, width, 3) uint8; do not write into it.
+
+    `left` and `right` stand at the two ends; a text that is too long is set smaller.
+    """
+    strip = Image.new("RGB", (width, height), GROUND)
+    draw = ImageDraw.Draw(strip)
+    while size > 8 and draw.textlength(f"{left}   {right}", font(size)) > width - 8:
+        size -= 1
+    draw.text((4, height / 2), left, colour, font(size), anchor="lm")
+    draw.text((width - 4, height / 2), right, right_colour, font(size), anchor="rm")
+    picture = np.asarray(strip)
+    picture.flags.writeable = False
+    return picture
+
+
+def enlarge(frames: np.ndarray, least: int = PANEL) -> np.ndarray:
+    """Repeat pixels until height and width reach about `least`: browsers blur small frames."""
+    times = max(1, least // max(frames.shape[-3:-1]))
+    return frames.repeat(times, -3).repeat(times, -2)
+
+
+def frame(picture: np.ndarray, colour: Colour, width: int, dashed: bool = False) -> np.ndarray:
+    """Put a border of `width` pixels around a picture (h, w, 3); a dashed one has gaps."""
+    h, w = (side + 2 * width for side in picture.shape[:2])
+    framed = np.empty((h, w, 3), np.uint8)
+    framed[:] = colour
+    if dashed:
+        y, x = np.mgrid[:h, :w]
+        along = np.where((y < width) | (y >= h - width), x, y)
+        framed[along // (2 * width) % 2 == 1] = GROUND
+    framed[width:-width, width:-width] = picture
+    return framed
+
+
+def stripes(height: int, width: int) -> np.ndarray:
+    """A diagonal pattern (height, width) bool, on in half of the pixels."""
+    return np.add(*np.mgrid[:height, :width]) // (STRIPE // 2) % 2 == 0
+
+
+def difference(dream: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Where two pictures (h, w, 3) differ, on a faint grey copy of the real one.
+
+    Plain orange where the dream is brighter: it shows what is not there. Striped blue where
+    reality is brighter: the dream misses it. So the stripes say it too, not the colour alone.
+    """
+    signed = dream.astype(np.float32) - real
+    largest = np.take_along_axis(signed, np.abs(signed).argmax(-1)[..., None], -1)
+    strength = np.clip(1.5 * largest / 255, -1, 1)
+    grey = 0.25 * real.mean(-1, keepdims=True) + 0.75 * np.array(GROUND)
+    striped = stripes(*real.shape[:2])[..., None]
+    missing = np.where(striped, SKY, 0.45 * np.array(SKY))
+    picture = grey + np.maximum(strength, 0) * (np.array(ORANGE) - grey)
+    picture += np.maximum(-strength, 0) * (missing - grey)
+    return np.round(np.clip(picture, 0, 255)).astype(np.uint8)
+
+
+def pad_to_even(frames: np.ndarray) -> np.ndarray:
+    """Add a dark row or column where height or width is odd: H.264 wants even sizes."""
+    odd_height, odd_width = frames.shape[-3] % 2, frames.shape[-2] % 2
+    if not (odd_height or odd_width):
+        return frames
+    shape = (*frames.shape[:-3], frames.shape[-3] + odd_height, frames.shape[-2] + odd_width, 3)
+    padded = np.empty(shape, np.uint8)
+    padded[:] = GROUND
+    padded[..., : frames.shape[-3], : frames.shape[-2], :] = frames
+    return padded
+
+
+BORDER, GAP, BAR = 8, 16, 6  # pixels
+
+
+def triptych(
+    panels: list[np.ndarray],
+    titles: list[str],
+    notes: list[str],
+    awake: bool,
+    header: str,
+    corner: str,
+    done: float,
+    closing: float,
+) -> np.ndarray:
+    """Reality, dream and difference (h, w, 3) in a row, with titles above and notes below.
+
+    The dream's border is green and plain while `awake`, purple and dashed after; `header` says it
+    in words. `notes` stand below the first two panels, the key to the difference below the third.
+    A bar fills with `done` in [0, 1]; its mark at `closing` is where the eyes close. Height and
+    width of the result are even.
+    """
+    colour = GREEN if awake else PURPLE
+    borders = [(FAINT, False), (colour, not awake), (FAINT, False)]
+    framed = [frame(x, y[0], BORDER, y[1]) for x, y in zip(panels, borders, strict=True)]
+    width = framed[0].shape[1]
+    above = [caption(width, 32, title, size=20) for title in titles]
+    below = [*(caption(width, 36, note) for note in notes), key_to_difference(width)]
+    columns = [np.concatenate(parts) for parts in zip(above, framed, below, strict=True)]
+    gap = np.full((columns[0].shape[0], GAP, 3), GROUND, np.uint8)
+    body = np.concatenate([gap, columns[0], gap, columns[1], gap, columns[2], gap], 1)
+    width = body.shape[1]
+    head = caption(width - 2 * GAP, 44, header, corner, 26, colour, FAINT)
+    bar = np.full((BAR, width - 2 * GAP, 3), 40, np.uint8)
+    filled, closed = round(done * bar.shape[1]), round(closing * bar.shape[1])
+    bar[:, :filled] = PURPLE
+    bar[:, : min(filled, closed)] = GREEN
+    bar[:, closed - 1 : closed + 1] = TEXT
+    side = np.full((head.shape[0] + BAR, GAP, 3), GROUND, np.uint8)
+    top = np.concatenate([side, np.concatenate([head, bar]), side], 1)
+    return pad_to_even(np.concatenate([top, body]))
+
+
+@functools.lru_cache(maxsize=8)
+def key_to_difference(width: int) -> np.ndarray:
+    """What orange and striped blue mean, (36, width, 3) uint8."""
+    picture = np.array(caption(width, 36))
+    half = width // 2
+    picture[:, 28:half] = caption(half - 28, 36, "only dreamt", size=16)
+    picture[:, half + 28 :] = caption(width - half - 28, 36, "only real", size=16)
+    picture[10:26, 8:24] = ORANGE
+    blue = np.where(stripes(16, 16)[..., None], SKY, 0.45 * np.array(SKY))
+    picture[10:26, half + 8 : half + 24] = blue.astype(np.uint8)
+    return picture

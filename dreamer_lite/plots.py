@@ -1,0 +1,241 @@
+"""Figures of a run and of a dream, each with a twin in words for those who cannot see it.
+
+Drawn on `matplotlib.figure.Figure`, never through pyplot: no window, no global state, safe in
+threads. Lines differ in colour (Okabe and Ito's palette), in dashes and in markers. A leaf: the
+core never imports it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dreamer_lite.dreams import Comparison, Signals
+
+Record = Mapping[str, float]  # a line of metrics.jsonl, see `training.make_record`
+Run = tuple[str, Sequence[Record]]  # label, records
+
+BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK = (
+    "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000",
+)  # fmt: skip
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
+MARKERS = "osD^vPX"
+POINTS = 12  # markers on a line
+
+
+def style(number: int, points: int) -> dict:
+    """Colour, dashes and markers of line `number`, which has so many points."""
+    return dict(
+        color=COLOURS[number % len(COLOURS)],
+        linestyle=DASHES[number % len(DASHES)],
+        marker=MARKERS[number % len(MARKERS)],
+        markevery=max(1, points // POINTS),
+        markersize=4.5,
+        linewidth=1.8,
+    )
+
+
+def curves(runs: Sequence[Run]) -> Figure:
+    """How the return of the training episodes grew, against agent steps and against wall time.
+
+    The band is one standard error. A single run gets its losses below (see `draw_losses`).
+
+    Raises:
+      ValueError: no runs, or one without records.
+    """
+    check_runs(runs)
+    alone = len(runs) == 1
+    figure = Figure(figsize=(9.6, 6.8 if alone else 3.8), layout="constrained")
+    grid = figure.add_gridspec(2 if alone else 1, 2)
+    by_steps, by_time = (figure.add_subplot(grid[0, i]) for i in range(2))
+    for number, (label, records) in enumerate(runs):
+        records = [record for record in records if record["episodes"]] or list(records)
+        mean, error = column(records, "return_mean"), column(records, "return_stderr")
+        for axes, x in (
+            (by_steps, column(records, "agent_steps") / 1000),
+            (by_time, column(records, "seconds") / 60),
+        ):
+            axes.plot(x, mean, label=label, **style(number, len(x)))
+            axes.fill_between(x, mean - error, mean + error, alpha=0.2, color=COLOURS[number % 7])
+    decorate(by_steps, "agent steps (thousands)", "return of the latest episodes")
+    decorate(by_time, "wall time (minutes)", "return of the latest episodes")
+    if len(runs) > 1:
+        by_steps.legend(frameon=False)
+    else:
+        figure.suptitle(runs[0][0], fontsize=12)
+        draw_losses(figure.add_subplot(grid[1, :]), runs[0][1])
+    return figure
+
+
+def losses(label: str, records: Sequence[Record], free_nats: float = 1.0) -> Figure:
+    """The world model's losses of one run against updates. Raises ValueError without records."""
+    check_runs([(label, records)])
+    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    draw_losses(axes, records, free_nats)
+    axes.set_title(label)
+    return figure
+
+
+# Neither of the world model: behaviour's losses say little when read as curves.
+BEHAVIOUR = {"loss/policy", "loss/value", "loss/replay_value", "loss/total", "loss/rep"}
+
+
+def draw_losses(axes: Axes, records: Sequence[Record], free_nats: float = 1.0) -> None:
+    """The world model's losses on a log scale, with the line of the free nats.
+
+    `dyn` cannot fall below that line: the KL is free there (SPEC 5.7). `rep` has the same value,
+    and so is left out.
+    """
+    names = [name for name in records[-1] if name.startswith("loss/") and name not in BEHAVIOUR]
+    updates = column(records, "updates")
+    for number, name in enumerate(names):
+        y = np.maximum(column(records, name), 1e-6)
+        axes.plot(updates, y, label=name.removeprefix("loss/"), **style(number, len(y)))
+    line = axes.axhline(free_nats, color="0.4", linewidth=1.2, linestyle=(0, (1, 3)))
+    line.set_label(f"free nats: {free_nats:g}")
+    axes.set_yscale("log")
+    decorate(axes, "updates", "loss (nats, log scale)")
+    axes.legend(frameon=False, ncols=len(names) + 1, loc="best", fontsize=9)
+
+
+def describe_curves(runs: Sequence[Run]) -> str:
+    """What `curves` shows, one sentence a run. Raises ValueError as `curves` does."""
+    check_runs(runs)
+    lines = []
+    for label, records in runs:
+        last = records[-1]
+        best = max(records, key=lambda record: record["return_mean"])
+        lines.append(
+            f"{label}: return {last['return_mean']:.2f} ± {last['return_stderr']:.2f} after "
+            f"{last['agent_steps']:,} agent steps, {last['updates']:,} updates and "
+            f"{last['seconds'] / 60:.1f} minutes; it began at {records[0]['return_mean']:.2f}, "
+            f"its best was {best['return_mean']:.2f} at {best['seconds'] / 60:.1f} minutes."
+        )
+    return "\n".join(lines)
+
+
+PREDICTORS = {
+    "model": "dream",
+    "average": "mean of several dreams",
+    "copy_last": "copy of the last frame",
+    "mean_frame": "mean frame",
+}
+
+
+def horizon_errors(comparison: Comparison) -> Figure:
+    """How wrong a dream is, by how far ahead: pictures, rewards, continuation and values.
+
+    Left, the squared error on the cells that change, of the dream and its baselines. Right, the
+    squared error of what the heads said in the dream, against always saying the mean.
+    """
+    figure = Figure(figsize=(9.6, 5.4), layout="constrained")
+    grid = figure.add_gridspec(3, 2, width_ratios=(1.7, 1))
+    large = figure.add_subplot(grid[:, 0])
+    for number, (name, label) in enumerate(PREDICTORS.items()):
+        y = getattr(comparison, name)
+        large.plot(comparison.horizon, y, label=label, **style(number, len(y)))
+    decorate(large, "horizon (steps since the eyes closed)", "squared error, cells that change")
+    large.set_title(
+        f"{comparison.moments[0]} moments, {comparison.moments[-1]} at the last horizon"
+    )
+    large.legend(frameon=False)
+    titles = ("reward", "chance to go on", "value, by the critic")
+    for row, (name, title) in enumerate(zip(Signals._fields, titles, strict=True)):
+        small = figure.add_subplot(grid[row, 1])
+        wrong, spread = signal_errors(comparison, name)
+        small.plot(comparison.horizon, wrong, label="dream", **style(0, len(wrong)))
+        small.plot(comparison.horizon, spread, label="always the mean", **style(3, len(wrong)))
+        decorate(small, "horizon" if row == 2 else "", "squared error")
+        small.set_ylim(bottom=0)
+        small.xaxis.set_major_locator(MaxNLocator(integer=True))
+        small.set_title(title, fontsize=10)
+        if row == 0:
+            small.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def signal_errors(comparison: Comparison, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean squared error (H,) of a dreamt signal, and of always saying the mean of the real ones.
+
+    That mean is taken at each horizon over the very moments that are judged: the strongest
+    constant there is.
+    """
+    real, dream = getattr(comparison.real, name), getattr(comparison.dream, name)
+    valid = comparison.valid
+    count = np.maximum(1, comparison.moments)
+    mean = (real * valid).sum(1) / count
+    wrong = ((dream - real) ** 2 * valid).sum(1) / count
+    spread = ((real - mean[:, None]) ** 2 * valid).sum(1) / count
+    reached = comparison.moments > 0
+    return np.where(reached, wrong, np.nan), np.where(reached, spread, np.nan)
+
+
+def signals(comparison: Comparison) -> Figure:
+    """Imagined against real reward, continuation and value along the moments of the film."""
+    clips = comparison.clips
+    moments = clips.valid.shape[1]
+    figure = Figure(figsize=(2.6 * moments + 1, 5.4), layout="constrained")
+    rows = figure.subplots(3, moments, sharex=True, sharey="row", squeeze=False)
+    labels = ("reward", "chance to go on", "value, by the critic")
+    for name, label, line in zip(Signals._fields, labels, rows, strict=True):
+        for k, axes in enumerate(line):
+            for number, (title, source) in enumerate(
+                (("reality", clips.real), ("dream", clips.dream))
+            ):
+                y = np.where(clips.valid, getattr(source, name), np.nan)[:, k]
+                axes.plot(clips.step, y, label=title, **style(number, len(y)))
+            axes.axvline(0, color="0.45", linewidth=1, linestyle=(0, (1, 3)))
+            decorate(axes, "step" if name == "value" else "", label if k == 0 else "")
+    for k, axes in enumerate(rows[0]):
+        axes.set_title(f"moment {k + 1}", fontsize=10)
+    rows[0, 0].legend(frameon=False, fontsize=8)
+    figure.suptitle("awake up to step 0, dreaming after", fontsize=10)
+    return figure
+
+
+def describe_horizon(comparison: Comparison) -> str:
+    """What `horizon_errors` shows: a verdict, then a table with a line per horizon."""
+    table = comparison.as_json()
+    horizon, model, copy = (np.array(table[n]) for n in ("horizon", "model", "copy_last"))
+    worse = horizon[model >= copy]
+    if len(worse):
+        where = f"not below it at {', '.join(map(str, worse))}"
+    else:
+        where = f"below it at each horizon from 1 to {horizon[-1]}"
+    lines = [
+        f"Squared error on the cells that change, over {comparison.moments[0]} moments. Against a "
+        f"copy of the last frame, the dream's is {where}.",
+        "horizon  moments  dream   average  copy    mean frame",
+    ]
+    for i in np.flatnonzero(comparison.moments):
+        lines.append(
+            f"{comparison.horizon[i]:7d}  {comparison.moments[i]:7d}  {comparison.model[i]:.4f}  "
+            f"{comparison.average[i]:.4f}   {comparison.copy_last[i]:.4f}  "
+            f"{comparison.mean_frame[i]:.4f}"
+        )
+    return "\n".join(lines)
+
+
+def column(records: Sequence[Record], name: str) -> np.ndarray:
+    """One metric of all records, (n,)."""
+    return np.array([record[name] for record in records], np.float64)
+
+
+def decorate(axes: Axes, x: str, y: str) -> None:
+    """Labels, a faint grid, no box."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def check_runs(runs: Sequence[Run]) -> None:
+    if not runs:
+        raise ValueError("There are no runs to plot.")
+    for label, records in runs:
+        if not records:
+            raise ValueError(f"{label} has no records yet: nothing to plot.")

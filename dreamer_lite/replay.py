@@ -1,0 +1,129 @@
+"""What the agent has lived through: a ring of rows per world, and windows cut from it (SPEC 11).
+
+One continuous stream per world; windows of T + 1 rows overlap and run across episode ends (the
+`is_first` flags do the resetting). Row 0 of a window is context: its stored latents and action are
+where the sequence starts from. All functions are pure and live inside the training loop; writes are
+unconditional, because a conditional write inside a scan copies the whole buffer. Notebook 01.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dreamer_lite.agent import Mind, embed_action
+from dreamer_lite.config import Config
+from dreamer_lite.rssm import State
+from dreamer_lite.world_model import Batch
+from dreamer_lite.worlds.base import Row, Space
+
+
+class Replay(NamedTuple):
+    """The ring. L rows for each of W worlds; row i of a stream lies at i % L."""
+
+    rows: Row  # (L, W, ...)
+    action: jax.Array  # (L, W) int32 or (L, W, A), chosen after seeing the row
+    deter: jax.Array  # (L, W, D) the posterior latent after seeing the row
+    stoch: jax.Array  # (L, W, S) uint8, its classes
+    added: jax.Array  # () int32, rows ever added to each stream
+    queued: jax.Array  # () int32, windows ever taken from the online queue
+
+
+class Places(NamedTuple):
+    """Where the windows of a batch came from."""
+
+    start: jax.Array  # (B,) stream index of row 0
+    world: jax.Array  # (B,)
+
+
+def init(config: Config, obs_space: dict[str, Space], action_space: Space) -> Replay:
+    """An empty ring of `capacity` steps, W streams side by side."""
+    lead = (config.capacity // config.worlds, config.worlds)
+    flag = jnp.zeros(lead, bool)
+    obs = {key: jnp.zeros((*lead, *s.shape), s.dtype) for key, s in obs_space.items()}
+    return Replay(
+        rows=Row(obs, jnp.zeros(lead), flag, flag.copy(), flag.copy()),
+        action=jnp.zeros((*lead, *action_space.shape), action_space.dtype),
+        deter=jnp.zeros((*lead, config.deter)),
+        stoch=jnp.zeros((*lead, config.stoch), jnp.uint8),
+        added=jnp.int32(0),
+        queued=jnp.int32(0),
+    )
+
+
+def add(replay: Replay, row: Row, action: jax.Array, mind: Mind) -> Replay:
+    """Append one row of all W worlds, the action chosen there and the latents it was chosen from."""
+    place = replay.added % replay.deter.shape[0]
+    stoch = jnp.argmax(mind.state.stoch, -1).astype(jnp.uint8)
+    return replay._replace(
+        rows=jax.tree.map(lambda ring, new: ring.at[place].set(new), replay.rows, row),
+        action=replay.action.at[place].set(action),
+        deter=replay.deter.at[place].set(mind.state.deter),
+        stoch=replay.stoch.at[place].set(stoch),
+        added=replay.added + 1,
+    )
+
+
+def sample(replay: Replay, config: Config, key: jax.Array) -> tuple[Replay, Places]:
+    """Choose B windows of T + 1 rows: first from the online queue, then uniformly (SPEC 11).
+
+    Uniform draws are with replacement over every window that is whole in the ring. The key is
+    consumed. The ring must hold at least one window.
+    """
+    window, capacity = config.length + 1, replay.deter.shape[0]
+    start_key, world_key = jax.random.split(key)
+    oldest = jnp.maximum(0, replay.added - capacity)
+    newest = replay.added - window
+    start = jax.random.randint(start_key, (config.batch,), oldest, newest + 1)
+    world = jax.random.randint(world_key, (config.batch,), 0, config.worlds)
+    if not config.online_queue:
+        return replay, Places(start, world)
+    # The worlds move in step, so the queue is plain counting: window j of the queue is round
+    # j // W of world j % W, and round r starts at stream index 1 + r * window.
+    ready = config.worlds * jnp.maximum(0, (replay.added - 1) // window)
+    kept = config.worlds * jnp.maximum(0, -(-(oldest - 1) // window))  # older ones were overwritten
+    first = jnp.maximum(replay.queued, kept)
+    ticket = first + jnp.arange(config.batch)
+    fresh = ticket < ready
+    start = jnp.where(fresh, 1 + ticket // config.worlds * window, start)
+    world = jnp.where(fresh, ticket % config.worlds, world)
+    return replay._replace(queued=first + fresh.sum()), Places(start, world)
+
+
+def window_rows(replay: Replay, places: Places, config: Config) -> tuple[jax.Array, jax.Array]:
+    """Ring positions (T+1, B) and worlds (1, B) of the windows' rows."""
+    index = (places.start + jnp.arange(config.length + 1)[:, None]) % replay.deter.shape[0]
+    return index, places.world[None]
+
+
+def gather(replay: Replay, places: Places, config: Config, action_space: Space) -> Batch:
+    """Cut the windows out of the ring, time first."""
+    index = window_rows(replay, places, config)
+    rows = jax.tree.map(lambda ring: ring[index], replay.rows)
+    action = embed_action(replay.action[index], action_space)
+    stoch = jax.nn.one_hot(replay.stoch[index[0][0], places.world], config.classes)
+    # A stream that starts anew without an end (a run that went on elsewhere) counts as cut off.
+    cut = jnp.concatenate([rows.is_first[1:], jnp.zeros_like(rows.is_first[:1])])
+    tail = jax.tree.map(lambda x: x[1:], rows._replace(is_last=rows.is_last | cut))
+    return Batch(
+        **tail._asdict(),
+        previous_action=action[:-1],
+        context=State(replay.deter[index[0][0], places.world], stoch),
+    )
+
+
+def write_latents(replay: Replay, places: Places, states: State, config: Config) -> Replay:
+    """Store the fresh posterior latents (T, B, ...) of a batch over the old ones (SPEC 11)."""
+    rows, world = window_rows(replay, places, config)
+    index = (rows[1:], world)
+    return replay._replace(
+        deter=replay.deter.at[index].set(states.deter),
+        stoch=replay.stoch.at[index].set(jnp.argmax(states.stoch, -1).astype(jnp.uint8)),
+    )
+
+
+def bytes_needed(config: Config, obs_space: dict[str, Space], action_space: Space) -> int:
+    """Memory that `init` takes."""
+    ring = jax.eval_shape(lambda: init(config, obs_space, action_space))
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(ring))
+

@@ -1,0 +1,229 @@
+"""Real episodes: how good an agent is, and what it lived through, as arrays and as pictures.
+
+Worlds and player run inside one compiled scan; what comes out are numpy arrays, time first. The
+player is an agent's policy, or, without parameters, a uniformly random one. Built on by `dreams`
+and notebook 09.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dreamer_lite import pictures
+from dreamer_lite.agent import Mind, Params, act, blank_mind, make_agent
+from dreamer_lite.config import Config
+from dreamer_lite.rssm import State
+from dreamer_lite.worlds.base import Row, Space, World, next_row
+
+CHUNK = 128  # rows that `record` lives between two looks whether its episodes are over
+LONGEST = 100_000  # rows after which an episode counts as endless
+
+
+class Stage(NamedTuple):
+    """W worlds in progress, and what their player remembers."""
+
+    world: Any  # (W, ...) the worlds' own states
+    row: Row  # (W, ...) the row that was not yet acted on
+    mind: Mind | None  # None for the random player
+    key: jax.Array  # never changes; every row folds its own number in
+    rows: jax.Array  # () int32, rows acted on
+
+
+class Trace(NamedTuple):
+    """Rows of W worlds, what the player did at each, and what it then knew."""
+
+    row: Row  # (T, W, ...)
+    action: jax.Array  # (T, W) int32 or (T, W, A) float32, 0 at is_last
+    state: State | None  # (T, W, ...) posterior after the row; None for the random player
+
+
+class Player(NamedTuple):
+    """Compiled functions that play; `params` None plays at random."""
+
+    start: Callable[[Params | None, int, int], Stage]  # (params, seed, W)
+    play: Callable[[Params | None, Stage, int], tuple[Stage, Trace]]  # (params, stage, T)
+    score: Callable[
+        [Params | None, Stage], tuple[jax.Array, jax.Array]
+    ]  # first returns (W,), ended
+
+
+class Recording(NamedTuple):
+    """Consecutive episodes of one world as numpy arrays: one row per time step (SPEC 1.1)."""
+
+    obs: dict[str, np.ndarray]  # (n, ...)
+    reward: np.ndarray  # (n,) float32, arrived with obs
+    is_first: np.ndarray  # (n,) bool
+    is_last: np.ndarray  # (n,) bool
+    is_terminal: np.ndarray  # (n,) bool
+    action: np.ndarray  # (n,) or (n, A), chosen after seeing obs; 0 at is_last
+    deter: np.ndarray | None  # (n, D) what the agent then knew; None for the random player
+    stoch: np.ndarray | None  # (n, S, C)
+    score: np.ndarray  # (n,) float32, return of the episode up to and with this row
+
+
+@functools.lru_cache(maxsize=16)
+def make_player(config: Config, world: World) -> Player:
+    """The compiled player of this config in this world; made once for each pair.
+
+    Raises:
+      ValueError: as `make_agent`.
+    """
+    graph = make_agent(config, world.obs_space, world.action_space)
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def start(params: Params | None, seed: int, worlds: int) -> Stage:
+        world_key, key = jax.random.split(jax.random.key(seed))
+        states, row = jax.vmap(world.reset)(jax.random.split(world_key, worlds))
+        mind = None
+        if params is not None:
+            mind = blank_mind(graph.merge(params), world.action_space, worlds)
+        return Stage(states, row, mind, key, jnp.int32(0))
+
+    def live(params: Params | None, stage: Stage) -> tuple[Stage, Trace]:
+        """One row of every world: look, act, step."""
+        act_key, world_key = jax.random.split(jax.random.fold_in(stage.key, stage.rows))
+        row, mind = stage.row, None
+        if stage.mind is None or params is None:
+            action = random_action(world.action_space, row.is_last, act_key)
+        else:
+            agent = graph.merge(params)
+            action, mind = act(agent, stage.mind, row, world.action_space, act_key)
+        trace = Trace(row, action, None if mind is None else mind.state)
+        keys = jax.random.split(world_key, row.is_last.shape[0])
+        worlds, row = jax.vmap(next_row, (None, 0, 0, 0, 0))(world, stage.world, row, action, keys)
+        return Stage(worlds, row, mind, stage.key, stage.rows + 1), trace
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def play(params: Params | None, stage: Stage, rows: int) -> tuple[Stage, Trace]:
+        return jax.lax.scan(lambda stage, _: live(params, stage), stage, None, rows)
+
+    @jax.jit
+    def score(params: Params | None, stage: Stage) -> tuple[jax.Array, jax.Array]:
+        def going(carry):
+            stage, _, ended = carry
+            return ~jnp.all(ended) & (stage.rows < LONGEST)
+
+        def once(carry):
+            stage, total, ended = carry
+            total = total + jnp.where(ended, 0.0, stage.row.reward)
+            ended = ended | stage.row.is_last
+            return live(params, stage)[0], total, ended
+
+        nothing = jnp.zeros_like(stage.row.reward)
+        _, total, ended = jax.lax.while_loop(going, once, (stage, nothing, nothing > 0))
+        return total, ended
+
+    return Player(start, play, score)
+
+
+def random_action(space: Space, is_last: jax.Array, key: jax.Array) -> jax.Array:
+    """Uniform over the actions, or over [-1, 1]; 0 where is_last (W,). The key is consumed."""
+    if space.is_discrete:
+        return jnp.where(is_last, 0, jax.random.randint(key, is_last.shape, 0, space.classes))
+    action = jax.random.uniform(key, (*is_last.shape, *space.shape), minval=-1.0)
+    return jnp.where(is_last[:, None], 0.0, action)
+
+
+def evaluate(
+    config: Config, params: Params | None, world: World, episodes: int, seed: int
+) -> np.ndarray:
+    """Undiscounted returns (episodes,) float32 of the first episode of each of as many worlds.
+
+    One whole episode from every world, however long: taking the first `episodes` that end would
+    prefer the short ones. The policy samples, as everywhere (SPEC 9.8).
+
+    Raises:
+      ValueError: `episodes` below 1.
+      RuntimeError: an episode that does not end within LONGEST rows.
+    """
+    check_episodes(episodes)
+    player = make_player(config, world)
+    total, ended = player.score(params, player.start(params, seed, episodes))
+    if not ended.all():
+        raise RuntimeError(endless(world))
+    return np.asarray(total)
+
+
+def record(
+    config: Config, params: Params | None, world: World, seed: int, episodes: int = 1
+) -> Recording:
+    """Play `episodes` whole episodes in one world, one after the other, and keep every row.
+
+    Raises:
+      ValueError: `episodes` below 1.
+      RuntimeError: an episode that does not end within LONGEST rows.
+    """
+    check_episodes(episodes)
+    player = make_player(config, world)
+    stage = player.start(params, seed, 1)
+    chunks, ends, length = [], 0, 0
+    while ends < episodes:
+        if length >= LONGEST * (ends + 1):
+            raise RuntimeError(endless(world))
+        stage, trace = player.play(params, stage, CHUNK)
+        chunks.append(jax.tree.map(lambda x: np.asarray(x[:, 0]), trace))
+        ends += int(chunks[-1].row.is_last.sum())
+        length += CHUNK
+    whole: Any = jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
+    rows = np.flatnonzero(whole.row.is_last)[episodes - 1] + 1
+    whole = jax.tree.map(lambda x: x[:rows], whole)
+    deter, stoch = (None, None) if whole.state is None else whole.state
+    score = running_return(whole.row.reward, whole.row.is_first)
+    return Recording(*whole.row, action=whole.action, deter=deter, stoch=stoch, score=score)
+
+
+def running_return(reward: np.ndarray, is_first: np.ndarray) -> np.ndarray:
+    """Sum of the rewards since the episode began, (n,), (n,) -> (n,) float32."""
+    total = np.cumsum(reward, dtype=np.float64)
+    before = np.where(is_first, total - reward, -np.inf)  # total when the episode began
+    starts = np.maximum.accumulate(np.where(is_first, np.arange(len(reward)), 0))
+    return (total - before[starts]).astype(np.float32)
+
+
+def check_episodes(episodes: int) -> None:
+    if episodes < 1:
+        raise ValueError(f"episodes is {episodes}: it must be at least 1.")
+
+
+def endless(world: World) -> str:
+    return f"An episode of {world.name} did not end within {LONGEST} steps."
+
+
+def annotated_frames(world: World, recording: Recording) -> np.ndarray:
+    """The world's pictures of a recording, each over a line of text: (n, h, w, 3) uint8.
+
+    The text gives the step in the episode (with the episode's number if there are several), the
+    action chosen there, and the return so far; height and width are even.
+    """
+    count = len(recording.reward)
+    episode = np.cumsum(recording.is_first)
+    starts = np.maximum.accumulate(np.where(recording.is_first, np.arange(count), 0))
+    frames = np.empty(0)
+    for i in range(count):  # one by one, to hold only one set of large pictures
+        picture = pictures.enlarge(world.render({k: x[i] for k, x in recording.obs.items()}))
+        words = [f"step {i - starts[i]}"]
+        if episode[-1] > 1:
+            words.insert(0, f"episode {episode[i]}")
+        if recording.is_last[i]:
+            words.append("the end" if recording.is_terminal[i] else "time is up")
+        else:
+            words.append(action_name(world, recording.action[i]))
+        strip = pictures.caption(
+            picture.shape[1], 32, "   ".join(words), f"return {recording.score[i]:g}"
+        )
+        picture = pictures.pad_to_even(np.concatenate([picture, strip]))
+        if i == 0:
+            frames = np.empty((count, *picture.shape), np.uint8)
+        frames[i] = picture
+    return frames
+
+
+def action_name(world: World, action: np.ndarray) -> str:
+    """A real action in a word; numbers if it is continuous."""
+    if world.action_space.is_discrete:
+        return world.action_names[int(action)]
+    return " ".join(f"{x:+.1f}" for x in action[:3])

@@ -1,0 +1,395 @@
+"""A run folder: train into it, be interrupted, go on; and find the agent that somebody names.
+
+    DIR/config.json     all settings            DIR/metrics.jsonl   one progress record a line
+    DIR/summary.json    how it stands           DIR/state/          checkpoints (`checkpoints`)
+    DIR/lock            held while a process trains here
+
+The order of writing makes a kill at any moment harmless: first the line of metrics, then the
+checkpoint, then the summary, which can be made again from the checkpoint. What metrics.jsonl has
+beyond the checkpoint is cut off when the run goes on. Read with notebook 08.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import shlex
+import signal
+import threading
+import time
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+import jax
+import numpy as np
+
+from dreamer_lite import __version__, assets, checkpoints, worlds
+from dreamer_lite.checkpoints import LoadedAgent
+from dreamer_lite.config import Config, make_config, to_dict
+from dreamer_lite.training import Driver, Limits, RunState, make_driver, train
+
+try:
+    import fcntl
+except ImportError:  # Windows: runs work, but two processes in one folder are not noticed
+    fcntl = None
+
+SAVE_EVERY = 60.0  # seconds
+Record = dict[str, float]
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used as asked; one sentence says what and what to do."""
+
+
+def run(
+    config: Config,
+    folder: Path,
+    limits: Limits,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    save_every: float = SAVE_EVERY,
+    elapsed: float = 0.0,
+) -> Generator[Record, None, None]:
+    """Train in `folder` until a limit, going on from its checkpoint if it has one.
+
+    What can be refused is refused at once, before the first record is asked for. A run that has
+    reached its limits gives no records. Checkpoints come with the first record, then every
+    `save_every` seconds, and at the end: at a limit, when `stop()` turns true, or when the caller
+    closes the iterator. `elapsed` is how long this process took before the call, in seconds.
+
+    Raises:
+      RunError: the folder is in use, cannot be written, or belongs to a run of another config.
+      CheckpointError: the folder's checkpoint is damaged, foreign or newer.
+      OSError: the disk is full; one sentence.
+      FloatingPointError: a loss is no longer finite; the last good checkpoint stays.
+    """
+    started = time.perf_counter() - elapsed
+    lock = _lock(folder)
+    try:
+        summary = _claim(config, folder)
+        if finished(folder, limits):
+            lock.close()
+            return (record for record in ())
+        driver, state = _start(config, folder, bool(summary))
+    except BaseException:
+        lock.close()
+        raise
+    going_on = _Run(config, folder, summary, started - summary.get("wall_seconds", 0.0))
+    return going_on.records(lock, driver, state, limits, stop, save_every)
+
+
+def finished(folder: Path, limits: Limits) -> bool:
+    """Whether the run in `folder` has reached one of these limits, by its summary."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+    except OSError:
+        return False
+    return limits.reached(summary["wall_seconds"], summary["agent_steps"], summary["updates"])
+
+
+class _Run:
+    """A run that is going on, and the files it writes."""
+
+    def __init__(self, config: Config, folder: Path, summary: dict[str, Any], started: float):
+        self.config, self.folder, self.started = config, folder, started
+        self.first_update_seconds: float = summary.get("first_update_seconds", 0.0)
+
+    def records(
+        self,
+        lock: IO,
+        driver: Driver,
+        state: RunState,
+        limits: Limits,
+        stop: Callable[[], bool],
+        save_every: float,
+    ) -> Generator[Record, None, None]:
+        """Train, write and save as `run` says. Holds the lock until it ends or is closed."""
+        record, due = {}, 0.0
+        whole = False  # is the state whole, or was it handed over to the next call?
+        with lock, (self.folder / "metrics.jsonl").open("a", buffering=1) as metrics:
+            try:
+                news = train(self.config, driver, state, limits, self.seconds())
+                for record, state in news:
+                    self.first_update_seconds = self.first_update_seconds or self.seconds()
+                    _write_line(metrics, record)
+                    if time.perf_counter() >= due:
+                        self.save(state, record)
+                        due = time.perf_counter() + save_every
+                    whole = True
+                    yield record
+                    if stop():
+                        break
+                    whole = False
+                else:
+                    whole = bool(record)
+            finally:
+                if whole:
+                    self.save(state, record)
+
+    def seconds(self) -> float:
+        """Wall time of the run, earlier starts included."""
+        return time.perf_counter() - self.started
+
+    def save(self, state: RunState, record: Record) -> None:
+        """Checkpoint first, then the summary. A state that is no longer finite is not saved."""
+        if not all(np.isfinite(x).all() for x in jax.tree.leaves(state.learner.params)):
+            raise FloatingPointError(f"A parameter became infinite at update {record['updates']}.")
+        summary = make_summary(record, self.seconds(), self.first_update_seconds)
+        meta = {"config": to_dict(self.config), "summary": summary}
+        checkpoints.save(self.folder / "state", state, meta)
+        _write_json(self.folder / "summary.json", summary)
+
+
+def make_summary(record: Record, seconds: float, first_update_seconds: float) -> dict[str, Any]:
+    """What summary.json holds."""
+    counters = ("return_mean", "return_stderr", "episodes", "agent_steps")
+    device = jax.devices()[0]
+    packages = ("dreamer_lite", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    return {
+        **{name: record[name] for name in counters},
+        "env_frames": record["agent_steps"],  # the embedded worlds repeat no action
+        "updates": record["updates"],
+        "wall_seconds": round(seconds, 3),
+        "first_update_seconds": round(first_update_seconds, 3),
+        "versions": {"python": platform.python_version()} | {n: _version(n) for n in packages},
+        "device": f"{len(jax.devices())} x {device.device_kind}"
+        + (f", {os.cpu_count()} cores" if device.platform == "cpu" else ""),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from a clone that is not installed, as on Colab
+        return __version__
+
+
+def load(agent: str) -> LoadedAgent:
+    """The agent of a run folder, of a .safetensors file, or a shipped one by its name.
+
+    Raises:
+      ValueError: there is none, or it cannot be used; one sentence.
+    """
+    path = Path(agent)
+    if path.is_dir():
+        return checkpoints.newest_agent(path / "state")
+    if path.suffix == ".safetensors":
+        return checkpoints.load_agent(path)
+    if agent in assets.agents():
+        return checkpoints.load_agent(assets.path(f"agents/{agent}.safetensors"))
+    shipped = ", ".join(assets.agents()) or "none yet"
+    raise ValueError(
+        f"There is no agent {agent!r}: name a run folder, a .safetensors file or a shipped agent "
+        f"({shipped})."
+    )
+
+
+def export(folder: Path, out: Path) -> dict[str, Any]:
+    """Write the agent of a run folder as `out` (.safetensors) and a .json; returns its info.
+
+    Raises:
+      ValueError: as `load`. OSError: `out` cannot be written.
+    """
+    config, params, summary = checkpoints.newest_agent(folder / "state")
+    summary = dict(summary)
+    results = {name: summary.pop(name) for name in ("return_mean", "return_stderr", "episodes")}
+    info = {**results, "trained": {"command": command(config, summary["updates"]), **summary}}
+    checkpoints.save_agent(out, params, config, info)
+    return info
+
+
+def command(config: Config, updates: int) -> str:
+    """What to type to repeat a run of so many updates."""
+    usual, mine = to_dict(make_config(config.world, config.size)), to_dict(config)
+    words = ["dreamer-lite", "train", "--world", config.world, "--size", config.size]
+    words += ["--seed", str(config.seed), "--updates", str(updates)]
+    changes = [name for name in mine if mine[name] != usual[name] and name != "seed"]
+    return shlex.join(words + [w for n in changes for w in ("--set", f"{n}={as_text(mine[n])}")])
+
+
+def as_text(value: Any) -> str:
+    """A setting as it is typed behind `--set name=`."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+# Opening a run folder
+
+
+def _lock(folder: Path) -> IO:
+    """Make the folder and keep other processes out of it until the returned file is closed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a+")
+    except OSError as error:
+        raise RunError(
+            f"Cannot write in {folder} ({error.strerror}): choose another folder with --run."
+        ) from error
+    if fcntl is None:
+        return lock
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        owner = lock.read().strip() or "unknown"
+        lock.close()
+        raise RunError(
+            f"{folder} is in use by process {owner}: wait for it, stop it, or choose another "
+            "folder with --run."
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _claim(config: Config, folder: Path) -> dict[str, Any]:
+    """Make the folder this run's; returns how far its checkpoint is, {} if there is none."""
+    summary: dict[str, Any] = {}
+    if checkpoints.exists(folder / "state"):
+        meta = checkpoints.read_meta(folder / "state")
+        summary = meta["summary"]
+        _refuse_another(config, meta["config"], folder)
+    elif (folder / "metrics.jsonl").exists() and not (folder / "config.json").exists():
+        raise RunError(
+            f"{folder} holds a metrics.jsonl that is of no run: choose another folder with --run."
+        )
+    try:
+        _write_json(folder / "config.json", to_dict(config))
+        _cut(folder / "metrics.jsonl", summary.get("updates", 0))
+        if summary:  # the process may have been killed between checkpoint and summary
+            _write_json(folder / "summary.json", summary)
+        else:
+            (folder / "summary.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"Cannot write in {folder} ({error.strerror}): make room or choose another folder "
+            "with --run."
+        ) from error
+    return summary
+
+
+def _refuse_another(config: Config, saved: dict[str, Any], folder: Path) -> None:
+    """Raise RunError if the run in `folder` has other settings."""
+    mine = to_dict(config)
+    names = [name for name in mine | saved if mine.get(name) != saved.get(name)]
+    if names:
+        shown = [
+            f"{n}={as_text(saved.get(n, 'unknown'))} (asked: {as_text(mine.get(n, 'unknown'))})"
+            for n in names[:4]
+        ]
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        raise RunError(
+            f"{folder} holds a run with {', '.join(shown)}{more}: ask for the same settings, or "
+            "choose another folder with --run."
+        )
+
+
+def _start(config: Config, folder: Path, resume: bool) -> tuple[Driver, RunState]:
+    """The driver, and the state to go on from."""
+    try:
+        driver = make_driver(config, worlds.make(config.world))
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    state = driver.init(config.seed)
+    if resume:
+        state, _ = checkpoints.restore(folder / "state", state)
+    return driver, state
+
+
+def _cut(metrics: Path, updates: int) -> None:
+    """Cut metrics.jsonl before the first line that is broken or beyond `updates`."""
+    if not metrics.exists():
+        return
+    size = 0
+    for line in metrics.read_bytes().splitlines(keepends=True):
+        try:
+            good = line.endswith(b"\n") and json.loads(line)["updates"] <= updates
+        except (ValueError, KeyError, TypeError):
+            good = False
+        if not good:
+            break
+        size += len(line)
+    os.truncate(metrics, size)
+
+
+def _write_line(metrics: IO, record: Record) -> None:
+    try:
+        metrics.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise OSError(
+            f"Could not write {metrics.name} ({error.strerror}): make room there, then type the "
+            "same command again; earlier checkpoints are intact."
+        ) from error
+
+
+def _write_json(file: Path, values: dict[str, Any]) -> None:
+    checkpoints.replace(file, (json.dumps(values, indent=2) + "\n").encode())
+
+
+# The process
+
+
+def enable_compilation_cache() -> None:
+    """Let JAX keep compiled programs in ~/.cache/dreamer-lite, so that later starts are quick.
+
+    Call it before anything is compiled. A folder chosen by JAX_COMPILATION_CACHE_DIR is kept, and
+    where nothing can be written programs are compiled anew.
+    """
+    if jax.config.values["jax_compilation_cache_dir"]:
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(home) / "dreamer-lite" / "jax" / _processor()
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _processor() -> str:
+    """Differs between processors, whose compiled programs must not be mixed up."""
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text().partition("flags")[2].partition("\n")[0] if info.exists() else ""
+    return f"{platform.machine()}-{zlib.crc32(flags.encode()):08x}"
+
+
+class Stop:
+    """Whether somebody asked to stop; call it."""
+
+    signal: int = 0  # number of the signal that asked
+
+    def __call__(self) -> bool:
+        return self.signal != 0
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """Inside, Ctrl-C and SIGTERM only set a flag, so that the run can save; a second one raises.
+
+    A KeyboardInterrupt could be swallowed inside JAX. Python allows handlers in the main thread
+    only: in another one the flag stays unset.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def ask(number: int, _frame: Any) -> None:
+        stop.signal = number
+        restore()
+        os.write(2, b"\nStopping: finishing this step and saving; once more stops at once.\n")
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        restore()

@@ -1,0 +1,234 @@
+"""The loop: act, store, sample, learn, as one jitted program; and a generator of progress records.
+
+For JAX worlds everything, world included, runs inside one compiled and donated program
+(`make_driver`). `train` calls it again and again and yields what happened; whoever listens draws a
+bar, a curve, or saves. Nothing here knows who watches. Put together in notebook 07.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dreamer_lite import replay as rp
+from dreamer_lite.agent import Mind, act, blank_mind, make_agent
+from dreamer_lite.config import Config
+from dreamer_lite.learner import LearnerState, Metrics, make_learner
+from dreamer_lite.replay import Replay
+from dreamer_lite.worlds.base import Row, World, next_row
+
+EPISODES = 100  # `return_mean` is over this many of the latest training episodes
+
+
+class Actors(NamedTuple):
+    """W worlds in progress, and what their agents remember."""
+
+    world: Any  # (W, ...) the worlds' own states
+    row: Row  # (W, ...) the row that was not yet acted on
+    mind: Mind
+    score: jax.Array  # (W,) return of the running episodes so far
+    scores: jax.Array  # (EPISODES,) ring of the latest finished episodes' returns
+    episodes: jax.Array  # () int32, finished episodes
+
+
+class RunState(NamedTuple):
+    """All that a run is: save it and the run can go on from here, bit for bit."""
+
+    learner: LearnerState
+    replay: Replay
+    actors: Actors
+    key: jax.Array  # never changes; every step folds its own number in
+    rows: jax.Array  # () int32, rows lived by each world
+    updates: jax.Array  # () int32
+
+
+class Progress(NamedTuple):
+    """What `train` yields: the news, and the run as it stands."""
+
+    record: dict[str, float]  # plain numbers, see `make_record`
+    state: RunState  # donated when the generator goes on: save it before, or never touch it
+
+
+class Limits(NamedTuple):
+    """When training stops: totals that include earlier starts; None means no limit."""
+
+    minutes: float | None = None  # wall time
+    steps: int | None = None  # agent steps
+    updates: int | None = None
+
+    def reached(self, seconds: float, steps: int, updates: int) -> bool:
+        return (
+            (self.minutes is not None and seconds >= 60 * self.minutes)
+            or (self.steps is not None and steps >= self.steps)
+            or (self.updates is not None and updates >= self.updates)
+        )
+
+
+class Driver(NamedTuple):
+    """The two functions that move a run."""
+
+    init: Callable[[int], RunState]  # seed -> state
+    # (state, times, rows, updates) -> (state, metrics): `times` times, live `rows` rows and then
+    # learn `updates` times. One program for every count. The state is donated.
+    advance: Callable[[RunState, int, int, int], tuple[RunState, Metrics]]
+
+
+def make_driver(config: Config, world: World) -> Driver:
+    """The fused driver: one program that lives in a JAX world and learns from it.
+
+    Raises:
+      ValueError: as `make_agent`.
+    """
+    spaces = world.obs_space, world.action_space
+    graph = make_agent(config, *spaces)
+    learner = make_learner(config, *spaces)
+
+    @jax.jit  # one program, for speed of starting; and no two outputs share a buffer
+    def begin(learning: LearnerState, key: jax.Array) -> RunState:
+        world_key, run_key = jax.random.split(key)
+        states, row = jax.vmap(world.reset)(jax.random.split(world_key, config.worlds))
+        mind = blank_mind(graph.merge(learning.params), world.action_space, config.worlds)
+        zero = jnp.int32(0)
+        actors = Actors(states, row, mind, jnp.zeros(config.worlds), jnp.zeros(EPISODES), zero)
+        return RunState(learning, rp.init(config, *spaces), actors, run_key, zero, zero)
+
+    def init(seed: int) -> RunState:
+        return begin(learner.init(seed), jax.random.key(seed))
+
+    def live(state: RunState) -> RunState:
+        """One row of every world: look, act, store, step."""
+        actors = state.actors
+        key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.rows)
+        act_key, world_key = jax.random.split(key)
+        agent = graph.merge(state.learner.params)
+        action, mind = act(agent, actors.mind, actors.row, world.action_space, act_key)
+        replay = rp.add(state.replay, actors.row, action, mind)
+        keys = jax.random.split(world_key, config.worlds)
+        worlds, row = jax.vmap(next_row, (None, 0, 0, 0, 0))(
+            world, actors.world, actors.row, action, keys
+        )
+        actors = keep_score(actors._replace(world=worlds, row=row, mind=mind))
+        return state._replace(replay=replay, actors=actors, rows=state.rows + 1)
+
+    def learn(state: RunState) -> tuple[RunState, Metrics]:
+        """One update from one batch, and its fresh latents back to the replay."""
+        key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.updates)
+        sample_key, learn_key = jax.random.split(key)
+        replay, places = rp.sample(state.replay, config, sample_key)
+        batch = rp.gather(replay, places, config, world.action_space)
+        learning, latents, metrics = learner.update(state.learner, batch, learn_key)
+        replay = rp.write_latents(replay, places, latents, config)
+        return state._replace(
+            learner=learning, replay=replay, updates=state.updates + 1
+        ), metrics
+
+    def advance(state: RunState, times: jax.Array, rows: jax.Array, updates: jax.Array):
+        metrics = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(learn, state)[1]
+        )
+
+        def learn_and_sum(_, carry):
+            state, sums = carry
+            state, metrics = learn(state)
+            return state, jax.tree.map(jnp.add, sums, metrics)
+
+        def once(_, carry):
+            state, sums = carry
+            state = jax.lax.fori_loop(0, rows, lambda _, s: live(s), state)
+            return jax.lax.fori_loop(0, updates, learn_and_sum, (state, sums))
+
+        state, sums = jax.lax.fori_loop(0, times, once, (state, metrics))
+        count = jnp.maximum(1, times * updates)
+        return state, jax.tree.map(lambda x: x / count, sums)
+
+    return Driver(init, jax.jit(advance, donate_argnums=0))
+
+
+def keep_score(actors: Actors) -> Actors:
+    """Add the new row's reward; move finished episodes' returns into the ring."""
+    row = actors.row
+    score = jnp.where(row.is_first, 0.0, actors.score) + row.reward
+    place = (actors.episodes + jnp.cumsum(row.is_last) - 1) % EPISODES
+    place = jnp.where(row.is_last, place, EPISODES)  # out of range: dropped
+    return actors._replace(
+        score=score,
+        scores=actors.scores.at[place].set(score, mode="drop"),
+        episodes=actors.episodes + row.is_last.sum(),
+    )
+
+
+def train(
+    config: Config,
+    driver: Driver,
+    state: RunState,
+    limits: Limits,
+    seconds: float = 0.0,
+) -> Iterator[Progress]:
+    """Train on from `state` until a limit is reached, yielding news about every K updates.
+
+    The first yield comes after the first update. Calls end at the same numbers of updates however
+    often a run is stopped and resumed, so a resumed run computes exactly what the other would have.
+    `seconds` is the wall time of earlier starts. Raises FloatingPointError when a loss is no longer
+    finite; the state that came with the last yield is then the last good one.
+    """
+    start = time.perf_counter() - seconds
+    rows, updates = config.schedule
+    live_rows, learnt = int(state.rows), int(state.updates)
+    while not limits.reached(time.perf_counter() - start, live_rows * config.worlds, learnt):
+        if live_rows < config.rows_before_learning - rows:
+            waiting = config.rows_before_learning - rows - live_rows
+            state, _ = driver.advance(state, 1, waiting, 0)
+            live_rows += waiting
+        before = time.perf_counter()
+        times = calls_until_news(config, limits, live_rows, learnt)
+        state, metrics = driver.advance(state, times, rows, updates)
+        metrics = {name: float(x) for name, x in jax.device_get(metrics).items()}
+        live_rows, learnt = live_rows + times * rows, learnt + times * updates
+        speed = times * updates / (time.perf_counter() - before)
+        check_finite(metrics, learnt)
+        record = make_record(config, state, metrics, time.perf_counter() - start, speed)
+        yield Progress(record, state)
+
+
+def calls_until_news(config: Config, limits: Limits, rows: int, updates: int) -> int:
+    """Repetitions of the schedule up to the next multiple of K updates, or to a limit."""
+    rows_each, updates_each = config.schedule
+    if updates == 0:
+        return 1  # the first update alone: compiling is over, somebody is waiting for a sign of life
+    ends = [-(-(config.updates_per_call - updates % config.updates_per_call) // updates_each)]
+    if limits.updates is not None:
+        ends.append(-(-(limits.updates - updates) // updates_each))
+    if limits.steps is not None:
+        ends.append(-(-(limits.steps - rows * config.worlds) // (rows_each * config.worlds)))
+    return max(1, min(ends))
+
+
+def check_finite(metrics: dict[str, float], updates: int) -> None:
+    """Raise FloatingPointError that names the first loss that is not finite."""
+    for name, value in metrics.items():
+        if name.startswith("loss/") and not math.isfinite(value):
+            raise FloatingPointError(f"{name} became {value} before update {updates}.")
+
+
+def make_record(
+    config: Config, state: RunState, metrics: dict[str, float], seconds: float, speed: float
+) -> dict[str, float]:
+    """One line of `metrics.jsonl`: counters, the return of the latest episodes, mean metrics."""
+    actors = jax.device_get(state.actors._replace(world=None, row=None, mind=None))
+    rows, updates = jax.device_get((state.rows, state.updates))
+    episodes = int(actors.episodes)
+    latest = actors.scores[: min(episodes, EPISODES)]
+    spread = latest.std(ddof=1) / len(latest) ** 0.5 if len(latest) > 1 else 0.0
+    return {
+        "updates": int(updates),
+        "agent_steps": int(rows) * config.worlds,
+        "episodes": episodes,
+        "return_mean": float(latest.mean()) if episodes else 0.0,
+        "return_stderr": float(spread),
+        "seconds": seconds,
+        "updates_per_second": speed,
+        **metrics,
+    }

@@ -1,0 +1,116 @@
+"""The world model: encoder, RSSM, decoder, reward and continue heads, and the loss that trains them.
+
+It learns from replayed sequences to explain what it sees and to predict what follows (SPEC 6 to 8).
+Built in notebook 04; `open_loop` is what notebook 05 plays beside reality.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dreamer_lite.config import Config
+from dreamer_lite.distributions import Bernoulli, OneHot, TwoHot
+from dreamer_lite.networks import Decoder, Encoder, Linear, Mlp, Observation
+from dreamer_lite.rssm import Rssm, State
+from dreamer_lite.worlds.base import Space
+
+sg = jax.lax.stop_gradient
+
+
+class Batch(NamedTuple):
+    """T replayed steps of B sequences, and what the agent knew just before them."""
+
+    obs: Observation  # (T, B, ...)
+    reward: jax.Array  # (T, B) arrived with obs
+    is_first: jax.Array  # (T, B)
+    is_last: jax.Array  # (T, B)
+    is_terminal: jax.Array  # (T, B)
+    previous_action: jax.Array  # (T, B, A) embedded, the action before each obs
+    context: State  # (B, ...) stored latents of the step before the first
+
+
+class Head(nnx.Module):
+    """An MLP and one linear output; (..., inputs) -> (..., outputs)."""
+
+    def __init__(
+        self, inputs: int, units: int, layers: int, outputs: int, scale: float, rng: np.random.Generator
+    ):
+        self.mlp = Mlp(inputs, units, layers, rng)
+        self.out = Linear(units, outputs, rng, scale)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.out(self.mlp(x))
+
+
+class WorldModel(nnx.Module):
+    """Everything of the agent that knows about the world and nothing about what it wants."""
+
+    def __init__(
+        self, obs_space: dict[str, Space], action_size: int, config: Config, rng: np.random.Generator
+    ):
+        feature = config.deter + config.stoch * config.classes
+        self.config = config
+        self.encoder = Encoder(obs_space, config, rng)
+        self.rssm = Rssm(self.encoder.size, action_size, config, rng)
+        self.decoder = Decoder(obs_space, config, rng)
+        self.reward_head = Head(feature, config.units, config.reward_layers, config.bins, 0.0, rng)
+        self.cont_head = Head(feature, config.units, config.cont_layers, 1, 1.0, rng)
+
+    def reward(self, feature: jax.Array) -> TwoHot:
+        """Reward that arrives with a state; (..., F) -> TwoHot (...)."""
+        return TwoHot(self.reward_head(feature))
+
+    def cont(self, feature: jax.Array) -> Bernoulli:
+        """Discounted chance that life goes on after a state (SPEC 7.3); (..., F) -> (...)."""
+        return Bernoulli(self.cont_head(feature)[..., 0])
+
+    def loss(
+        self, batch: Batch, key: jax.Array
+    ) -> tuple[dict[str, jax.Array], State, dict[str, jax.Array]]:
+        """Unscaled losses (T, B) by name, posterior states (T, B, ...), metrics. SPEC 5 to 7.
+
+        The key is consumed.
+        """
+        embed = self.encoder(batch.obs)
+        states, post = self.rssm.observe(
+            batch.context, embed, batch.previous_action, batch.is_first, key
+        )
+        prior = self.rssm.prior(states.deter)
+        losses = {}
+        for name, guess in self.decoder(states.deter, states.stoch).items():
+            target = batch.obs[name]
+            if isinstance(guess, OneHot):
+                target = jax.nn.one_hot(target, guess.logits.shape[-1])
+            losses[name] = guess.loss(target).reshape(*batch.reward.shape, -1).sum(-1)
+        feature = states.feature
+        cont = (1.0 - batch.is_terminal) * self.config.discount
+        losses["reward"] = self.reward(feature).loss(batch.reward)
+        losses["cont"] = self.cont(feature).loss(cont)
+        losses["dyn"] = kl_with_free_nats(OneHot(sg(post.logits)), prior, self.config.free_nats)
+        losses["rep"] = kl_with_free_nats(post, OneHot(sg(prior.logits)), self.config.free_nats)
+        metrics = {
+            "prior_entropy": prior.entropy().sum(-1).mean(),
+            "post_entropy": post.entropy().sum(-1).mean(),
+        }
+        return losses, states, metrics
+
+    def open_loop(self, state: State, actions: jax.Array, key: jax.Array) -> State:
+        """Dream on from `state` (B, ...) under given embedded actions (T, B, A), eyes closed.
+
+        Returns the T dreamt states (T, B, ...). The key is consumed.
+        """
+        u = jax.random.uniform(key, (*actions.shape[:2], self.config.stoch))
+
+        def step(state, inputs):
+            state = self.rssm.imagine_step(state, *inputs)
+            return state, state
+
+        return jax.lax.scan(step, state, (actions, u))[1]
+
+
+def kl_with_free_nats(post: OneHot, prior: OneHot, free_nats: float) -> jax.Array:
+    """max(free_nats, sum over groups of KL(post || prior)) (SPEC 5.7); (..., S, C) -> (...)."""
+    return jnp.maximum(free_nats, post.kl(prior).sum(-1))

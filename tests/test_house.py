@@ -1,0 +1,216 @@
+"""The house itself: pins, lower bounds, import order, docstrings, and the README's commands."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "dreamer_lite"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# A module may import those before it. `worlds.base` (rows and spaces) is open to all.
+ORDER = (
+    "config transforms distributions networks rssm world_model behavior agent optimizer learner "
+    "replay worlds training checkpoints dreams video plots widgets checks colab assets __main__"
+).split()
+
+# Some of the versions that Colab had in August 2026 (Python 3.13).
+COLAB = {
+    "jax": "0.7.2",
+    "flax": "0.11.2",
+    "optax": "0.2.8",
+    "orbax-checkpoint": "0.12.4",
+    "gymnasium": "1.3.0",
+    "ale-py": "0.12.1",
+    "numpy": "2.1.3",
+    "matplotlib": "3.10.0",
+    "ipywidgets": "7.7.1",
+    "ipykernel": "6.17.1",
+    "nbclient": "0.10.4",
+    "jupytext": "1.19.5",
+    "anywidget": "0.9.21",
+    "safetensors": "0.8.0",
+    "tqdm": "4.67.3",
+    "imageio-ffmpeg": "0.6.0",
+}
+# The one cap: dm_control breaks with mujoco 4.
+CAPPED = {"mujoco"}
+
+
+def requirements() -> list[Requirement]:
+    """The lines of requirements.txt without comments, parsed."""
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines]
+    return [Requirement(line) for line in lines if line]
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def metadata_requirements() -> list[Requirement]:
+    """What the package and its extras ask for."""
+    table = project()["project"]
+    extras = table["optional-dependencies"].values()
+    return [Requirement(line) for line in (*table["dependencies"], *(x for e in extras for x in e))]
+
+
+def applies(requirement: Requirement, python: str) -> bool:
+    marker = requirement.marker
+    return marker is None or marker.evaluate({"python_version": python})
+
+
+def test_requirements_pin_exact_versions() -> None:
+    for requirement in requirements():
+        assert requirement.url is None, requirement
+        if requirement.name not in CAPPED:
+            operators = [clause.operator for clause in requirement.specifier]
+            assert operators == ["=="] and "*" not in str(requirement.specifier), requirement
+
+
+def test_requirements_name_no_place_and_no_hash() -> None:
+    text = (ROOT / "requirements.txt").read_text()
+    for word in ("://", "--hash", "sha256", "--index-url", "--extra-index-url", "--find-links"):
+        assert word not in text
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_requirements_satisfy_the_metadata(python: str) -> None:
+    pins = {r.name: r for r in requirements() if applies(r, python)}
+    for wanted in metadata_requirements():
+        if applies(wanted, python):
+            pinned = next(iter(pins[wanted.name].specifier)).version
+            if wanted.name in CAPPED:
+                assert pins[wanted.name].specifier == wanted.specifier
+            else:
+                assert wanted.specifier.contains(pinned), f"{wanted} refuses {pinned}"
+
+
+def test_metadata_has_lower_bounds_only() -> None:
+    assert project()["project"]["requires-python"] == ">=3.11"
+    for requirement in metadata_requirements():
+        if requirement.name not in CAPPED:
+            operators = [clause.operator for clause in requirement.specifier]
+            assert operators == [">="], requirement
+
+
+def test_metadata_admits_colab() -> None:
+    for requirement in metadata_requirements():
+        if requirement.name in COLAB:
+            assert requirement.specifier.contains(COLAB[requirement.name]), requirement
+
+
+def test_extras_and_settings() -> None:
+    table = project()
+    assert set(table["project"]["optional-dependencies"]) == {"atari", "dmc", "notebooks", "dev"}
+    assert set(table["tool"]["dreamer_lite"]) == {"repository", "ref"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_module_has_a_docstring(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text())), f"{path} says nothing about itself"
+
+
+def module_name(path: Path) -> str:
+    """`dreamer_lite/worlds/base.py` is `worlds.base`, `worlds/__init__.py` is `worlds`."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {module_name(path) for path in MODULES} - {""}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Modules of the package that a file imports, anywhere in it, as `rssm` or `worlds.base`."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            origin = ".".join([*base, *filter(None, [node.module])])
+            # `from dreamer_lite import rssm` names a module, `from dreamer_lite.rssm import State`
+            # a thing in one.
+            below = [f"{origin}.{alias.name}" for alias in node.names]
+            targets = [t if t.removeprefix("dreamer_lite.") in NAMES else origin for t in below]
+        else:
+            continue
+        for target in targets:
+            if target.startswith("dreamer_lite."):
+                yield target.removeprefix("dreamer_lite.")
+
+
+def test_imports_run_one_way() -> None:
+    rank = {name: position for position, name in enumerate(ORDER)}
+    for path in MODULES:
+        here = module_name(path).partition(".")[0]
+        if here not in rank:
+            continue
+        for target in imported(path):
+            there = target.partition(".")[0]
+            if target != "worlds.base" and there != here:
+                assert there in rank, f"give `{there}` a place in ORDER: `{here}` imports it"
+                assert rank[there] < rank[here], f"`{here}` imports `{target}`, which comes later"
+
+
+def test_the_core_does_not_import_pictures_or_widgets() -> None:
+    program = (
+        "import sys, dreamer_lite.training\n"
+        "print(*sorted({'matplotlib', 'mediapy', 'ipywidgets'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
+
+
+def ci_show(folder: Path) -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if k != "CI"}
+    return subprocess.run(
+        ["bash", str(folder / ".ci" / "run"), "--show"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def copy_of_ci(folder: Path, readme: str) -> Path:
+    (folder / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", folder / ".ci" / "run")
+    (folder / "README.md").write_text(readme)
+    return folder
+
+
+def test_ci_finds_the_commands_in_the_readme() -> None:
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    result = ci_show(ROOT)
+    assert result.returncode == 0, result.stderr
+    test, demo = result.stdout.splitlines()
+    assert test.split()[:2] == ["make", "test"]
+    assert demo.split()[:2] == ["make", "demo"]
+
+
+def test_ci_reads_only_fences_and_drops_prompts_and_comments(tmp_path: Path) -> None:
+    readme = (
+        "make test outside\n\n```bash\nmake tests\n$ make demo   # five minutes\n```\n"
+        "make test between\n\n```\n  make test ARGS=-x   # ten minutes\nmake test again\n```\n"
+    )
+    result = ci_show(copy_of_ci(tmp_path, readme))
+    assert result.stdout.splitlines() == ["make test ARGS=-x", "make demo"]
+
+
+def test_ci_says_which_command_is_missing(tmp_path: Path) -> None:
+    result = ci_show(copy_of_ci(tmp_path, "```\nmake test\n```\nmake demo\n"))
+    assert result.returncode != 0
+    assert 'no line starting with "make demo"' in result.stderr
