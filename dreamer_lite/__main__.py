@@ -16,12 +16,11 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-VIDEOS = (".mp4",)
+VIDEOS = (".mp4", ".gif")
 DREAM_FPS, RECORD_FPS = 5, 10
 SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal for a bar
 COMPILING = "Compiling: about 20 s, a few seconds when this was compiled before ..."
 
-ERRORS = ("horizon", "model", "copy_last", "mean_frame")  # what `dream` tabulates
 
 Record = dict[str, float]
 
@@ -102,13 +101,13 @@ def make_parser() -> Parser:
 
     sub = command(dream, "film the agent's dream beside reality, and measure it")
     add_agent(sub)
-    sub.add_argument("--out", type=Path, help="an .mp4 file; default: dream.mp4")
+    sub.add_argument("--out", type=Path, help="an .mp4 or .gif file; default: dream.mp4")
 
     sub = command(record, "film the agent as it plays")
     add_agent(sub, "; or `random`, with --world")
     sub.add_argument("--world", help="for --agent random: a name from `dreamer-lite worlds`")
     sub.add_argument("--episodes", type=whole(1), default=1)
-    sub.add_argument("--out", type=Path, help="an .mp4 file; default: record.mp4")
+    sub.add_argument("--out", type=Path, help="an .mp4 or .gif file; default: record.mp4")
 
     sub = command(export, "write an agent as one .safetensors file, and a .json that describes it")
     sub.add_argument("--agent", required=True, metavar="RUN", help="a run folder")
@@ -351,15 +350,11 @@ def dream(args: argparse.Namespace) -> int:
     video.write(out, dreams.frames(comparison, world), fps=DREAM_FPS)
     curve = out.with_suffix(".png")
     plots.horizon_errors(comparison).savefig(curve, dpi=150)
-    errors = comparison.as_json()
     if args.json:
-        print(json.dumps({**errors, "video": str(out)}))
-        return 0
-    print("Mean squared error on the cells that change, by steps dreamt:")
-    print("steps  dream   last frame  mean frame")
-    for row in zip(*(errors[name] for name in ERRORS), strict=True):
-        print("{:5d}  {:.4f}  {:.4f}      {:.4f}".format(*row))
-    print(f"The dream beside reality: {out}; these errors as a curve: {curve}")
+        print(json.dumps({**comparison.as_json(), "video": str(out)}))
+    else:
+        print(plots.describe_horizon(comparison))
+        print(f"The dream beside reality: {out}; these errors drawn: {curve}")
     return 0
 
 
@@ -422,7 +417,8 @@ def plot(args: argparse.Namespace) -> int:
     from dreamer_lite import plots
 
     plots.curves(curves).savefig(args.out, dpi=150)
-    print(f"Wrote {args.out}.")
+    print(plots.describe_curves(curves))
+    print(f"The curves: {args.out}")
     return 0
 
 

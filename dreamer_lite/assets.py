@@ -31,7 +31,7 @@ def path(name: str) -> Path:
     """
     known = names()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else f"valid are {_listed(known)}."
         raise ValueError(f"There is no asset {name!r}: {hint}")
     return _FOLDER / name

@@ -78,6 +78,7 @@ class Config:
 
     # Imagination, actor and critic (notebooks 05 and 06)
     horizon: int = number(15, 1, 333, "imagined steps (H)")
+    starts: int = number(0, 0, 1024, "last steps of each sequence to dream from; 0 is all")
     discount_horizon: float = number(333, 1, 1e5, "steps; discount = 1 - 1/this")
     lam: float = number(0.95, 0, 1, "lambda of the returns")
     entropy: float = number(3e-4, 0, 1, "reward per nat")
@@ -115,6 +116,8 @@ class Config:
                 f"capacity is {self.capacity} steps: a batch of {self.batch} x {self.length} from "
                 f"{self.worlds} worlds needs a replay of at least {least}."
             )
+        if self.starts > self.length:
+            raise ValueError(f"starts is {self.starts}: sequences have only length={self.length}.")
         if max(self.schedule) > 1000:
             raise ValueError(
                 f"train_ratio {self.train_ratio} gives an uneven schedule: choose one for which "

@@ -180,7 +180,7 @@ def frame(clips: Clips, world: World, i: int, k: int) -> np.ndarray:
         titles=["reality", "what it dreams" if step > 0 else "what it sees", "difference"],
         notes=[
             says,
-            f"reward {clips.dream.reward[i, k]:.2f}   goes on: {clips.dream.cont[i, k]:.0%}",
+            f"reward {clips.dream.reward[i, k]:z.2f}   goes on: {clips.dream.cont[i, k]:.0%}",
         ],
         awake=step <= 0,
         header=header if step else "awake, eyes close now",

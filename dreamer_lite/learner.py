@@ -95,11 +95,14 @@ def total_loss(
     """
     model_key, dream_key = jax.random.split(key)
     losses, states, metrics = agent.model.loss(batch, model_key)
+    # Dreams start at the last steps of each sequence: all of them, unless `starts` says fewer.
+    steps = batch._replace(context=None)
+    late_states, late = jax.tree.map(lambda x: x[-config.starts :], (states, steps))
     dreamt, dream_returns, returns, dream_metrics = behavior_losses(
-        agent, frozen, slow, states, returns, config, dream_key
+        agent, frozen, slow, late_states, returns, config, dream_key
     )
     losses |= dreamt
-    losses["replay_value"] = replay_value_loss(agent, slow, states, batch, dream_returns, config)
+    losses["replay_value"] = replay_value_loss(agent, slow, late_states, late, dream_returns, config)
     scales = loss_scales(config)
     total = sum(scales.get(name, config.recon_scale) * x.mean() for name, x in losses.items())
     metrics |= dream_metrics | {f"loss/{name}": x.mean() for name, x in losses.items()}

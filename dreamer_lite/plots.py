@@ -139,10 +139,13 @@ def horizon_errors(comparison: Comparison) -> Figure:
         y = getattr(comparison, name)
         large.plot(comparison.horizon, y, label=label, **style(number, len(y)))
     decorate(large, "horizon (steps since the eyes closed)", "squared error, cells that change")
+    large.set_ylim(bottom=0)
+    large.xaxis.set_major_locator(MaxNLocator(integer=True))
     large.set_title(
-        f"{comparison.moments[0]} moments, {comparison.moments[-1]} at the last horizon"
+        f"from {comparison.moments[0]} moments; {comparison.moments[-1]} reach the last horizon",
+        fontsize=10,
     )
-    large.legend(frameon=False)
+    large.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     titles = ("reward", "chance to go on", "value, by the critic")
     for row, (name, title) in enumerate(zip(Signals._fields, titles, strict=True)):
         small = figure.add_subplot(grid[row, 1])
@@ -192,7 +195,8 @@ def signals(comparison: Comparison) -> Figure:
             decorate(axes, "step" if name == "value" else "", label if k == 0 else "")
     for k, axes in enumerate(rows[0]):
         axes.set_title(f"moment {k + 1}", fontsize=10)
-    rows[0, 0].legend(frameon=False, fontsize=8)
+    lines = rows[0, 0].lines[:2]
+    figure.legend(handles=lines, frameon=False, ncols=2, loc="outside lower center")
     figure.suptitle("awake up to step 0, dreaming after", fontsize=10)
     return figure
 

@@ -10,6 +10,7 @@ beyond the checkpoint is cut off when the run goes on. Read with notebook 08.
 """
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -109,7 +110,7 @@ class _Run:
         """Train, write and save as `run` says. Holds the lock until it ends or is closed."""
         record, due = {}, 0.0
         whole = False  # is the state whole, or was it handed over to the next call?
-        with lock, (self.folder / "metrics.jsonl").open("a", buffering=1) as metrics:
+        with lock, (self.folder / "metrics.jsonl").open("ab", buffering=0) as metrics:
             try:
                 news = train(self.config, driver, state, limits, self.seconds())
                 for record, state in news:
@@ -316,8 +317,11 @@ def _cut(metrics: Path, updates: int) -> None:
 
 
 def _write_line(metrics: IO, record: Record) -> None:
+    """Append a record to a file without buffer: it is on its way to the disk at once."""
+    line = (json.dumps(record) + "\n").encode()
     try:
-        metrics.write(json.dumps(record) + "\n")
+        if metrics.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise OSError(
             f"Could not write {metrics.name} ({error.strerror}): make room there, then type the "

@@ -1,4 +1,4 @@
-"""What every test runs under: the CPU, strict ranks, and a compilation cache between runs."""
+"""What every test runs under: the CPU, and a compilation cache between runs."""
 
 import os
 import platform
@@ -19,8 +19,6 @@ def processor() -> str:
     return f"{platform.machine()}-{zlib.crc32(flags.encode()):08x}"
 
 
-# (3,) + (2, 3) must be written out: silent broadcasting across ranks hides swapped axes.
-jax.config.update("jax_numpy_rank_promotion", "raise")
 # Only this process: a test that kills a child must not leave half a file in the shared cache.
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".pytest_cache" / "jax" / processor()))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

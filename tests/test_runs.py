@@ -1,0 +1,320 @@
+"""Run folders: nothing is lost, whatever interrupts a run, and nobody else's files are touched."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+import small_run
+
+from dreamer_lite import assets, checkpoints, runs, worlds
+from dreamer_lite.checkpoints import CheckpointError
+from dreamer_lite.runs import RunError
+from dreamer_lite.training import Driver, Limits, RunState, make_driver
+
+CONFIG = small_run.config()
+TIMING = {"seconds", "updates_per_second"}
+
+
+@pytest.fixture(scope="module")
+def driver() -> Driver:
+    """Compiled once for all tests here."""
+    return make_driver(CONFIG, worlds.make("catch"))
+
+
+@pytest.fixture
+def same_driver(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "make_driver", lambda config, world: driver)
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records without what depends on the clock."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(x).items() if k not in TIMING} for x in lines]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def state_of(folder: Path, driver: Driver) -> RunState:
+    return checkpoints.restore(folder / "state", driver.init(0))[0]
+
+
+# Killed
+
+CHILD = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import small_run
+from dreamer_lite import runs
+from dreamer_lite.training import Limits
+runs.enable_compilation_cache()
+records = runs.run(small_run.config(), Path(sys.argv[1]), Limits(updates=120), save_every=0)
+for record in records:
+    print("updates", record["updates"], flush=True)
+"""
+
+
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, driver: Driver) -> None:
+    """It saves after every call, so that most kills fall into the middle of saving."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    child = small_run.start(["-c", CHILD, str(whole)])
+    out, err = child.communicate(timeout=400)
+    assert child.returncode == 0, err
+    cache = tmp_path / "cache"  # a killed process must not leave half a file in the shared one
+    cache.mkdir()
+    for file in small_run.cache().glob("jit_advance*"):
+        shutil.copy(file, cache)
+
+    chance = random.Random(0)
+    for _ in range(3):
+        child = small_run.start(["-c", CHILD, str(killed)], JAX_COMPILATION_CACHE_DIR=str(cache))
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("updates")
+        time.sleep(chance.uniform(0, 0.6))
+        child.kill()
+        child.communicate()
+        assert child.returncode == -signal.SIGKILL
+        checkpoints.read_meta(killed / "state")  # whole
+        with (killed / "metrics.jsonl").open("a") as file:
+            file.write('{"updates": 9')  # as if the kill had hit this write
+    child = small_run.start(["-c", CHILD, str(killed)], JAX_COMPILATION_CACHE_DIR=str(cache))
+    out, err = child.communicate(timeout=400)
+    assert child.returncode == 0, err
+    assert out
+
+    small_run.assert_same(state_of(killed, driver), state_of(whole, driver))
+    assert metrics(killed) == metrics(whole)
+    clock = ("wall_seconds", "first_update_seconds")
+    a, b = ({k: v for k, v in summary(x).items() if k not in clock} for x in (whole, killed))
+    assert a == b
+
+
+def test_what_the_checkpoint_does_not_know_is_cut_off(tmp_path: Path, same_driver: None) -> None:
+    records = runs.run(CONFIG, tmp_path, Limits(updates=20))
+    written = list(records)
+    good = (tmp_path / "metrics.jsonl").read_text()
+    later = json.dumps(written[-1] | {"updates": 999})
+    (tmp_path / "metrics.jsonl").write_text(f'{good}{later}\n{{"updates": 1')
+    (tmp_path / "summary.json").unlink()  # a kill between checkpoint and summary
+    assert list(runs.run(CONFIG, tmp_path, Limits(updates=20))) == []
+    assert (tmp_path / "metrics.jsonl").read_text() == good
+    assert summary(tmp_path)["updates"] == written[-1]["updates"]
+
+
+# Stopped, finished, gone on
+
+
+def test_a_run_in_parts_is_the_whole_run(tmp_path: Path, same_driver: None, driver: Driver) -> None:
+    limits = Limits(updates=60)
+    list(runs.run(CONFIG, tmp_path / "whole", limits))
+    presses = iter([False, False, True])
+    first = list(runs.run(CONFIG, tmp_path / "parts", limits, stop=lambda: next(presses)))
+    assert len(first) == 3
+    seconds = summary(tmp_path / "parts")["wall_seconds"]
+    records = runs.run(CONFIG, tmp_path / "parts", limits, elapsed=100.0)
+    assert next(records)["seconds"] > seconds + 100
+    records.close()  # a notebook may stop between any two records
+    list(runs.run(CONFIG, tmp_path / "parts", limits))
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    small_run.assert_same(
+        state_of(tmp_path / "parts", driver), state_of(tmp_path / "whole", driver)
+    )
+    found = summary(tmp_path / "parts")
+    assert found["wall_seconds"] > seconds + 100
+    assert found["first_update_seconds"] < seconds + 1  # of the first start
+
+
+def test_summary_has_the_keys_that_others_build_on(tmp_path: Path, same_driver: None) -> None:
+    *_, last = runs.run(CONFIG, tmp_path, Limits(steps=60))
+    found = summary(tmp_path)
+    assert (
+        list(found)
+        == (
+            "return_mean return_stderr episodes agent_steps env_frames updates wall_seconds "
+            "first_update_seconds versions device"
+        ).split()
+    )
+    assert found["agent_steps"] == found["env_frames"] == last["agent_steps"] >= 60
+    assert json.loads((tmp_path / "config.json").read_text())["world"] == "catch"
+    assert runs.finished(tmp_path, Limits(steps=60)) and not runs.finished(tmp_path, Limits())
+    assert runs.finished(tmp_path, Limits(minutes=found["wall_seconds"] / 60))
+
+
+def test_two_presses(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with runs.stop_on_signals() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        assert stop() and stop.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+    with runs.stop_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        assert stop.signal == signal.SIGTERM
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# What breaks
+
+
+def breaking(driver: Driver, calls: int, name: str) -> Driver:
+    """A driver whose metric `name` is NaN from a certain call on."""
+    made = iter(range(1000))
+
+    def advance(*args: Any) -> Any:
+        state, found = driver.advance(*args)
+        return state, found | ({name: jax.numpy.nan} if next(made) >= calls else {})
+
+    return driver._replace(advance=advance)
+
+
+def test_nan_stops_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "make_driver", lambda c, w: breaking(driver, 4, "loss/reward"))
+    seen = []
+    with pytest.raises(FloatingPointError, match=r"loss/reward became nan"):
+        for record in runs.run(CONFIG, tmp_path, Limits(updates=100), save_every=0):
+            seen.append(record["updates"])
+    assert len(seen) > 1
+    assert summary(tmp_path)["updates"] == seen[-1]
+    assert int(state_of(tmp_path, driver).updates) == seen[-1]
+
+
+def test_a_state_with_nan_is_not_saved(tmp_path: Path, same_driver: None, driver: Driver) -> None:
+    list(runs.run(CONFIG, tmp_path, Limits(updates=10)))
+    going_on = runs._Run(CONFIG, tmp_path, summary(tmp_path), 0.0)
+    state = driver.init(0)
+    bad = jax.tree.map(lambda x: x * jax.numpy.nan, state.learner.params)
+    with pytest.raises(FloatingPointError, match="A parameter became"):
+        going_on.save(state._replace(learner=state.learner._replace(params=bad)), {"updates": 11})
+    assert all(
+        jax.numpy.isfinite(x).all()
+        for x in jax.tree.leaves(state_of(tmp_path, driver).learner.params)
+    )
+
+
+@contextlib.contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("limit", [200, 5000])  # metrics.jsonl breaks, or the checkpoint
+def test_a_full_disk_is_one_sentence(tmp_path: Path, same_driver: None, limit: int) -> None:
+    list(runs.run(CONFIG, tmp_path, Limits(updates=10)))
+    before = summary(tmp_path)
+    records = runs.run(CONFIG, tmp_path, Limits(updates=20), save_every=0)
+    with full_disk(limit), pytest.raises(OSError, match=r"^Could not .* make room there"):
+        list(records)
+    assert summary(tmp_path) == before
+    list(runs.run(CONFIG, tmp_path, Limits(updates=20)))  # with room again it goes on
+    assert summary(tmp_path)["updates"] >= 20
+
+
+# What is refused
+
+
+def test_a_folder_in_use(tmp_path: Path, same_driver: None) -> None:
+    records = runs.run(CONFIG, tmp_path, Limits(updates=10))
+    next(records)
+    with pytest.raises(RunError, match=f"in use by process {os.getpid()}: .*--run"):
+        runs.run(CONFIG, tmp_path, Limits(updates=10))
+    records.close()
+    list(runs.run(CONFIG, tmp_path, Limits(updates=10)))
+
+
+def test_another_config(tmp_path: Path, same_driver: None) -> None:
+    list(runs.run(CONFIG, tmp_path, Limits(updates=5)))
+    other = small_run.config(seed=1, updates_per_call=6)
+    with pytest.raises(RunError) as error:
+        runs.run(other, tmp_path, Limits(updates=5))
+    assert "seed=0 (asked: 1), updates_per_call=5 (asked: 6): ask for the same" in str(error.value)
+    list(runs.run(CONFIG, tmp_path, Limits(updates=10)))  # nothing was touched, the lock is free
+
+
+def test_unwritable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"Cannot write in .*: choose another folder"):
+        runs.run(CONFIG, tmp_path / "file" / "run", Limits(updates=5))
+
+
+def test_somebody_elses_folder(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("precious\n")
+    with pytest.raises(RunError, match="of no run"):
+        runs.run(CONFIG, tmp_path, Limits(updates=5))
+    assert (tmp_path / "metrics.jsonl").read_text() == "precious\n"
+
+
+def test_a_damaged_checkpoint_stops_the_run(tmp_path: Path, same_driver: None) -> None:
+    list(runs.run(CONFIG, tmp_path, Limits(updates=5)))
+    newest = sorted((tmp_path / "state").iterdir())[-1]
+    (newest / "meta.json").unlink()
+    before = (tmp_path / "metrics.jsonl").read_text()
+    with pytest.raises(CheckpointError, match=re.escape(str(newest))):
+        runs.run(CONFIG, tmp_path, Limits(updates=10))
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+# Agents by name
+
+
+def test_export_and_load(tmp_path: Path, same_driver: None, driver: Driver) -> None:
+    list(runs.run(CONFIG, tmp_path / "run", Limits(updates=10)))
+    out = tmp_path / "agent.safetensors"
+    runs.export(tmp_path / "run", out)
+    _, params, _ = runs.load(str(tmp_path / "run"))
+    config, again, info = runs.load(str(out))
+    assert config == CONFIG
+    small_run.assert_same(again, params)
+    assert {"world", "return_mean", "return_stderr", "episodes", "trained"} <= info.keys()
+    trained = info["trained"]
+    assert trained["command"].startswith("dreamer-lite train --world catch --size tiny --seed 0")
+    assert "--set units=8" in trained["command"] and trained["updates"] >= 10
+    with pytest.raises(ValueError, match=r"There is no agent 'nobody': name a run folder"):
+        runs.load("nobody")
+
+
+def test_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "catch.safetensors").write_text("")
+    monkeypatch.setattr(assets, "_FOLDER", tmp_path)
+    assert assets.agents() == ["catch"]
+    assert assets.path("agents/catch.safetensors").is_file()
+    with pytest.raises(ValueError, match=r"no asset 'agents/cat': did you mean agents/catch"):
+        assets.path("agents/cat")
+    with pytest.raises(ValueError, match="no asset"):
+        assets.path("../secret")
+
+
+def test_the_compilation_cache_may_be_unwritable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    program = (
+        "import jax; from dreamer_lite import runs; runs.enable_compilation_cache();"
+        "print(jax.jit(lambda x: x + 1)(1), jax.config.values['jax_compilation_cache_dir'])"
+    )
+    child = small_run.start(
+        ["-c", program], JAX_COMPILATION_CACHE_DIR="", XDG_CACHE_HOME=str(tmp_path / "file")
+    )
+    out, err = child.communicate(timeout=200)
+    assert (out.split(), err) == (["2", "None"], "")
