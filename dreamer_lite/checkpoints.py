@@ -5,6 +5,7 @@ one before intact; a checksum of every file tells a damaged one. Nothing is ever
 decides when to save and what a run folder is. Read with notebook 08.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -60,6 +61,7 @@ def save(folder: Path, state: RunState, meta: Mapping[str, Any]) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         arrays = _to_host(state)
+        _make_sure_of_room(partial / "room", sum(x.nbytes for x in arrays.values()))
         agent = {name: x for name, x in arrays.items() if name.startswith(_AGENT)}
         with _orbax() as orbax:
             orbax.save(partial.absolute() / "agent", agent)
@@ -157,6 +159,19 @@ def _to_host(state: RunState) -> dict[str, np.ndarray]:
         host = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
         arrays[_name(path)] = host[:used] if _is_ring(path, host) else host
     return arrays
+
+
+def _make_sure_of_room(file: Path, size: int) -> None:
+    """Raise OSError if `size` bytes, before compression, do not fit on the disk.
+
+    The storage library would find out too, but not without many pages of tracebacks.
+    """
+    with file.open("wb") as stream:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, size)
+        elif shutil.disk_usage(file.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    file.unlink()
 
 
 def _rebuild(arrays: Mapping[str, np.ndarray], like: Any, what: str) -> Any:

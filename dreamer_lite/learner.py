@@ -143,21 +143,21 @@ def behavior_losses(
     feature = dream.feature  # (H+1, N, F)
     reward = frozen.model.reward(feature).mean()
     cont = frozen.model.cont(feature).mean()
-    value = agent.critic(feature)
+    early = feature[:-1]  # the H steps that are learnt from; the last one only bootstraps
+    value = agent.critic(early)
     baseline = sg(value.mean())
+    last_value = frozen.critic(feature[-1:]).mean()
     lam = jnp.full_like(cont, config.lam)
-    target = behavior.lambda_returns(reward, cont, lam, baseline)  # (H, N)
+    values = jnp.concatenate([baseline, last_value])
+    target = behavior.lambda_returns(reward, cont, lam, values)  # (H, N)
     returns = behavior.update_range(returns, target, config)
     scale = behavior.return_scale(returns, config.return_limit)
-    advantage = (target - baseline[:-1]) / scale
+    advantage = (target - baseline) / scale
     weight = jnp.cumprod(cont, 0)[:-1]  # chance that the dream is still alive, c_0 included
-    policy = agent.actor(feature[:-1])
+    policy = agent.actor(early)
     losses = {
         "policy": weight * behavior.actor_loss(policy, actions, advantage, config.entropy),
-        "value": weight
-        * behavior.critic_loss(
-            type(value)(value.logits[:-1]), slow(feature[:-1]), target, config.slow_scale
-        ),
+        "value": weight * behavior.critic_loss(value, slow(early), target, config.slow_scale),
     }
     losses = {name: x.mean(0).reshape(lead) for name, x in losses.items()}
     metrics = {

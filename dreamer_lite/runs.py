@@ -18,6 +18,7 @@ import shlex
 import signal
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -351,6 +352,8 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        # An entry that cannot be read or written costs time and nothing else.
+        warnings.filterwarnings("ignore", message=r"Error (reading|writing) persistent compilation")
 
 
 def _processor() -> str:

@@ -35,7 +35,7 @@ def config(**changes: Any) -> Config:
 
 
 def cache() -> Path:
-    """Where the tests keep compiled programs, see conftest. A process to be killed gets a copy."""
+    """Where the tests keep compiled programs, see conftest."""
     return Path(jax.config.values["jax_compilation_cache_dir"])
 
 

@@ -6,7 +6,6 @@ import os
 import random
 import re
 import resource
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -73,14 +72,12 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, driver: Driver) -> Non
     child = small_run.start(["-c", CHILD, str(whole)])
     out, err = child.communicate(timeout=400)
     assert child.returncode == 0, err
-    cache = tmp_path / "cache"  # a killed process must not leave half a file in the shared one
-    cache.mkdir()
-    for file in small_run.cache().glob("jit_advance*"):
-        shutil.copy(file, cache)
 
+    # A killed process must not leave half a file in the shared cache: it only reads there.
+    only_read = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1000"}
     chance = random.Random(0)
     for _ in range(3):
-        child = small_run.start(["-c", CHILD, str(killed)], JAX_COMPILATION_CACHE_DIR=str(cache))
+        child = small_run.start(["-c", CHILD, str(killed)], **only_read)
         assert child.stdout is not None
         assert child.stdout.readline().startswith("updates")
         time.sleep(chance.uniform(0, 0.6))
@@ -90,7 +87,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, driver: Driver) -> Non
         checkpoints.read_meta(killed / "state")  # whole
         with (killed / "metrics.jsonl").open("a") as file:
             file.write('{"updates": 9')  # as if the kill had hit this write
-    child = small_run.start(["-c", CHILD, str(killed)], JAX_COMPILATION_CACHE_DIR=str(cache))
+    child = small_run.start(["-c", CHILD, str(killed)], **only_read)
     out, err = child.communicate(timeout=400)
     assert child.returncode == 0, err
     assert out
@@ -311,10 +308,10 @@ def test_the_compilation_cache_may_be_unwritable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     program = (
         "import jax; from dreamer_lite import runs; runs.enable_compilation_cache();"
-        "print(jax.jit(lambda x: x + 1)(1), jax.config.values['jax_compilation_cache_dir'])"
+        "print(jax.jit(lambda x: x + 1)(1), bool(jax.config.values['jax_compilation_cache_dir']))"
     )
     child = small_run.start(
         ["-c", program], JAX_COMPILATION_CACHE_DIR="", XDG_CACHE_HOME=str(tmp_path / "file")
     )
     out, err = child.communicate(timeout=200)
-    assert (out.split(), err) == (["2", "None"], "")
+    assert (out.split(), err) == (["2", "False"], "")

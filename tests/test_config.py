@@ -1,0 +1,167 @@
+"""The settings: their ranges and errors, the dial of sizes, and how often the agent learns."""
+
+import dataclasses
+import json
+import math
+from fractions import Fraction
+
+import pytest
+from golden_cases import VECTORS
+
+from dreamer_lite import worlds
+from dreamer_lite.config import PRESETS, SIZES, Config, from_dict, make_config, to_dict
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+NUMBERS = [name for name, field in FIELDS.items() if "low" in field.metadata]
+
+
+def test_defaults_are_those_of_the_paper() -> None:
+    """SPEC section 2, which a preset must not change by accident."""
+    paper = dict(
+        batch=16, length=64, bins=255, units=1024, encoder_layers=3, decoder_layers=3,
+        reward_layers=1, cont_layers=1, policy_layers=3, value_layers=3, depth=64,
+        multipliers=(2, 3, 4, 4), kernel=5, image_blocks=8, deter=8192, hidden=1024, stoch=32,
+        classes=64, blocks=8, prior_layers=2, post_layers=1, unimix=0.01, free_nats=1.0,
+        recon_scale=1.0, reward_scale=1.0, cont_scale=1.0, dyn_scale=1.0, rep_scale=0.1,
+        horizon=15, starts=0, discount_horizon=333, lam=0.95, entropy=3e-4, policy_unimix=0.01,
+        min_std=0.1, max_std=1.0, policy_scale=1.0, value_scale=1.0, replay_value_scale=0.3,
+        slow_scale=1.0, slow_rate=0.02, return_rate=0.01, return_limit=1.0, return_low=5.0,
+        return_high=95.0, learning_rate=4e-5, warmup=1000, clip=0.3, clip_floor=1e-3,
+        rms_decay=0.999, rms_eps=1e-20, momentum=0.9, online_queue=True,
+    )  # fmt: skip
+    assert {name: getattr(Config(), name) for name in paper} == paper
+    assert Config().discount == pytest.approx(VECTORS["gamma"])
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_has_a_range_that_is_kept(name: str) -> None:
+    meta = FIELDS[name].metadata
+    assert meta["low"] <= FIELDS[name].default <= meta["high"]
+    step = 1 if FIELDS[name].type is int else 1e-3
+    for wrong in (meta["low"] - step, meta["high"] + step):
+        with pytest.raises(ValueError, match=rf"^{name} is .* must lie between .*\.$"):
+            Config(**{name: wrong})
+    for wrong in ("3", None, True, math.nan):
+        with pytest.raises(ValueError, match=rf"^{name} is "):
+            Config(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(batch=2.5), "batch is 2.5: it must be a whole number."),
+        (dict(image_net="cnn"), "image_net is 'cnn': valid are conv, dense."),
+        (dict(deter=100), "deter is 100: it must be a multiple of blocks=8."),
+        (dict(starts=65), "starts is 65: sequences have only length=64."),
+        (dict(capacity=2063), "capacity is 2063 steps: a batch of 16 x 64 from 16 worlds needs a "
+         "replay of at least 2064."),
+        (dict(train_ratio=31.37), "train_ratio 31.37 gives an uneven schedule"),
+        (dict(worlds=4096, capacity=10**6, train_ratio=1000), "train_ratio 1000 gives an uneven"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_sentence(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        Config(**changes)
+    assert str(error.value).startswith(message) and str(error.value).endswith(".")
+
+
+def test_the_smallest_capacity_holds_the_first_batch() -> None:
+    config = Config(capacity=2064)
+    assert config.capacity // config.worlds >= config.rows_before_learning
+
+
+def test_unknown_names_get_a_suggestion() -> None:
+    with pytest.raises(ValueError, match="Unknown setting 'entrpy'. Did you mean 'entropy'?"):
+        make_config("catch", entrpy=1)
+    with pytest.raises(ValueError, match="Unknown size '13m'. Did you mean '1.*m'.*400m"):
+        make_config("catch", size="13m")
+
+
+@pytest.mark.parametrize("classes,size", [(4, "1m"), (16, "12m"), (24, "25m"), (32, "50m"),
+                                          (48, "100m"), (64, "200m"), (96, "400m")])  # fmt: skip
+def test_sizes_follow_one_dial(classes: int, size: str) -> None:
+    """SPEC 16: everything follows the number of classes per latent."""
+    config = make_config("some/world", size)
+    wide = (config.hidden, config.units, config.depth, config.deter)
+    assert (config.classes, *wide) == (classes, 16 * classes, 16 * classes, classes, 128 * classes)
+    assert (config.stoch, config.blocks, config.size) == (32, 8, size)
+
+
+def test_presets_build_and_changes_win_over_size_and_preset() -> None:
+    for world in {*worlds.names(), *PRESETS}:
+        for size in SIZES:
+            config = make_config(world, size)
+            assert (config.world, config.size) == (world, size)
+    assert make_config("catch/hidden").image_net == PRESETS["catch"]["image_net"]
+    assert make_config("catch").size == PRESETS["catch"]["size"]
+    assert make_config("catch", "1m", deter=64, image_net="conv").deter == 64
+    assert make_config("catch", "1m", image_net="conv").image_net == "conv"
+
+
+def test_as_json_and_back() -> None:
+    config = make_config("minatar/breakout", "12m", multipliers=(2,), entropy=0.5, seed=7)
+    values = json.loads(json.dumps(to_dict(config)))
+    assert from_dict(values) == config and hash(from_dict(values)) == hash(config)
+    for wrong in (values | {"new": 1}, {k: v for k, v in values.items() if k != "seed"}):
+        with pytest.raises(ValueError, match="unknown or missing: (new|seed)"):
+            from_dict(wrong)
+    with pytest.raises(ValueError, match="^batch is -1"):
+        from_dict(values | {"batch": -1})
+
+
+def reference_updates(config: Config, rows: int) -> list[int]:
+    """Updates done after each row by the scheduler of SPEC 12, asked after every agent step.
+
+    It is not asked until there are B * T windows; the first answer is 1.
+    """
+    per_step = Fraction(str(config.train_ratio)) / (config.batch * config.length)
+    before, windows, updates, after = None, 0, 0, []
+    for row in range(1, rows + 1):
+        for world in range(config.worlds):
+            step = (row - 1) * config.worlds + world + 1
+            windows += row > config.length
+            if windows < config.batch * config.length:
+                continue
+            if before is None:
+                before, updates = Fraction(step), updates + 1
+                continue
+            due = math.floor((step - before) * per_step)
+            before, updates = before + due / per_step, updates + due
+        after.append(updates)
+    return after
+
+
+def our_updates(config: Config, rows: int) -> list[int]:
+    """Updates after each row as the loop does them: a round at `rows_before_learning`, and on."""
+    rows_each, updates_each = config.schedule
+    first = max(config.rows_before_learning, rows_each)
+    rounds = [(row - first) // rows_each + 1 if row >= first else 0 for row in range(1, rows + 1)]
+    return [updates_each * count for count in rounds]
+
+
+@pytest.mark.parametrize("worlds", [1, 3, 4, 5, 16])
+@pytest.mark.parametrize("ratio", [0.5, 1, 4, 12.5, 32, 96])
+def test_schedule_is_the_reference_scheduler(worlds: int, ratio: float) -> None:
+    config = Config(worlds=worlds, batch=4, length=8, train_ratio=ratio)
+    rows, updates = config.schedule
+    assert math.gcd(rows, updates) == 1
+    assert updates * config.batch * config.length == rows * worlds * Fraction(str(ratio))
+    lived = 150
+    ours, reference = our_updates(config, lived), reference_updates(config, lived)
+    if updates == 1 and 32 % worlds == 0 and rows <= config.rows_before_learning:
+        assert ours == reference
+    elif rows <= config.rows_before_learning:  # ours learns in whole rounds, never later
+        slack = updates if 32 % worlds == 0 else updates + 1
+        assert all(-1 < a - b + (32 % worlds > 0) <= slack for a, b in zip(ours, reference))
+    assert ours[-1] > 0
+
+
+def test_known_schedules() -> None:
+    """The reference's own scheduler and replay gave these numbers."""
+    for name, steps in VECTORS["training_starts_at_agent_step"].items():
+        worlds = int(name.removeprefix("envs="))
+        assert Config(worlds=worlds).rows_before_learning * worlds == steps
+    for name, count in VECTORS["ratio_updates"].items():
+        ratio, steps = (int(word) for word in name.replace(",", "").split() if word.isdigit())
+        config = Config(worlds=1, train_ratio=ratio)
+        assert our_updates(config, config.rows_before_learning + steps)[-1] == count

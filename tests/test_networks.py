@@ -1,0 +1,262 @@
+"""Layers against plain formulas; shapes of every kind of encoder and decoder."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from golden_cases import VECTORS, quick_compiles
+
+from dreamer_lite import networks as nets
+from dreamer_lite.config import Config
+from dreamer_lite.distributions import Cells, OneHot, Pixels, SymlogVector
+from dreamer_lite.worlds.base import Space
+
+__all__ = ["quick_compiles"]
+
+# pairwise different sizes wherever the architecture allows it: a swapped axis cannot pass
+ODD = dict(
+    deter=22, hidden=5, stoch=3, classes=7, blocks=2, units=13, depth=2, multipliers=(2, 3),
+    image_blocks=2, kernel=3, encoder_layers=1, decoder_layers=1,
+)  # fmt: skip
+CONV = Config(**ODD)
+DENSE = Config(**(ODD | dict(image_net="dense", multipliers=(2,))))
+GRIDS = Config(**(ODD | dict(multipliers=(2,))))
+
+SPACES = {
+    "vector": {"v": Space((11,), "float32")},
+    "vector and discrete": {"b": Space((1,), "float32"), "a": Space((), "int32", 19)},
+    "several discrete": {"a": Space((17,), "int32", 3)},
+    "grey": {"i": Space((12, 20, 1), "uint8")},
+    "colour": {"i": Space((12, 20, 3), "uint8")},
+    "two images": {"j": Space((12, 20, 1), "uint8"), "i": Space((12, 20, 3), "uint8")},
+    "images and vectors": {
+        "j": Space((12, 20, 3), "uint8"),
+        "k": Space((11,), "float32"),
+        "i": Space((12, 20, 1), "uint8"),
+        "d": Space((), "int32", 5),
+    },
+}
+CASES = {name: (CONV, spaces) for name, spaces in SPACES.items()}
+CASES |= {
+    f"{name} grid of {channels}": (config, {"g": Space((10, 10, channels), "uint8")})
+    for name, config in (("dense", DENSE), ("conv", GRIDS))
+    for channels in (1, 3, 4)
+}
+CASES["dense grid and vector"] = DENSE, {"g": Space((10, 10, 4), "uint8"), "v": SPACES["vector"]["v"]}
+CASES["dense image of any size"] = DENSE, {"g": Space((5, 7, 2), "uint8")}
+SIZES = {  # cells left by the stages, times the last width; or the width of the MLP; or both
+    "grey": 3 * 5 * 6, "colour": 3 * 5 * 6, "two images": 3 * 5 * 6,
+    "images and vectors": 13 + 3 * 5 * 6,
+} | {f"conv grid of {channels}": 5 * 5 * 4 for channels in (1, 3, 4)}  # fmt: skip
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def normal(*shape: int, seed: int = 0) -> jax.Array:
+    return jnp.array(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def kernel_of(layer, value) -> None:
+    """Replace the kernel of a layer."""
+    assert layer.kernel[...].shape == np.shape(value)
+    layer.kernel[...] = np.asarray(value, np.float32)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("lead", [(), (23,), (23, 29)])
+def test_shapes(name: str, lead: tuple[int, ...]) -> None:
+    config, spaces = CASES[name]
+    encoder, decoder = nets.Encoder(spaces, config, rng()), nets.Decoder(spaces, config, rng())
+    obs = {k: jax.ShapeDtypeStruct((*lead, *s.shape), s.dtype) for k, s in spaces.items()}
+    embed = jax.eval_shape(encoder, obs)
+    assert embed.shape == (*lead, encoder.size) and embed.dtype == jnp.float32
+    assert encoder.size == SIZES.get(name, 13)
+    latent = [jax.ShapeDtypeStruct((*lead, *shape), jnp.float32) for shape in ((22,), (3, 7))]
+    guesses = jax.eval_shape(decoder, *latent)
+    assert guesses.keys() == spaces.keys()
+    for key, space in spaces.items():
+        guess = guesses[key]
+        if space.is_discrete:
+            assert isinstance(guess, OneHot)
+            assert guess.logits.shape == (*lead, *space.shape, space.classes)
+            continue
+        kind = SymlogVector if not space.is_image else Cells if config is DENSE else Pixels
+        assert isinstance(guess, kind)
+        assert jax.eval_shape(lambda g: g.mean(), guess).shape == (*lead, *space.shape)
+        target = jnp.zeros((*lead, *space.shape), space.dtype)
+        assert jax.eval_shape(lambda g, t: g.loss(t), guess, target).shape[: len(lead)] == lead
+
+
+def test_kept_order_of_keys() -> None:
+    """SPEC 4: alphabetical, whatever the order of the dict; discrete as one-hot, vectors symlog."""
+    spaces = SPACES["images and vectors"]
+    backwards = dict(reversed(spaces.items()))
+    one, two = nets.Encoder(spaces, CONV, rng()), nets.Encoder(backwards, CONV, rng())
+    assert one.flat == two.flat == ("d", "k") and one.images == two.images == ("i", "j")
+    assert one.mlp.layers[0].linear.kernel.shape == (5 + 11, 13)
+    assert one.conv.convs[0].kernel.shape == (3, 3, 1 + 3, 4)
+    obs = {"d": jnp.array(2), "k": normal(11)}
+    flat = jnp.concatenate([nets.flatten(obs[k], spaces[k]) for k in one.flat])
+    expected = np.sign(obs["k"]) * np.log1p(np.abs(obs["k"]))
+    np.testing.assert_allclose(flat, np.r_[np.eye(5)[2], expected], rtol=1e-5)
+    grid = nets.flatten(jnp.array([[[0], [255]], [[51], [0]]], jnp.uint8), Space((2, 2, 1), "uint8"))
+    np.testing.assert_allclose(grid, [-0.5, 0.5, -0.3, -0.5], rtol=1e-6)
+
+
+def test_images_are_centred_and_split_by_channels() -> None:
+    """Images of equal size share one stack: joined over channels, and cut apart again."""
+    spaces = SPACES["two images"]
+    encoder, decoder = nets.Encoder(spaces, CONV, rng()), nets.Decoder(spaces, CONV, rng())
+    seen = {}
+    encoder.conv = lambda x: seen.update(x=x) or x.reshape(x.shape[0], -1)
+    grey = np.full((2, 12, 20, 1), 51, np.uint8)
+    encoder({"i": jnp.full((2, 12, 20, 3), 255, jnp.uint8), "j": jnp.array(grey)})
+    np.testing.assert_allclose(seen["x"][..., :3], np.full((2, 12, 20, 3), 0.5), rtol=1e-6)
+    np.testing.assert_allclose(seen["x"][..., 3:], np.full((2, 12, 20, 1), -0.3), rtol=1e-6)
+    joint = normal(2, 12, 20, 4)
+    decoder.conv = lambda deter, stoch: joint
+    guesses = decoder(normal(2, 22), normal(2, 3, 7))
+    np.testing.assert_array_equal(guesses["i"].guess, joint[..., :3])
+    np.testing.assert_array_equal(guesses["j"].guess, joint[..., 3:])
+
+
+@pytest.mark.parametrize(
+    ("shape", "multipliers", "words"),
+    [
+        ((64, 64, 3), (2, 3), "64x64: 2 stages"),  # 16 is the most
+        ((128, 64, 3), (2, 3), "128x64: 2 stages"),
+        ((10, 10, 4), (2, 3), "10x10: 2 stages"),  # uneven
+        ((8, 8, 1), (2, 3), "8x8: 2 stages"),  # 3 is the least
+        ((12, 22, 3), (2, 3), "12x22: 2 stages"),
+    ],
+)
+def test_images_that_the_stages_do_not_divide(shape, multipliers, words) -> None:
+    config = Config(**(ODD | dict(multipliers=multipliers)))
+    spaces = {"image": Space(shape, "uint8")}
+    ok = shape == (64, 64, 3)
+    for make in (nets.Encoder, nets.Decoder):
+        if ok:
+            make(spaces, config, rng())
+            continue
+        with pytest.raises(ValueError) as error:
+            make(spaces, config, rng())
+        assert words in str(error.value) and str(error.value).count(". ") == 0
+
+
+def test_images_of_unequal_size() -> None:
+    spaces = {"a": Space((12, 12, 1), "uint8"), "b": Space((12, 20, 1), "uint8")}
+    with pytest.raises(ValueError, match=r"^Images 'a' and 'b' differ in size: make them equal\.$"):
+        nets.Encoder(spaces, CONV, rng())
+
+
+def test_initial_kernels() -> None:
+    """SPEC 3: standard deviation 1/sqrt(fan in), cut at two sigma; the block rule is Q4."""
+    for fan_in, std in VECTORS["init_std_trunc_normal_in"].items():
+        x = nets.truncated_normal(rng(), (int(fan_in), 200), int(fan_in))
+        assert x.std() == pytest.approx(std, rel=0.02)
+        assert np.abs(x).max() <= 2 * 1.1368 * std * 1.0001
+    assert (nets.truncated_normal(rng(), (4, 5), 4, 0.0) == 0).all()
+    assert nets.BlockLinear(64, 512, 8, rng()).kernel[...].std() == pytest.approx(1 / 8, rel=0.05)
+    assert nets.Conv(4, 64, 5, rng()).kernel[...].std() == pytest.approx(1 / 10, rel=0.05)
+    for layer in (nets.Linear(3, 5, rng()), nets.BlockLinear(4, 6, 2, rng()), nets.Conv(2, 3, 3, rng())):
+        assert (layer.bias[...] == 0).all()
+
+
+def test_norm_and_silu() -> None:
+    case = VECTORS["rmsnorm"]
+    x = jnp.array(case["x"])
+    np.testing.assert_allclose(nets.Norm(4)(x), case["y"], rtol=1e-5)
+    np.testing.assert_allclose(nets.Norm(4)(0.001 * x), case["0.001*x"], rtol=1e-5)
+    scaled = nets.Norm(4)
+    scaled.scale[...] = np.array([1, 2, 3, 4], np.float32)
+    np.testing.assert_allclose(scaled(x), np.array(case["y"]) * [1, 2, 3, 4], rtol=1e-5)
+    for value, expected in VECTORS["silu"].items():
+        assert jax.nn.silu(float(value)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_layer_is_linear_then_norm_then_silu() -> None:
+    layer, x = nets.Layer(3, 5, rng()), np.asarray(normal(4, 3))
+    layer.linear.bias[...] = np.arange(5, dtype=np.float32)
+    y = x @ np.asarray(layer.linear.kernel[...]) + np.arange(5)
+    y = y / np.sqrt((y**2).mean(-1, keepdims=True) + 1e-4)
+    np.testing.assert_allclose(layer(jnp.array(x)), y / (1 + np.exp(-y)), rtol=1e-4, atol=1e-6)
+    sizes = [(one.linear.kernel.shape) for one in nets.Mlp(3, 7, 3, rng()).layers]
+    assert sizes == [(3, 7), (7, 7), (7, 7)]
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (2, 3, 4, 5)])
+@pytest.mark.parametrize("kind", ["linear", "norm"])
+def test_gradients_written_out_for_speed_are_the_gradients(kind: str, shape: tuple) -> None:
+    """Of the input and of every parameter, for any number of leading axes."""
+
+    def plain(x, params):
+        lead = (1,) * (len(shape) - 1)
+        if kind == "linear":
+            return jnp.tensordot(x, params["kernel"], 1) + params["bias"].reshape(*lead, -1)
+        y = x / jnp.sqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-4)
+        return y * params["scale"].reshape(*lead, -1)
+
+    graph, state = nnx.split(nets.Linear(5, 7, rng()) if kind == "linear" else nets.Norm(5))
+    params = {name: normal(*x.shape, seed=3) for name, x in nnx.to_pure_dict(state).items()}
+    x, weight = normal(*shape), normal(*shape[:-1], 7 if kind == "linear" else 5, seed=2)
+
+    def slopes(function):
+        total = jax.value_and_grad(lambda x, p: jnp.sum(weight * function(x, p) ** 2), (0, 1))
+        return jax.tree.leaves(jax.jit(total)(x, params))
+
+    for found, expected in zip(slopes(lambda x, p: nnx.merge(graph, p)(x)), slopes(plain)):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_block_linear_is_a_block_diagonal_matrix() -> None:
+    layer = nets.BlockLinear(6, 9, 3, rng())
+    layer.bias[...] = np.arange(9, dtype=np.float32)
+    kernel, dense = np.asarray(layer.kernel[...]), np.zeros((6, 9), np.float32)
+    for k in range(3):
+        dense[2 * k : 2 * k + 2, 3 * k : 3 * k + 3] = kernel[k]
+    x = normal(4, 6)
+    np.testing.assert_allclose(layer(x), np.asarray(x) @ dense + np.arange(9), rtol=1e-5, atol=1e-5)
+    slope = np.asarray(jax.jacobian(layer)(x[0]))  # zero exactly where blocks do not see each other
+    np.testing.assert_array_equal(slope != 0, dense.T != 0)
+
+
+def test_convolution_pool_and_upsample() -> None:
+    conv, x = nets.Conv(2, 3, 3, rng()), np.asarray(normal(2, 4, 5, 2))
+    kernel, padded = np.asarray(conv.kernel[...]), np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    expected = np.zeros((2, 4, 5, 3))
+    for i in range(3):
+        for j in range(3):
+            expected += padded[:, i : i + 4, j : j + 5] @ kernel[i, j]
+    np.testing.assert_allclose(conv(jnp.array(x)), expected, rtol=1e-4, atol=1e-5)
+    y = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3).astype(np.float32) % 17
+    pooled = np.array([y[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]).max(0)
+    np.testing.assert_array_equal(nets.max_pool(jnp.array(y)), pooled)
+    np.testing.assert_array_equal(
+        nets.upsample(jnp.array(y)), np.kron(y, np.ones((1, 2, 2, 1), np.float32))
+    )
+
+
+def test_decoder_starts_from_blocks_side_by_side() -> None:
+    """SPEC 6: (g, h, w, K/g) -> (h, w, K), as the golden layout says."""
+    config = Config(**(ODD | dict(deter=16, depth=2, multipliers=(2,), image_blocks=2)))
+    decoder = nets.ConvDecoder((4, 4, 1), config, rng())
+    assert decoder.start == (2, 2, 4) and not decoder.convs
+    kernel_of(decoder.from_deter, np.stack([np.eye(8), np.eye(8)]))
+    kernel_of(decoder.from_stoch, np.zeros((26, 16)))
+    seen = {}
+    decoder.start_norm = lambda x: seen.update(x=x) or x
+    decoder(jnp.arange(16.0)[None], jnp.zeros((1, 21)))
+    np.testing.assert_array_equal(seen["x"][0], VECTORS["bspace_layout_arange16_g2_h2_w2_C4"])
+
+
+def test_decoder_widths_mirror_the_encoder() -> None:
+    config = Config(**(ODD | dict(multipliers=(2, 3, 4), depth=2)))
+    decoder = nets.ConvDecoder((24, 40, 3), config, rng())
+    assert [c.kernel.shape[2:] for c in decoder.convs] == [(8, 6), (6, 4)]
+    assert decoder.out.kernel.shape == (3, 3, 4, 3) and decoder.start == (3, 5, 8)
+    assert [n.scale.shape for n in decoder.norms] == [(6,), (4,)]
+    image = jax.eval_shape(decoder, jnp.zeros((7, 22)), jnp.zeros((7, 21)))
+    assert image.shape == (7, 24, 40, 3)

@@ -1,0 +1,83 @@
+"""The optimiser: clipping over whole tensors, then RMS scaling, then momentum, then warm-up."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from golden_cases import VECTORS
+
+from dreamer_lite.config import Config
+from dreamer_lite.optimizer import clip_by_parameter_norm, make_optimizer
+
+
+def of_norm(norm: float, shape: tuple[int, ...]) -> jnp.ndarray:
+    """An uneven tensor of this norm."""
+    x = np.random.default_rng(1).normal(size=shape)
+    return jnp.array(norm * x / np.linalg.norm(x), jnp.float32)
+
+
+@pytest.mark.parametrize("case", VECTORS["agc"])
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4)])
+def test_clipping_takes_the_norm_of_the_whole_tensor(case: dict, shape: tuple[int, ...]) -> None:
+    params, grads = of_norm(case["param_norm"], shape), of_norm(case["grad_norm"], shape)
+    clip = clip_by_parameter_norm(0.3, 1e-3)
+    clipped, _ = clip.update({"w": grads, "b": grads}, clip.init({}), {"w": params, "b": params})
+    for out in clipped.values():
+        np.testing.assert_allclose(out, case["factor"] * np.asarray(grads), rtol=1e-5)
+
+
+def test_each_tensor_is_clipped_for_itself() -> None:
+    clip = clip_by_parameter_norm(0.3, 1e-3)
+    params = {"big": of_norm(10, (4,)), "small": of_norm(1, (4,))}
+    grads = {"big": of_norm(2, (4,)), "small": of_norm(2, (4,))}
+    clipped, _ = clip.update(grads, clip.init(params), params)
+    np.testing.assert_allclose(np.linalg.norm(clipped["big"]), 2, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(clipped["small"]), 0.3, rtol=1e-5)
+
+
+def test_scalar_sequence() -> None:
+    """Step by step against the golden numbers: normalised first, then averaged, first rate 0."""
+    optimizer = make_optimizer(Config())
+    param = jnp.float32(10)
+    state = optimizer.init(param)
+    for row in VECTORS["laprop_scalar_param10"]:
+        step, state = optimizer.update(jnp.float32(row["grad"]), state, param)
+        np.testing.assert_allclose(step, -row["lr"] * row["m_hat"], rtol=1e-4)
+        param = optax.apply_updates(param, step)
+        np.testing.assert_allclose(param, row["param"], rtol=1e-7)
+
+
+def test_learning_rate_schedule() -> None:
+    """A constant gradient is scaled to 1, so the steps are the rates."""
+    optimizer = make_optimizer(Config())
+    expected = {int(k): v for k, v in VECTORS["lr_schedule_by_update_index_from0"].items()}
+    param = jnp.float32(1)
+    state = optimizer.init(param)
+    (clip, rms, ema, rate) = state
+    for count, lr in expected.items():
+        later = (clip, rms, ema, rate._replace(count=jnp.int32(count)))
+        step, _ = optimizer.update(jnp.float32(0.01), later, param)
+        np.testing.assert_allclose(step, -lr, rtol=1e-4)
+    flat = make_optimizer(Config(warmup=0, learning_rate=0.5))
+    step, _ = flat.update(jnp.float32(0.01), flat.init(param), param)
+    np.testing.assert_allclose(step, -0.5, rtol=1e-5)
+
+
+def test_against_the_equations_on_a_matrix() -> None:
+    """SPEC 10 in double precision, with gradients that are clipped in some steps only."""
+    config = Config(warmup=3, learning_rate=0.1, clip=0.2)
+    rng = np.random.default_rng(0)
+    p = rng.normal(size=(3, 4)).astype(np.float32).astype(float)
+    optimizer = make_optimizer(config)
+    param = jnp.array(p, jnp.float32)
+    state, v, m = optimizer.init(param), 0.0, 0.0
+    for t in range(1, 7):
+        g = (rng.normal(size=(3, 4)) * 10 ** (t % 3 - 2)).astype(np.float32)
+        step, state = optimizer.update(jnp.array(g), state, param)
+        param = optax.apply_updates(param, step)
+        limit = 0.2 * max(1e-3, np.linalg.norm(p))
+        g = g / max(1.0, np.linalg.norm(g) / limit)
+        v = 0.999 * v + 0.001 * g**2
+        m = 0.9 * m + 0.1 * g / (np.sqrt(v / (1 - 0.999**t)) + 1e-20)
+        p = p - 0.1 * min(1, (t - 1) / 3) * m / (1 - 0.9**t)
+        np.testing.assert_allclose(param, p, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,255 @@
+"""The loop: what is stored, what is counted, when news come, and that a run can go on."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden_cases import quick_compiles
+
+from dreamer_lite import training
+from dreamer_lite.agent import act, blank_mind, make_agent
+from dreamer_lite.config import Config
+from dreamer_lite.training import EPISODES, Actors, Limits, RunState, keep_score, make_driver, train
+from dreamer_lite.worlds.base import Row, Space, first_row
+
+__all__ = ["quick_compiles"]
+
+CONFIG = Config(
+    worlds=3, batch=3, length=4, capacity=100, train_ratio=8, deter=4, hidden=3, stoch=2, classes=2,
+    blocks=2, units=4, bins=5, encoder_layers=1, decoder_layers=1, prior_layers=1, policy_layers=1,
+    value_layers=1, horizon=2, updates_per_call=5, warmup=0, learning_rate=1e-3,
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Dice:
+    """Throws a die each step; a one ends the episode, a two cuts it off; action 1 doubles it."""
+
+    name = "dice"
+    obs_space = {"x": Space((2,), "float32")}  # noqa: RUF012
+    action_space = Space((), "int32", 2)
+    action_names = ("keep", "double")
+
+    def reset(self, key: jax.Array):
+        state = jax.random.uniform(key)
+        return state, first_row({"x": jnp.stack([state, jnp.float32(0)])})
+
+    def step(self, state, action, key):
+        die = jax.random.randint(key, (), 1, 13).astype(jnp.float32)
+        obs = {"x": jnp.stack([state, die])}
+        return state + 1, Row(obs, die * (1 + action), jnp.array(False), die <= 2, die == 1)
+
+    def render(self, obs):
+        raise NotImplementedError
+
+
+WORLD = Dice()
+
+
+@pytest.fixture(scope="module")
+def driver():
+    return make_driver(CONFIG, WORLD)
+
+
+def host(tree):
+    """Every leaf as numpy, keys as numbers; safe from donation."""
+    def copy(x):
+        is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        return np.array(jax.random.key_data(x) if is_key else x)
+
+    return jax.tree.map(copy, tree)
+
+
+def assert_same(left, right) -> None:
+    jax.tree.map(np.testing.assert_array_equal, host(left), host(right))
+
+
+def go(driver, limits: Limits, state: RunState | None = None):
+    """Train to the limits: (records, final state)."""
+    records = []
+    state = driver.init(3) if state is None else state
+    for record, state in train(CONFIG, driver, state, limits):  # noqa: B007, B020
+        records.append(record)
+    return records, state
+
+
+def test_schedule_of_this_file() -> None:
+    assert CONFIG.schedule == (1, 2) and CONFIG.rows_before_learning == 8
+
+
+def test_stored_rows_are_those_of_worlds_stepped_by_hand(driver) -> None:
+    """Also the agent's part: its actions and latents follow from the rows alone."""
+    count = 14
+    state = driver.init(3)
+    begun = host(state.actors)
+    params, key = host(state.learner.params), state.key.copy()
+    state, _ = driver.advance(state, 1, count, 0)
+    replay = host(state.replay)
+    assert replay.added == state.rows == count and state.updates == 0
+
+    agent = make_agent(CONFIG, WORLD.obs_space, WORLD.action_space).merge(params)
+    mind = blank_mind(agent, WORLD.action_space, 3)
+    look = jax.jit(lambda mind, row, key: act(agent, mind, row, WORLD.action_space, key))
+    reset, step = jax.jit(WORLD.reset), jax.jit(WORLD.step)
+    worlds = [jax.tree.map(lambda x, w=w: x[w], (begun.world, begun.row)) for w in range(3)]
+    endings = 0
+    for t in range(count):
+        stored = jax.tree.map(lambda ring, t=t: ring[t], replay.rows)
+        act_key, world_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 0), t))
+        action, mind = look(mind, stored, act_key)
+        np.testing.assert_array_equal(replay.action[t], action)
+        np.testing.assert_allclose(replay.deter[t], mind.state.deter, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(replay.stoch[t], mind.state.stoch.argmax(-1))
+        keys = jax.random.split(world_key, 3)
+        for w, (inner, row) in enumerate(worlds):
+            jax.tree.map(lambda x, y, w=w: np.testing.assert_array_equal(x[w], y), stored, row)
+            assert not (row.is_last and action[w]), "the action after the end is 0"
+            assert (mind.action[w] == 0).all() == bool(row.is_last)
+            endings += int(row.is_last)
+            worlds[w] = reset(keys[w]) if row.is_last else step(inner, action[w], keys[w])
+    assert endings > 3 and replay.rows.is_first[1:].any()
+    np.testing.assert_array_equal(replay.rows.is_first[1:], replay.rows.is_last[:-1])
+    assert (replay.rows.reward[replay.rows.is_first] == 0).all()
+    assert driver.init(3).actors.row.is_first.all()
+    jax.tree.map(
+        lambda x, *rows: np.testing.assert_array_equal(x, np.stack(rows)),
+        host(state.actors.row), *[row for _, row in worlds],
+    )  # fmt: skip
+
+
+def test_news_come_after_the_first_update_and_then_every_k(driver) -> None:
+    records, state = go(driver, Limits(updates=17))
+    assert [r["updates"] for r in records] == [2, 6, 10, 16, 18]
+    # 8 rows before learning, then one row and two updates each time
+    assert [r["agent_steps"] // 3 for r in records] == [7 + r["updates"] // 2 for r in records]
+    assert (int(state.updates), int(state.rows)) == (18, 16)
+    assert int(state.replay.added) == 16 and int(state.actors.episodes) == records[-1]["episodes"]
+    assert all(math.isfinite(x) for record in records for x in record.values())
+    seconds = [r["seconds"] for r in records]
+    assert seconds == sorted(seconds) and min(seconds) > 0
+    finished = np.asarray(state.actors.scores)[: records[-1]["episodes"]]
+    assert records[-1]["return_mean"] == pytest.approx(finished.mean(), rel=1e-5)
+    error = finished.std(ddof=1) / math.sqrt(len(finished))
+    assert records[-1]["return_stderr"] == pytest.approx(error, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("limits", "updates"),
+    [
+        (Limits(updates=6), [2, 6]),
+        (Limits(steps=3 * 12), [2, 6, 10]),
+        (Limits(steps=3 * 12 - 1, updates=100), [2, 6, 10]),
+        (Limits(minutes=0), []),
+        (Limits(minutes=60, updates=2), [2]),
+    ],
+)
+def test_limits(driver, limits: Limits, updates: list[int]) -> None:
+    records, _ = go(driver, limits)
+    assert [r["updates"] for r in records] == updates
+
+
+def test_limits_are_totals(driver) -> None:
+    assert not list(train(CONFIG, driver, driver.init(3), Limits(minutes=1), seconds=60.0))
+    _, state = go(driver, Limits(updates=4))
+    assert go(driver, Limits(updates=4), state)[0] == []
+    with_time = train(CONFIG, driver, state, Limits(updates=5), seconds=1000.0)
+    assert 1000 < next(with_time).record["seconds"] < 1100
+
+
+@pytest.mark.parametrize("stop", [2, 9, 10])
+def test_a_resumed_run_is_the_same_bit_for_bit(driver, stop: int) -> None:
+    through, state = go(driver, Limits(updates=20))
+    _, half = go(driver, Limits(updates=stop))
+    resumed, final = go(driver, Limits(updates=20), half)
+    assert_same(state, final)
+    news = [r for r in through if r["updates"] > stop + 1]
+    timing = ("seconds", "updates_per_second")
+    for left, right in zip(reversed(news), reversed(resumed)):
+        same = {k for k in left if k not in timing and left[k] == right[k]}
+        if left["updates"] > 10:  # calls end at the same numbers again
+            assert same == left.keys() - set(timing)
+
+
+def test_training_changes_everything_that_learns(driver) -> None:
+    start = host(driver.init(3))
+    _, state = go(driver, Limits(updates=2))
+    state = host(state)
+    moved = jax.tree.map(lambda a, b: (a != b).any(), start.learner.params, state.learner.params)
+    assert np.mean(jax.tree.leaves(moved)) > 0.9
+    assert_same(start.key, state.key)
+    fresh = driver.init(3)
+    fresh, _ = driver.advance(fresh, 1, 8, 0)
+    refreshed = (host(fresh).replay.deter != state.replay.deter).any((1, 2))
+    assert refreshed.any(), "new latents were written back"
+
+
+def test_one_program_for_every_count(driver) -> None:
+    state = driver.init(5)
+    for counts in ((1, 7, 0), (1, 1, 2), (3, 1, 2), (0, 0, 0)):
+        state, metrics = driver.advance(state, *counts)
+    assert driver.advance._cache_size() == 1
+    assert all(float(x) == 0 for x in metrics.values())
+    assert (int(state.rows), int(state.updates)) == (11, 8)
+
+
+def test_metrics_are_means_over_the_call(driver) -> None:
+    def begun():
+        return driver.advance(driver.init(5), 1, 9, 0)[0]
+
+    _, mean = driver.advance(begun(), 2, 1, 2)
+    mean = host(mean)
+    state, parts = begun(), []
+    for rows, updates in ((1, 1), (0, 1), (1, 1), (0, 1)):
+        state, metrics = driver.advance(state, 1, rows, updates)
+        parts.append(host(metrics))
+    for name in mean:
+        expected = np.mean([part[name] for part in parts])
+        np.testing.assert_allclose(mean[name], expected, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_broken_numbers_stop_the_run(driver) -> None:
+    _, state = go(driver, Limits(updates=2))
+    head = state.learner.params["model"]["cont_head"]["out"]
+    head["bias"] = jnp.full_like(head["bias"], jnp.nan)
+    with pytest.raises(FloatingPointError, match=r"^loss/cont became nan before update 6\.$"):
+        go(driver, Limits(updates=20), state)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_the_first_bad_loss_is_named(bad: float) -> None:
+    metrics = {"entropy": bad, "loss/a": 1.0, "loss/b": bad, "loss/c": math.nan}
+    with pytest.raises(FloatingPointError, match=rf"^loss/b became {bad} before update 7\.$"):
+        training.check_finite(metrics, 7)
+    training.check_finite({"loss/a": 1.0}, 7)
+
+
+def test_scores_are_the_returns_of_finished_episodes_in_order() -> None:
+    """Against plain lists: several worlds end at once, and the ring goes round."""
+    count, worlds = 160, 4
+    rng = np.random.default_rng(0)
+    last = rng.uniform(size=(count, worlds)) < 0.4
+    last[60] = True
+    first = np.concatenate([np.ones((1, worlds), bool), last[:-1]])
+    reward = np.where(first, 0, rng.integers(-3, 9, (count, worlds))).astype(np.float32)
+    zero = jnp.int32(0)
+    actors = Actors(None, None, None, jnp.zeros(worlds), jnp.zeros(EPISODES), zero)
+    keep = jax.jit(keep_score)
+    running, finished = np.zeros(worlds), []
+    for t in range(count):
+        never = jnp.zeros(worlds, bool)
+        row = Row({}, jnp.array(reward[t]), jnp.array(first[t]), jnp.array(last[t]), never)
+        actors = keep(actors._replace(row=row))
+        for w in range(worlds):
+            running[w] = reward[t, w] + (0 if first[t, w] else running[w])
+            if last[t, w]:
+                finished.append(running[w])
+        assert actors.episodes == len(finished)
+        ring = np.zeros(EPISODES)
+        for number, score in enumerate(finished):
+            ring[number % EPISODES] = score
+        np.testing.assert_array_equal(actors.scores, ring)
+        np.testing.assert_array_equal(actors.score, running)
+    assert len(finished) > 2 * EPISODES
