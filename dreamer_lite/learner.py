@@ -73,7 +73,7 @@ def make_learner(config: Config, obs_space: dict[str, Space], action_space: Spac
         slow = jax.tree.map(
             lambda fast, slow: rate * fast + (1 - rate) * slow, params["critic"], state.slow_critic
         )
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         return LearnerState(params, slow, opt_state, returns), states, metrics
 
     return Learner(init, update)

@@ -1,4 +1,4 @@
-"""The two complete agents of tests/golden/dreamer_golden.json, rebuilt with our modules (SPEC 20.1).
+"""The two whole agents of tests/golden/dreamer_golden.json, rebuilt with our modules (SPEC 20.1).
 
 The numbers were produced by running the reference implementation with all sampling replaced by the
 mode. Here: the fill rule of the parameters, the map from the reference's names to ours, the inputs.
@@ -58,8 +58,8 @@ def our_path(name: str) -> tuple[str, ...]:
             return (*heads[module], "mlp", "layers", rest[-1], "linear", leaf)
         if rest.startswith("mlp/norm"):
             return (*heads[module], "mlp", "layers", rest[-1], "norm", leaf)
-        out = {"mean": "center", "stddev": "spread", "logits": "logits"}[rest.split("/")[-1]] \
-            if module == "pol" else "out"
+        outputs = {"mean": "center", "stddev": "spread", "logits": "logits"}
+        out = outputs[rest.split("/")[-1]] if module == "pol" else "out"
         return (*heads[module], out, leaf)
     if module == "dyn":
         inputs = {"0": "from_deter", "1": "from_stoch", "2": "from_action"}
@@ -88,9 +88,14 @@ def our_path(name: str) -> tuple[str, ...]:
     if rest.startswith("vec/"):
         return ("model", "decoder", "heads", rest.split("/")[1], leaf)
     fixed = {
-        "sp0": ("from_deter",), "sp1": ("stoch_layer", "linear"), "sp1norm": ("stoch_layer", "norm"),
-        "sp2": ("from_stoch",), "spnorm": ("start_norm",), "imgout": ("out",),
-        "conv0": ("convs", "0"), "conv0norm": ("norms", "0"),
+        "sp0": ("from_deter",),
+        "sp1": ("stoch_layer", "linear"),
+        "sp1norm": ("stoch_layer", "norm"),
+        "sp2": ("from_stoch",),
+        "spnorm": ("start_norm",),
+        "imgout": ("out",),
+        "conv0": ("convs", "0"),
+        "conv0norm": ("norms", "0"),
     }
     return ("model", "decoder", "conv", *fixed[rest], leaf)
 
@@ -109,7 +114,7 @@ def fill(name: str, shape: list[int], seed: int) -> np.ndarray:
 
 
 def golden_params(tag: str, params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(params, slow critic) filled by the rule; `params` gives the structure and is checked whole."""
+    """(params, slow critic) filled by the rule; `params` gives the structure, and all of it."""
     flat = flatten(params)
     slow = {path[1:]: leaf for path, leaf in flat.items() if path[0] == "critic"}
     seen, seen_slow = set(), set()

@@ -223,9 +223,9 @@ def test_critic_loss_pulls_towards_returns_and_slow_critic() -> None:
     np.testing.assert_allclose(
         found, value.loss(returns) + 0.7 * value.loss(slow.mean()), rtol=1e-6
     )
-    to_slow = jax.grad(
-        lambda x: behavior.critic_loss(value, TwoHot(x), returns, 1.0).sum()
-    )(slow.logits)
+    to_slow = jax.grad(lambda x: behavior.critic_loss(value, TwoHot(x), returns, 1.0).sum())(
+        slow.logits
+    )
     np.testing.assert_array_equal(to_slow, np.zeros((2, 41)))
 
 

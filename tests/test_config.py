@@ -71,9 +71,9 @@ def test_the_smallest_capacity_holds_the_first_batch() -> None:
 
 
 def test_unknown_names_get_a_suggestion() -> None:
-    with pytest.raises(ValueError, match="Unknown setting 'entrpy'. Did you mean 'entropy'?"):
+    with pytest.raises(ValueError, match=r"Unknown setting 'entrpy'\. Did you mean 'entropy'\?"):
         make_config("catch", entrpy=1)
-    with pytest.raises(ValueError, match="Unknown size '13m'. Did you mean '1.*m'.*400m"):
+    with pytest.raises(ValueError, match=r"Unknown size '13m'\. Did you mean '1.*m'.*400m"):
         make_config("catch", size="13m")
 
 
@@ -103,9 +103,9 @@ def test_as_json_and_back() -> None:
     values = json.loads(json.dumps(to_dict(config)))
     assert from_dict(values) == config and hash(from_dict(values)) == hash(config)
     for wrong in (values | {"new": 1}, {k: v for k, v in values.items() if k != "seed"}):
-        with pytest.raises(ValueError, match="unknown or missing: (new|seed)"):
+        with pytest.raises(ValueError, match=r"unknown or missing: (new|seed)"):
             from_dict(wrong)
-    with pytest.raises(ValueError, match="^batch is -1"):
+    with pytest.raises(ValueError, match=r"^batch is -1"):
         from_dict(values | {"batch": -1})
 
 

@@ -43,7 +43,7 @@ CASES |= {
     for name, config in (("dense", DENSE), ("conv", GRIDS))
     for channels in (1, 3, 4)
 }
-CASES["dense grid and vector"] = DENSE, {"g": Space((10, 10, 4), "uint8"), "v": SPACES["vector"]["v"]}
+CASES["dense grid and vector"] = DENSE, {"g": Space((10, 10, 4), "uint8")} | SPACES["vector"]
 CASES["dense image of any size"] = DENSE, {"g": Space((5, 7, 2), "uint8")}
 SIZES = {  # cells left by the stages, times the last width; or the width of the MLP; or both
     "grey": 3 * 5 * 6, "colour": 3 * 5 * 6, "two images": 3 * 5 * 6,
@@ -102,7 +102,8 @@ def test_kept_order_of_keys() -> None:
     flat = jnp.concatenate([nets.flatten(obs[k], spaces[k]) for k in one.flat])
     expected = np.sign(obs["k"]) * np.log1p(np.abs(obs["k"]))
     np.testing.assert_allclose(flat, np.r_[np.eye(5)[2], expected], rtol=1e-5)
-    grid = nets.flatten(jnp.array([[[0], [255]], [[51], [0]]], jnp.uint8), Space((2, 2, 1), "uint8"))
+    cells = jnp.array([[[0], [255]], [[51], [0]]], jnp.uint8)
+    grid = nets.flatten(cells, Space((2, 2, 1), "uint8"))
     np.testing.assert_allclose(grid, [-0.5, 0.5, -0.3, -0.5], rtol=1e-6)
 
 
@@ -161,7 +162,8 @@ def test_initial_kernels() -> None:
     assert (nets.truncated_normal(rng(), (4, 5), 4, 0.0) == 0).all()
     assert nets.BlockLinear(64, 512, 8, rng()).kernel[...].std() == pytest.approx(1 / 8, rel=0.05)
     assert nets.Conv(4, 64, 5, rng()).kernel[...].std() == pytest.approx(1 / 10, rel=0.05)
-    for layer in (nets.Linear(3, 5, rng()), nets.BlockLinear(4, 6, 2, rng()), nets.Conv(2, 3, 3, rng())):
+    layers = nets.Linear(3, 5, rng()), nets.BlockLinear(4, 6, 2, rng()), nets.Conv(2, 3, 3, rng())
+    for layer in layers:
         assert (layer.bias[...] == 0).all()
 
 

@@ -37,10 +37,10 @@ def test_core_golden() -> None:
     case = VECTORS["core_golden"]
     config = Config(deter=8, hidden=3, stoch=2, classes=2, blocks=2)
     rssm = Rssm(1, 2, config, np.random.default_rng(0))
-    filled = [rssm.from_deter.linear, rssm.from_stoch.linear, rssm.from_action.linear, rssm.mix, rssm.gates]
-    for seed, layer in enumerate(filled, 1):
-        shape = layer.kernel.shape
-        layer.kernel[...] = np.float32(0.5 * np.sin(np.arange(np.prod(shape)) + seed)).reshape(shape)
+    inputs = [layer.linear for layer in (rssm.from_deter, rssm.from_stoch, rssm.from_action)]
+    for seed, layer in enumerate([*inputs, rssm.mix, rssm.gates], 1):
+        count = np.arange(np.prod(layer.kernel.shape))
+        layer.kernel[...] = np.float32(0.5 * np.sin(count + seed)).reshape(layer.kernel.shape)
     state = State(jnp.array(case["h"]), jnp.array(case["z_onehot"]))
     action = jnp.array(case["a_raw"])
     np.testing.assert_allclose(rssm.from_deter(state.deter), case["x0"], rtol=1e-5)
@@ -63,7 +63,8 @@ def test_action_is_clipped_as_in_the_reference(rssm: Rssm, inputs) -> None:
 
 def test_gates() -> None:
     """(reset, candidate, update, h) -> h', and the split into three inside each block."""
-    rssm = Rssm(1, 1, Config(deter=4, hidden=2, stoch=1, classes=2, blocks=2), np.random.default_rng(0))
+    config = Config(deter=4, hidden=2, stoch=1, classes=2, blocks=2)
+    rssm = Rssm(1, 1, config, np.random.default_rng(0))
     rows = {
         "(r,c,u,h)=(0,0,0,1)": (0, 0, 0, 1),
         "(0,2,1,0.5)": (0, 2, 1, 0.5),
@@ -91,10 +92,9 @@ def test_mixing_is_block_linear_over_the_concatenation(rssm: Rssm) -> None:
     expected = np.concatenate(parts, -1) + np.arange(12)
     found = rssm.mix_blocks(jnp.array(deter, jnp.float32), jnp.array(shared, jnp.float32))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    blocks = np.concatenate(
-        [np.concatenate([deter[..., 6 * k : 6 * k + 6], shared], -1) for k in range(2)], -1
-    )
-    np.testing.assert_allclose(rssm.mix(jnp.array(blocks, jnp.float32)), expected, rtol=1e-4, atol=1e-5)
+    blocks = [np.concatenate([deter[..., 6 * k : 6 * k + 6], shared], -1) for k in range(2)]
+    naive = rssm.mix(jnp.array(np.concatenate(blocks, -1), jnp.float32))
+    np.testing.assert_allclose(naive, expected, rtol=1e-4, atol=1e-5)
     rssm.mix.bias[...] = np.zeros(12, np.float32)
 
 
@@ -154,7 +154,7 @@ def test_is_first_forgets_state_and_action(rssm: Rssm, inputs) -> None:
 
 
 def test_later_inputs_do_not_reach_earlier_states(rssm: Rssm, inputs) -> None:
-    """Slope of step k of sequence 0 with respect to every input: zero after k, and in sequence 1."""
+    """Slope of step k of sequence 0 in every input: zero after k, and in sequence 1."""
     start, embed, action = inputs
 
     def deter(k, embed, action, start):

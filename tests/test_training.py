@@ -56,6 +56,7 @@ def driver():
 
 def host(tree):
     """Every leaf as numpy, keys as numbers; safe from donation."""
+
     def copy(x):
         is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
         return np.array(jax.random.key_data(x) if is_key else x)

@@ -98,8 +98,8 @@ def test_kl_compares_the_posterior_with_the_prior_of_the_same_state(explained) -
     expected = np.maximum(1.0, np.asarray(post.kl(prior)).sum(-1))
     np.testing.assert_allclose(losses["dyn"], expected, rtol=1e-4)
     np.testing.assert_array_equal(losses["dyn"], losses["rep"])
-    assert metrics["post_entropy"] == pytest.approx(float(post.entropy().sum(-1).mean()), rel=1e-4)
-    assert metrics["prior_entropy"] == pytest.approx(float(prior.entropy().sum(-1).mean()), rel=1e-4)
+    for name, dist in (("post_entropy", post), ("prior_entropy", prior)):
+        assert metrics[name] == pytest.approx(float(dist.entropy().sum(-1).mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["kl_small", "kl_large"])

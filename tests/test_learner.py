@@ -1,0 +1,377 @@
+"""One update of everything: both golden agents, parameter counts, who learns from which loss."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden_cases import (
+    CASES,
+    VECTORS,
+    flatten,
+    golden_batch,
+    golden_config,
+    golden_params,
+    quick_compiles,
+    spaces,
+)
+
+from dreamer_lite import learner as learning
+from dreamer_lite import networks
+from dreamer_lite.agent import make_agent
+from dreamer_lite.config import make_config
+from dreamer_lite.distributions import BoundedNormal, OneHot
+from dreamer_lite.learner import LearnerState, make_learner, total_loss
+from dreamer_lite.rssm import State
+from dreamer_lite.world_model import Batch, WorldModel
+from dreamer_lite.worlds.base import Space
+
+__all__ = ["quick_compiles"]
+
+MODULES = {
+    "enc": ("model", "encoder"),
+    "dyn": ("model", "rssm"),
+    "dec": ("model", "decoder"),
+    "rew": ("model", "reward_head"),
+    "con": ("model", "cont_head"),
+    "pol": ("actor",),
+    "val": ("critic",),
+}
+NAMES = {"rew": "reward", "con": "cont", "repval": "replay_value"}  # reference's losses to ours
+
+
+def part(tree: Any, module: str) -> Any:
+    for key in MODULES[module]:
+        tree = tree[key]
+    return tree
+
+
+def norm(tree: Any) -> jax.Array:
+    return jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(tree)))
+
+
+def close(found, expected, rtol: float = 1e-4) -> None:
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=2e-5)
+
+
+class Golden(NamedTuple):
+    """Three updates of a golden agent, sampling replaced by the mode."""
+
+    case: dict[str, Any]
+    states: list[LearnerState]  # before the first update, after each
+    metrics: list[dict[str, jax.Array]]  # of each update
+    losses: dict[str, jax.Array]  # (T, B) of the first update, by our names
+    norms: dict[str, jax.Array]  # of its gradient, per module of the reference
+    latents: State  # its posteriors
+    tokens: jax.Array  # () sum of its embeddings
+
+
+@pytest.fixture(scope="module", params=CASES)
+def golden(request) -> Golden:
+    """Listens at the borders of `update` for what it does not return: step losses, gradients."""
+    tag = request.param
+    config, heard = golden_config(tag), {}
+
+    def hear(patch, owner, name, pick):
+        original = getattr(owner, name)
+
+        def wrapped(*args):
+            out = original(*args)
+            heard.update(pick(out))
+            return out
+
+        patch.setattr(owner, name, wrapped)
+
+    def total_with_parts(*args):
+        total, (states, returns, metrics) = total_loss(*args)
+        parts = {f"part/{name}": x for name, x in heard.items()}
+        return total, (states, returns, metrics | parts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OneHot, "quantile", lambda self, u: self.mode())
+        patch.setattr(OneHot, "sample", lambda self, key: self.mode())
+        patch.setattr(BoundedNormal, "sample", lambda self, key: self.mode())
+        hear(patch, WorldModel, "loss", lambda out: out[0])
+        hear(patch, learning, "behavior_losses", lambda out: out[0])
+        hear(patch, learning, "replay_value_loss", lambda out: {"replay_value": out})
+        patch.setattr(learning, "total_loss", total_with_parts)
+        optimizer = learning.make_optimizer(config)
+        gradients = {}
+
+        def listen(grads, *rest):
+            gradients.update(grads)
+            return optimizer.update(grads, *rest)
+
+        patch.setattr(learning, "make_optimizer", lambda _: optimizer._replace(update=listen))
+        learner, graph = make_learner(config, *spaces(tag)), make_agent(config, *spaces(tag))
+        begun = learner.init(0)
+        params, slow = golden_params(tag, begun.params)
+        begun, batch = begun._replace(params=params, slow_critic=slow), golden_batch(tag)
+
+        @jax.jit
+        def update(state):
+            after, latents, metrics = learner.update(state, batch, jax.random.key(0))
+            norms = {module: norm(part(gradients, module)) for module in MODULES}
+            tokens = graph.merge(state.params).model.encoder(batch.obs).sum()
+            return after, metrics, (norms, latents, tokens)
+
+        states, news = [begun], []
+        for _ in range(3):
+            state, *rest = update(states[-1])
+            states.append(state)
+            news.append(rest)
+    metrics, (norms, latents, tokens) = news[0]
+    losses = {name: metrics.pop(f"part/{name}") for name in heard}
+    return Golden(CASES[tag], states, [m for m, _ in news], losses, norms, latents, tokens)
+
+
+def test_losses_of_every_step(golden: Golden) -> None:
+    expected = {NAMES.get(name, name): np.array(x).T for name, x in golden.case["losses"].items()}
+    assert golden.losses.keys() == expected.keys()
+    for name, found in golden.losses.items():
+        np.testing.assert_allclose(found, expected[name], rtol=1e-4, atol=2e-5, err_msg=name)
+
+
+def test_mean_losses_and_total(golden: Golden) -> None:
+    metrics = golden.metrics[0]
+    for name, expected in golden.case["loss_mean"].items():
+        close(metrics[f"loss/{NAMES.get(name, name)}"], expected)
+    close(metrics["loss/total"], golden.case["total"])
+
+
+def test_latents_and_tokens(golden: Golden) -> None:
+    index = np.swapaxes(golden.case["post_index"], 0, 1)
+    np.testing.assert_array_equal(golden.latents.stoch.argmax(-1), index)
+    np.testing.assert_allclose(golden.latents.stoch, np.eye(4)[index], atol=1e-6)
+    close(golden.latents.deter[-1, 0], golden.case["deter_row0_last"])
+    close(golden.tokens, golden.case["tokens_sum"])
+
+
+def test_metrics_and_return_range(golden: Golden) -> None:
+    ours = {"adv": "advantage", "adv_std": "advantage_std"}
+    ours |= {"dyn_ent": "prior_entropy", "rep_ent": "post_entropy"}
+    metrics, low = golden.metrics[0], golden.case["retnorm"]["retnorm/lo/value"]
+    for theirs, name in ours.items():
+        close(metrics[name], golden.case["metrics"][theirs])
+    # the reference reports (R - lo) / S
+    close(metrics["dream_return"] - low, golden.case["metrics"]["ret"] * metrics["return_scale"])
+    high = golden.case["retnorm"]["retnorm/hi/value"]
+    close(golden.states[1].returns, (low, high))
+    assert metrics["return_scale"] == max(1, high - low)
+
+
+def test_gradient_norm_of_every_module(golden: Golden) -> None:
+    assert golden.norms.keys() == golden.case["gradnorm_per_module"].keys()
+    for module, expected in golden.case["gradnorm_per_module"].items():
+        np.testing.assert_allclose(golden.norms[module], expected, rtol=1e-4, err_msg=module)
+
+
+def test_three_updates(golden: Golden) -> None:
+    close([m["loss/total"] for m in golden.metrics], golden.case["loss_over_3_updates"])
+    close([m["grad_norm"] for m in golden.metrics], golden.case["gradnorm_over_3_updates"])
+    count = sum(x.size for x in jax.tree.leaves(golden.states[0].params))
+    assert count == golden.case["nparam"]
+
+
+def test_slow_critic_follows_the_new_critic(golden: Golden) -> None:
+    """slow <- 0.02 fast + 0.98 slow after each optimiser step, and the first step has rate 0."""
+    for before, after in zip(golden.states, golden.states[1:]):
+        jax.tree.map(
+            lambda slow, fast, new: np.testing.assert_allclose(
+                new, 0.02 * fast + 0.98 * slow, rtol=1e-4, atol=1e-6
+            ),
+            before.slow_critic, after.params["critic"], after.slow_critic,
+        )  # fmt: skip
+    first, second, third, _ = (flatten(state.params) for state in golden.states)
+    assert all((first[path] == second[path]).all() for path in first)
+    assert sum((third[path] != second[path]).any() for path in first) > 0.8 * len(first)
+
+
+def test_slow_critic_over_many_updates() -> None:
+    rate, slow = golden_config("vec_discrete").slow_rate, 0.0
+    for update in range(1, 201):
+        slow = rate * 1 + (1 - rate) * slow
+        expected = VECTORS["slow_ema_from0_to1"].get(str(update))
+        assert expected is None or slow == pytest.approx(expected)
+
+
+WALKER = {"height": 1, "orientations": 14, "velocity": 9}
+WORLDS = {
+    "walker proprio": (
+        {k: Space((n,), "float32") for k, n in WALKER.items()},
+        Space((6,), "float32"),
+    ),
+    "walker vision": ({"image": Space((64, 64, 3), "uint8")}, Space((6,), "float32")),
+    "pong": ({"image": Space((64, 64, 3), "uint8")}, Space((), "int32", 6)),
+    "pong 96": ({"image": Space((96, 96, 1), "uint8")}, Space((), "int32", 18)),
+}
+TOTALS = {  # SPEC 16.1
+    ("1m", "walker proprio"): 640_867,
+    ("1m", "walker vision"): 686_846,
+    ("1m", "pong"): 686_456,
+    ("1m", "pong 96"): 769_762,
+    ("12m", "walker proprio"): 9_738_019,
+    ("12m", "walker vision"): 10_494_158,
+    ("12m", "pong"): 10_492_616,
+    ("12m", "pong 96"): 11_808_850,
+}
+HEADS = {
+    "1m": dict(rew=57_663, con=41_153, val=66_111),
+    "12m": dict(rew=721_407, con=656_129, val=853_503),
+}
+PER_MODULE = {
+    ("1m", "pong"): dict(enc=14_304, dyn=376_704, dec=80_595, pol=49_926),
+    ("12m", "pong"): dict(enc=220_416, dyn=5_979_648, dec=1_272_003, pol=789_510),
+    ("1m", "walker proprio"): dict(enc=10_112, dyn=364_416, dec=51_096, pol=50_316),
+}
+
+
+@pytest.mark.parametrize(("size", "world"), TOTALS)
+def test_parameter_counts(size: str, world: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = lambda rng, shape, *_: np.zeros(shape, np.float32)  # noqa: E731
+    monkeypatch.setattr(networks, "truncated_normal", zeros)
+    params = make_agent(make_config(world, size), *WORLDS[world]).init(0)
+    counts = {m: sum(x.size for x in jax.tree.leaves(part(params, m))) for m in MODULES}
+    assert sum(counts.values()) == TOTALS[size, world]
+    assert counts == counts | HEADS[size] | PER_MODULE.get((size, world), {})
+
+
+SMALL = dict(
+    encoder_layers=1, decoder_layers=1, prior_layers=1, policy_layers=1, value_layers=1, horizon=3,
+    bins=15,
+)  # fmt: skip
+
+
+def mixed_up(params: Any) -> Any:
+    """Parameters without zeros, so that no gradient is zero by chance."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda x: x + jnp.array(rng.normal(size=x.shape), jnp.float32) / 4, params)
+
+
+@pytest.fixture(scope="module")
+def slopes() -> dict[str, dict[str, Any]]:
+    """The gradient of each mean loss. Every row is a first one: there are no paths through time."""
+    tag = "vec_discrete"
+    config = golden_config(tag, free_nats=0.0, **SMALL)
+    graph, state = make_agent(config, *spaces(tag)), make_learner(config, *spaces(tag)).init(0)
+    batch = golden_batch(tag)
+    batch = batch._replace(is_first=jnp.ones_like(batch.is_first))
+
+    def losses(params):
+        fixed = jax.lax.stop_gradient(params)
+        agents = graph.merge(params), graph.merge(fixed), graph.merge_critic(fixed["critic"])
+        _, (_, _, metrics) = total_loss(*agents, state.returns, batch, config, jax.random.key(0))
+        return {k.removeprefix("loss/"): v for k, v in metrics.items() if k.startswith("loss/")}
+
+    return jax.jit(jax.jacrev(losses))(mixed_up(state.params))
+
+
+POSTERIOR, PRIOR = {"post_mlp", "post_out"}, {"prior_mlp", "prior_out"}
+CORE = {"from_deter", "from_stoch", "from_action", "mix", "mix_norm", "gates"}
+AWAKE = {"encoder"} | POSTERIOR | CORE
+TOUCHED = {  # SPEC 8: a loss moves these parts of the agent and no others
+    "vec": {"decoder"} | AWAKE,
+    "reward": {"reward_head"} | AWAKE,
+    "cont": {"cont_head"} | AWAKE,
+    "dyn": PRIOR | CORE,
+    "rep": AWAKE,
+    "policy": {"actor"},
+    "value": {"critic"},
+    "replay_value": {"critic"} | AWAKE,
+    "total": {"decoder", "reward_head", "cont_head", "actor", "critic"} | AWAKE | PRIOR,
+}
+
+
+@pytest.mark.parametrize("loss", TOUCHED)
+def test_who_learns_from_which_loss(slopes, loss: str) -> None:
+    assert slopes.keys() == TOUCHED.keys()
+    params = slopes[loss]
+    parts = {"actor": params["actor"], "critic": params["critic"]}
+    parts |= params["model"] | params["model"]["rssm"]
+    del parts["rssm"]
+    touched = {name for name, tree in parts.items() if norm(tree) > 0}
+    assert touched == TOUCHED[loss]
+
+
+def test_total_is_the_scaled_sum(slopes) -> None:
+    scales = dict(rep=0.1, replay_value=0.3)
+    parts = [
+        jax.tree.map(lambda x, scale=scales.get(name, 1.0): scale * x, tree)  # noqa: B008
+        for name, tree in slopes.items()
+        if name != "total"
+    ]
+    total = jax.tree.map(lambda *xs: np.sum(xs, axis=0), *parts)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), slopes["total"], total
+    )
+
+
+class Plain(NamedTuple):
+    """A small learner with sampling as it is, without warm-up."""
+
+    learner: learning.Learner
+    update: Any
+    batch: Batch
+
+
+@pytest.fixture(scope="module")
+def plain() -> Plain:
+    config = golden_config("vec_discrete", warmup=0, learning_rate=1e-3, **SMALL)
+    learner = make_learner(config, *spaces("vec_discrete"))
+    return Plain(learner, jax.jit(learner.update), golden_batch("vec_discrete"))
+
+
+def run(plain: Plain, seed: int, updates: int = 2) -> tuple[LearnerState, dict[str, jax.Array]]:
+    state = plain.learner.init(seed)
+    for count in range(updates):
+        state, _, metrics = plain.update(state, plain.batch, jax.random.key(10 * seed + count))
+    return state, metrics
+
+
+def test_start_of_training(plain: Plain) -> None:
+    """SPEC 19: reward and value are exactly 0, so the first policy loss is the entropy bonus."""
+    config = golden_config("vec_discrete")
+    metrics = jax.tree.map(float, run(plain, 0, 1)[1])
+    for name in ("dream_reward", "dream_return", "dream_value", "advantage", "advantage_std"):
+        assert metrics[name] == 0, name
+    assert metrics["return_scale"] == 1
+    assert metrics["loss/reward"] == pytest.approx(np.log(15), rel=1e-5)
+    assert metrics["entropy"] == pytest.approx(np.log(3), abs=1e-3)
+    assert metrics["loss/value"] == pytest.approx(2 * np.log(15) * metrics["weight"], rel=1e-4)
+    bonus = -config.entropy * metrics["weight"] * metrics["entropy"]
+    assert metrics["loss/policy"] == pytest.approx(bonus, rel=1e-3)
+
+
+def test_updates_are_deterministic_and_compile_once(plain: Plain) -> None:
+    one, two = run(plain, 1), run(plain, 1)
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+    assert plain.update._cache_size() == 1
+    other = run(plain, 2)[1]
+    assert other["loss/total"] != one[1]["loss/total"]
+
+
+def test_the_slow_critic_is_a_copy_of_its_own(plain: Plain) -> None:
+    """Aliased buffers could not be donated."""
+    state = plain.learner.init(0)
+    jax.tree.map(np.testing.assert_array_equal, state.slow_critic, state.params["critic"])
+    leaves = [x for x in jax.tree.leaves(state) if isinstance(x, jax.Array)]
+    assert len({x.unsafe_buffer_pointer() for x in leaves}) == len(leaves)
+
+
+def test_seeds_side_by_side_learn_what_each_learns_alone(plain: Plain) -> None:
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *[plain.learner.init(seed) for seed in (0, 1)])
+    many = jax.jit(jax.vmap(plain.learner.update, (0, None, 0)))
+    for count in range(2):
+        keys = jnp.stack([jax.random.key(10 * seed + count) for seed in (0, 1)])
+        stacked, _, metrics = many(stacked, plain.batch, keys)
+    for seed in (0, 1):
+        state, alone = run(plain, seed)
+        for name, value in alone.items():
+            np.testing.assert_allclose(
+                metrics[name][seed], value, rtol=2e-3, atol=1e-4, err_msg=name
+            )
+        jax.tree.map(  # an update moves a parameter by at most a few learning rates
+            lambda a, b, seed=seed: np.testing.assert_allclose(a[seed], b, atol=4e-3),
+            stacked.params, state.params,
+        )  # fmt: skip
