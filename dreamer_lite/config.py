@@ -116,8 +116,11 @@ class Config:
                 f"capacity is {self.capacity} steps: a batch of {self.batch} x {self.length} from "
                 f"{self.worlds} worlds needs a replay of at least {least}."
             )
-        if self.starts > self.length:
-            raise ValueError(f"starts is {self.starts}: sequences have only length={self.length}.")
+        if self.starts == 1 or self.starts > self.length:
+            raise ValueError(
+                f"starts is {self.starts}: it must be 0, for all steps of a sequence, or from 2 (a "
+                f"replayed return needs a step that follows) to length={self.length}."
+            )
         if max(self.schedule) > 1000:
             raise ValueError(
                 f"train_ratio {self.train_ratio} gives an uneven schedule: choose one for which "

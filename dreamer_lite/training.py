@@ -113,6 +113,7 @@ def make_driver(config: Config, world: World) -> Driver:
         actors = keep_score(actors._replace(world=worlds, row=row, mind=mind))
         return state._replace(replay=replay, actors=actors, rows=state.rows + 1)
 
+    @jax.jit  # so that it is traced once for its metrics' shapes and for the loop
     def learn(state: RunState) -> tuple[RunState, Metrics]:
         """One update from one batch, and its fresh latents back to the replay."""
         key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.updates)

@@ -52,7 +52,8 @@ def test_every_number_has_a_range_that_is_kept(name: str) -> None:
         (dict(batch=2.5), "batch is 2.5: it must be a whole number."),
         (dict(image_net="cnn"), "image_net is 'cnn': valid are conv, dense."),
         (dict(deter=100), "deter is 100: it must be a multiple of blocks=8."),
-        (dict(starts=65), "starts is 65: sequences have only length=64."),
+        (dict(starts=65), "starts is 65: it must be 0, for all steps of a sequence, or from 2"),
+        (dict(starts=1), "starts is 1: it must be 0"),
         (dict(capacity=2063), "capacity is 2063 steps: a batch of 16 x 64 from 16 worlds needs a "
          "replay of at least 2064."),
         (dict(train_ratio=31.37), "train_ratio 31.37 gives an uneven schedule"),

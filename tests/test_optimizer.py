@@ -53,14 +53,29 @@ def test_learning_rate_schedule() -> None:
     expected = {int(k): v for k, v in VECTORS["lr_schedule_by_update_index_from0"].items()}
     param = jnp.float32(1)
     state = optimizer.init(param)
-    (clip, rms, ema, rate) = state
+    (clip, (rms, ema, rate)) = state
     for count, lr in expected.items():
-        later = (clip, rms, ema, rate._replace(count=jnp.int32(count)))
+        later = (clip, (rms, ema, rate._replace(count=jnp.int32(count))))
         step, _ = optimizer.update(jnp.float32(0.01), later, param)
         np.testing.assert_allclose(step, -lr, rtol=1e-4)
     flat = make_optimizer(Config(warmup=0, learning_rate=0.5))
     step, _ = flat.update(jnp.float32(0.01), flat.init(param), param)
     np.testing.assert_allclose(step, -0.5, rtol=1e-5)
+
+
+def test_every_tensor_moves_as_it_would_alone() -> None:
+    """All are scaled as one vector; each must get its own part of it back, in its own shape."""
+    rng = np.random.default_rng(0)
+    optimizer = make_optimizer(Config(warmup=0, learning_rate=0.1))
+    shapes = {"a": (3, 4), "b": (), "c": (5,)}
+    params = {name: jnp.array(rng.normal(size=shape)) for name, shape in shapes.items()}
+    grads = [{n: jnp.array(rng.normal(size=s)) for n, s in shapes.items()} for _ in range(3)]
+    state, alone = optimizer.init(params), {n: optimizer.init(params[n]) for n in shapes}
+    for grad in grads:
+        steps, state = optimizer.update(grad, state, params)
+        for name in shapes:
+            step, alone[name] = optimizer.update(grad[name], alone[name], params[name])
+            np.testing.assert_allclose(steps[name], step, rtol=1e-6)
 
 
 def test_against_the_equations_on_a_matrix() -> None:
