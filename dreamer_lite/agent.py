@@ -25,7 +25,11 @@ class Agent(nnx.Module):
     """World model, actor and critic side by side."""
 
     def __init__(
-        self, obs_space: dict[str, Space], action_space: Space, config: Config, rng: np.random.Generator
+        self,
+        obs_space: dict[str, Space],
+        action_space: Space,
+        config: Config,
+        rng: np.random.Generator,
     ):
         self.model = WorldModel(obs_space, action_size(action_space), config, rng)
         self.actor = Actor(action_space, config, rng)

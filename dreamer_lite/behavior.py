@@ -136,5 +136,5 @@ def actor_loss(
 
 
 def critic_loss(value: TwoHot, slow: TwoHot, returns: jax.Array, slow_scale: float) -> jax.Array:
-    """Towards the returns, and a little towards the slow critic (SPEC 9.4); (...) before weights."""
+    """Towards the returns, and a little towards the slow critic (SPEC 9.4); (...), unweighted."""
     return value.loss(returns) + slow_scale * value.loss(slow.mean())

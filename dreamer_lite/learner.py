@@ -4,6 +4,7 @@
 seeds and buffer donation. Put together in notebook 07.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -68,7 +69,7 @@ def make_learner(config: Config, obs_space: dict[str, Space], action_space: Spac
             state.params, state, batch, key
         )
         steps, opt_state = optimizer.update(grads, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, steps)
+        params: Any = optax.apply_updates(state.params, steps)
         rate = config.slow_rate
         slow = jax.tree.map(
             lambda fast, slow: rate * fast + (1 - rate) * slow, params["critic"], state.slow_critic
@@ -102,10 +103,14 @@ def total_loss(
         agent, frozen, slow, late_states, returns, config, dream_key
     )
     losses |= dreamt
-    losses["replay_value"] = replay_value_loss(agent, slow, late_states, late, dream_returns, config)
+    losses["replay_value"] = replay_value_loss(
+        agent, slow, late_states, late, dream_returns, config
+    )
     scales = loss_scales(config)
-    total = sum(scales.get(name, config.recon_scale) * x.mean() for name, x in losses.items())
-    metrics |= dream_metrics | {f"loss/{name}": x.mean() for name, x in losses.items()}
+    means = {name: x.mean() for name, x in losses.items()}
+    scaled = [scales.get(name, config.recon_scale) * x for name, x in means.items()]
+    total = functools.reduce(jnp.add, scaled)
+    metrics |= dream_metrics | {f"loss/{name}": x for name, x in means.items()}
     metrics["loss/total"] = total
     return total, (sg(states), returns, metrics)
 

@@ -4,6 +4,7 @@ Order inside a layer is always linear -> RMSNorm -> SiLU, and every linear map h
 act on the last axis (images: the last three) and take any leading axes. Built in notebook 03.
 """
 
+import itertools
 from typing import Any
 
 import jax
@@ -70,11 +71,18 @@ def column_sums(x: jax.Array) -> jax.Array:
 
 
 class Linear(nnx.Module):
-    """y = x W + b; (..., inputs) -> (..., outputs). `scale` 0 makes it start as all zeros."""
+    """y = x W + b; (..., inputs) -> (..., outputs). `scale` 0 makes it start as all `bias`."""
 
-    def __init__(self, inputs: int, outputs: int, rng: np.random.Generator, scale: float = 1.0):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        rng: np.random.Generator,
+        scale: float = 1.0,
+        bias: float = 0.0,
+    ):
         self.kernel = nnx.Param(truncated_normal(rng, (inputs, outputs), inputs, scale))
-        self.bias = nnx.Param(np.zeros(outputs, np.float32))
+        self.bias = nnx.Param(np.full(outputs, bias, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return affine(x, self.kernel[...], self.bias[...])
@@ -131,9 +139,7 @@ class Mlp(nnx.Module):
 
     def __init__(self, inputs: int, units: int, layers: int, rng: np.random.Generator):
         sizes = [inputs] + [units] * layers
-        self.layers = nnx.data(
-            [Layer(a, b, rng) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
-        )
+        self.layers = nnx.data([Layer(a, b, rng) for a, b in itertools.pairwise(sizes)])
 
     def __call__(self, x: jax.Array) -> jax.Array:
         for layer in self.layers:
@@ -175,7 +181,7 @@ class ConvEncoder(nnx.Module):
 
     def __init__(self, channels: int, config: Config, rng: np.random.Generator):
         sizes = [channels] + [config.depth * m for m in config.multipliers]
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = list(itertools.pairwise(sizes))
         self.convs = nnx.data([Conv(a, b, config.kernel, rng) for a, b in pairs])
         self.norms = nnx.data([Norm(b) for _, b in pairs])
 
@@ -207,7 +213,7 @@ class ConvDecoder(nnx.Module):
 
     def __call__(self, deter: jax.Array, stoch: jax.Array) -> jax.Array:
         h, w, channels = self.start
-        blocks = self.from_deter.kernel.shape[0]
+        blocks = self.from_deter.kernel[...].shape[0]
         grid = self.from_deter(deter).reshape(-1, blocks, h, w, channels // blocks)
         grid = jnp.moveaxis(grid, 1, 3).reshape(-1, h, w, channels)
         x = grid + self.from_stoch(self.stoch_layer(stoch)).reshape(-1, h, w, channels)
@@ -284,19 +290,22 @@ class Encoder(nnx.Module):
 
 
 def flatten(x: jax.Array, space: Space) -> jax.Array:
-    """An observation as the MLP sees it: one-hot, centred cells or symlog; (..., flat size)."""
+    """An observation as the MLP sees it: one-hot, cells in [0, 1] or symlog; (..., flat size)."""
     if space.is_discrete:
         x = jax.nn.one_hot(x, space.classes)
     elif space.is_image:
-        x = x / 255 - 0.5
+        x = x / 255  # not centred: among few ones a ball stands out, among 200 halves it drowns
     else:
         x = symlog(x.astype(jnp.float32))
     lead = x.ndim - len(space.shape) - space.is_discrete
     return x.reshape(*x.shape[:lead], -1)
 
 
+EMPTY = -4.0  # logit, 2 %: most cells of a grid are off, a decoder need not learn that first
+
+
 class Decoder(nnx.Module):
-    """A state back to observations: a distribution per key, each with `loss` and `mean` (SPEC 6)."""
+    """A state to observations: a distribution per key, each with `loss` and `mean` (SPEC 6)."""
 
     def __init__(self, spaces: dict[str, Space], config: Config, rng: np.random.Generator):
         self.spaces = nnx.static(spaces)
@@ -305,7 +314,10 @@ class Decoder(nnx.Module):
             inputs = config.deter + config.stoch * config.classes
             self.mlp = Mlp(inputs, config.units, config.decoder_layers, rng)
             self.heads = nnx.data(
-                {key: Linear(config.units, flat_size(spaces[key]), rng) for key in self.flat}
+                {
+                    key: Linear(config.units, flat_size(space), rng, bias=EMPTY * space.is_image)
+                    for key, space in ((key, spaces[key]) for key in self.flat)
+                }
             )
         if self.images:
             h, w, _ = spaces[self.images[0]].shape

@@ -1,7 +1,7 @@
 """The optimiser: adaptive gradient clipping, then RMS scaling, then momentum (SPEC 10).
 
 Scaling before averaging is the LaProp order: Adam averages raw gradients and scales the average.
-Built in notebook 07. The libraries' parts are optax's; only the clipping over whole tensors is ours.
+Built in notebook 07. The parts are optax's; only the clipping over whole tensors is ours.
 """
 
 import jax
@@ -21,27 +21,35 @@ def clip_by_parameter_norm(clip: float, floor: float) -> optax.GradientTransform
         limit = clip * jnp.maximum(floor, jnp.linalg.norm(param.ravel()))
         return grad / jnp.maximum(1.0, jnp.linalg.norm(grad.ravel()) / limit)
 
-    def update(grads, state, params=None):
-        return jax.tree.map(shrink, grads, params), state
+    def update(updates, state, params=None):
+        return jax.tree.map(shrink, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
+def learning_rate(config: Config) -> optax.Schedule:
+    """Rate of update t = 0, 1, ...: a linear warm-up, times 1 / sqrt(1 + t / decay) if that is set.
+
+    The warm-up starts at 0, so the first update changes nothing. The paper has no decay.
+    """
+
+    def rate(t: jax.typing.ArrayLike) -> jax.typing.ArrayLike:
+        warm = jnp.minimum(1.0, jnp.asarray(t) / config.warmup) if config.warmup else 1.0
+        fallen = jax.lax.rsqrt(1.0 + jnp.asarray(t) / config.decay) if config.decay else 1.0
+        return config.learning_rate * warm * fallen
+
+    return rate
+
+
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """One optimiser for all modules; the warm-up starts at 0, so the first update changes nothing."""
-    if config.warmup:
-        rate = optax.linear_schedule(0.0, config.learning_rate, config.warmup)
-    else:
-        rate = config.learning_rate
-    # Scaling and momentum run over all parameters as one vector: a program of one step in place of
-    # one per tensor, which a CPU compiles 5 s sooner and runs faster.
+    """One optimiser for all modules."""
+    # Scaling and momentum run over all parameters as one vector: one small program in place of one
+    # per tensor, which a CPU compiles 2 s sooner.
     scale = optax.chain(
         optax.scale_by_rms(
             config.rms_decay, config.rms_eps, eps_in_sqrt=False, bias_correction=True
         ),
         optax.ema(config.momentum, debias=True),
-        optax.scale_by_learning_rate(rate),
+        optax.scale_by_learning_rate(learning_rate(config)),
     )
-    return optax.chain(
-        clip_by_parameter_norm(config.clip, config.clip_floor), optax.flatten(scale)
-    )
+    return optax.chain(clip_by_parameter_norm(config.clip, config.clip_floor), optax.flatten(scale))

@@ -52,7 +52,7 @@ def init(config: Config, obs_space: dict[str, Space], action_space: Space) -> Re
 
 
 def add(replay: Replay, row: Row, action: jax.Array, mind: Mind) -> Replay:
-    """Append one row of all W worlds, the action chosen there and the latents it was chosen from."""
+    """Append one row of all W worlds, the action chosen there, and the latents that chose it."""
     place = replay.added % replay.deter.shape[0]
     stoch = jnp.argmax(mind.state.stoch, -1).astype(jnp.uint8)
     return replay._replace(
@@ -126,4 +126,3 @@ def bytes_needed(config: Config, obs_space: dict[str, Space], action_space: Spac
     """Memory that `init` takes."""
     ring = jax.eval_shape(lambda: init(config, obs_space, action_space))
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(ring))
-

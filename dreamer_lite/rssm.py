@@ -34,7 +34,9 @@ def where(condition: jax.Array, yes, no):
     """Choose between two trees of arrays; `condition` has their leading axes."""
 
     def pick(a, b):
-        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
+        return jnp.where(
+            condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b
+        )
 
     return jax.tree.map(pick, yes, no)
 
@@ -45,6 +47,7 @@ class Rssm(nnx.Module):
     def __init__(self, embed_size: int, action_size: int, config: Config, rng: np.random.Generator):
         deter, hidden = config.deter, config.hidden
         latents = config.stoch * config.classes
+        self.deter_size = deter
         self.latent_shape = (config.stoch, config.classes)
         self.blocks = config.blocks
         self.share = config.unimix
@@ -61,9 +64,7 @@ class Rssm(nnx.Module):
 
     def initial(self, *lead: int) -> State:
         """The state before anything was seen: zeros (SPEC 5)."""
-        return State(
-            jnp.zeros((*lead, self.mix_norm.scale.shape[0])), jnp.zeros((*lead, *self.latent_shape))
-        )
+        return State(jnp.zeros((*lead, self.deter_size)), jnp.zeros((*lead, *self.latent_shape)))
 
     def core(self, state: State, action: jax.Array) -> jax.Array:
         """Roll the deterministic state one step on (SPEC 5.3): -> (..., D).
@@ -77,7 +78,7 @@ class Rssm(nnx.Module):
         return self.gru(state.deter, jax.nn.silu(self.mix_norm(mixed)))
 
     def mix_blocks(self, deter: jax.Array, shared: jax.Array) -> jax.Array:
-        """BlockLinear of concat[own part of deter, shared] per block; (..., D), (..., 3H) -> (..., D).
+        """BlockLinear of concat[own part of deter, shared]; (..., D), (..., 3H) -> (..., D).
 
         All blocks see the same `shared`, so their kernels for it are one dense matrix. That is
         the same sum as the block-wise product over the concatenation, and twice as fast.
@@ -90,9 +91,7 @@ class Rssm(nnx.Module):
     def gru(self, deter: jax.Array, x: jax.Array) -> jax.Array:
         """Gate the old state (SPEC 5.3). Each block's output splits in reset, candidate, update."""
         gates = self.gates(x).reshape(*x.shape[:-1], self.blocks, 3, -1)
-        reset, candidate, update = (
-            gates[..., i, :].reshape(deter.shape) for i in range(3)
-        )
+        reset, candidate, update = (gates[..., i, :].reshape(deter.shape) for i in range(3))
         update = jax.nn.sigmoid(update - 1)
         candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
         return update * candidate + (1 - update) * deter

@@ -122,9 +122,7 @@ def make_driver(config: Config, world: World) -> Driver:
         batch = rp.gather(replay, places, config, world.action_space)
         learning, latents, metrics = learner.update(state.learner, batch, learn_key)
         replay = rp.write_latents(replay, places, latents, config)
-        return state._replace(
-            learner=learning, replay=replay, updates=state.updates + 1
-        ), metrics
+        return state._replace(learner=learning, replay=replay, updates=state.updates + 1), metrics
 
     def advance(state: RunState, times: jax.Array, rows: jax.Array, updates: jax.Array):
         metrics = jax.tree.map(
@@ -217,7 +215,9 @@ def calls_until_news(config: Config, limits: Limits, rows: int, updates: int) ->
     """Repetitions of the schedule up to the next multiple of K updates, or to a limit."""
     rows_each, updates_each = config.schedule
     if updates == 0:
-        return 1  # the first update alone: compiling is over, somebody is waiting for a sign of life
+        return (
+            1  # the first update alone: compiling is over, somebody is waiting for a sign of life
+        )
     ends = [-(-(config.updates_per_call - updates % config.updates_per_call) // updates_each)]
     if limits.updates is not None:
         ends.append(-(-(limits.updates - updates) // updates_each))

@@ -1,4 +1,4 @@
-"""The world model: encoder, RSSM, decoder, reward and continue heads, and the loss that trains them.
+"""The world model: encoder, RSSM, decoder, reward and continue heads, and their loss.
 
 It learns from replayed sequences to explain what it sees and to predict what follows (SPEC 6 to 8).
 Built in notebook 04; `open_loop` is what notebook 05 plays beside reality.
@@ -36,7 +36,13 @@ class Head(nnx.Module):
     """An MLP and one linear output; (..., inputs) -> (..., outputs)."""
 
     def __init__(
-        self, inputs: int, units: int, layers: int, outputs: int, scale: float, rng: np.random.Generator
+        self,
+        inputs: int,
+        units: int,
+        layers: int,
+        outputs: int,
+        scale: float,
+        rng: np.random.Generator,
     ):
         self.mlp = Mlp(inputs, units, layers, rng)
         self.out = Linear(units, outputs, rng, scale)
@@ -49,7 +55,11 @@ class WorldModel(nnx.Module):
     """Everything of the agent that knows about the world and nothing about what it wants."""
 
     def __init__(
-        self, obs_space: dict[str, Space], action_size: int, config: Config, rng: np.random.Generator
+        self,
+        obs_space: dict[str, Space],
+        action_size: int,
+        config: Config,
+        rng: np.random.Generator,
     ):
         feature = config.deter + config.stoch * config.classes
         self.config = config

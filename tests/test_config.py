@@ -26,7 +26,7 @@ def test_defaults_are_those_of_the_paper() -> None:
         horizon=15, starts=0, discount_horizon=333, lam=0.95, entropy=3e-4, policy_unimix=0.01,
         min_std=0.1, max_std=1.0, policy_scale=1.0, value_scale=1.0, replay_value_scale=0.3,
         slow_scale=1.0, slow_rate=0.02, return_rate=0.01, return_limit=1.0, return_low=5.0,
-        return_high=95.0, learning_rate=4e-5, warmup=1000, clip=0.3, clip_floor=1e-3,
+        return_high=95.0, learning_rate=4e-5, warmup=1000, decay=0, clip=0.3, clip_floor=1e-3,
         rms_decay=0.999, rms_eps=1e-20, momentum=0.9, online_queue=True,
     )  # fmt: skip
     assert {name: getattr(Config(), name) for name in paper} == paper

@@ -104,7 +104,7 @@ def test_kept_order_of_keys() -> None:
     np.testing.assert_allclose(flat, np.r_[np.eye(5)[2], expected], rtol=1e-5)
     cells = jnp.array([[[0], [255]], [[51], [0]]], jnp.uint8)
     grid = nets.flatten(cells, Space((2, 2, 1), "uint8"))
-    np.testing.assert_allclose(grid, [-0.5, 0.5, -0.3, -0.5], rtol=1e-6)
+    np.testing.assert_allclose(grid, [0, 1, 0.2, 0], rtol=1e-6)
 
 
 def test_images_are_centred_and_split_by_channels() -> None:
@@ -252,6 +252,14 @@ def test_decoder_starts_from_blocks_side_by_side() -> None:
     decoder.start_norm = lambda x: seen.update(x=x) or x
     decoder(jnp.arange(16.0)[None], jnp.zeros((1, 21)))
     np.testing.assert_array_equal(seen["x"][0], VECTORS["bspace_layout_arange16_g2_h2_w2_C4"])
+
+
+def test_decoder_of_cells_begins_by_saying_that_all_are_off() -> None:
+    decoder = nets.Decoder(
+        {"g": Space((5, 7, 2), "uint8"), "v": Space((3,), "float32")}, DENSE, rng()
+    )
+    np.testing.assert_array_equal(decoder.heads["g"].bias[...], np.full(70, -4.0))
+    np.testing.assert_array_equal(decoder.heads["v"].bias[...], np.zeros(3))
 
 
 def test_decoder_widths_mirror_the_encoder() -> None:

@@ -7,7 +7,7 @@ import pytest
 from golden_cases import VECTORS
 
 from dreamer_lite.config import Config
-from dreamer_lite.optimizer import clip_by_parameter_norm, make_optimizer
+from dreamer_lite.optimizer import clip_by_parameter_norm, learning_rate, make_optimizer
 
 
 def of_norm(norm: float, shape: tuple[int, ...]) -> jnp.ndarray:
@@ -61,6 +61,20 @@ def test_learning_rate_schedule() -> None:
     flat = make_optimizer(Config(warmup=0, learning_rate=0.5))
     step, _ = flat.update(jnp.float32(0.01), flat.init(param), param)
     np.testing.assert_allclose(step, -0.5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (dict(warmup=0, decay=0), {0: 1.0, 50: 1.0, 10**6: 1.0}),
+        (dict(warmup=0, decay=100), {0: 1.0, 300: 1 / 2, 9900: 1 / 10}),
+        (dict(warmup=600, decay=100), {0: 0.0, 300: 1 / 4, 800: 1 / 3}),
+    ],
+)
+def test_rate_warms_up_and_falls(settings: dict, expected: dict[int, float]) -> None:
+    rate = learning_rate(Config(learning_rate=0.5, **settings))
+    for t, share in expected.items():
+        np.testing.assert_allclose(rate(jnp.int32(t)), 0.5 * share, rtol=1e-6)
 
 
 def test_every_tensor_moves_as_it_would_alone() -> None:
