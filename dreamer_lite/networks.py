@@ -313,12 +313,11 @@ class Decoder(nnx.Module):
         if self.flat:
             inputs = config.deter + config.stoch * config.classes
             self.mlp = Mlp(inputs, config.units, config.decoder_layers, rng)
-            self.heads = nnx.data(
-                {
-                    key: Linear(config.units, flat_size(space), rng, bias=EMPTY * space.is_image)
-                    for key, space in ((key, spaces[key]) for key in self.flat)
-                }
-            )
+            heads = {}
+            for key in self.flat:
+                start = EMPTY if spaces[key].is_image else 0.0
+                heads[key] = Linear(config.units, flat_size(spaces[key]), rng, bias=start)
+            self.heads = nnx.data(heads)
         if self.images:
             h, w, _ = spaces[self.images[0]].shape
             channels = sum(spaces[key].shape[2] for key in self.images)
