@@ -205,8 +205,7 @@ _GRID: dict[str, Any] = dict(
     image_net="dense",  # XLA's convolutions take ten times as long on a CPU
     worlds=128,  # living is cheap in a JAX world: many fresh rows of what the agent does now
     batch=16,  # small batches: in the same minutes, more updates bring more than larger ones
-    length=8,  # the scan over T is what a CPU waits for, and the stored latents give each sequence
-    # its past
+    length=8,  # a CPU waits for the scan over T; stored latents give each sequence its past
     starts=4,  # dreams are most of an update; the later half of the states is enough
     train_ratio=1,  # an update for every 128 agent steps
     capacity=100_000,  # 780 steps of every world: what the agent could not do yet, soon forgotten

@@ -4,7 +4,6 @@
 seeds and buffer donation. Put together in notebook 07.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -109,7 +108,7 @@ def total_loss(
     scales = loss_scales(config)
     means = {name: x.mean() for name, x in losses.items()}
     scaled = [scales.get(name, config.recon_scale) * x for name, x in means.items()]
-    total = functools.reduce(jnp.add, scaled)
+    total = sum(scaled, jnp.zeros(()))
     metrics |= dream_metrics | {f"loss/{name}": x for name, x in means.items()}
     metrics["loss/total"] = total
     return total, (sg(states), returns, metrics)

@@ -215,9 +215,7 @@ def calls_until_news(config: Config, limits: Limits, rows: int, updates: int) ->
     """Repetitions of the schedule up to the next multiple of K updates, or to a limit."""
     rows_each, updates_each = config.schedule
     if updates == 0:
-        return (
-            1  # the first update alone: compiling is over, somebody is waiting for a sign of life
-        )
+        return 1  # the first update alone: somebody has waited for a sign of life
     ends = [-(-(config.updates_per_call - updates % config.updates_per_call) // updates_each)]
     if limits.updates is not None:
         ends.append(-(-(limits.updates - updates) // updates_each))
