@@ -147,7 +147,9 @@ def test_summary_has_the_keys_that_others_build_on(tmp_path: Path, same_driver: 
     assert found["agent_steps"] == found["env_frames"] == last["agent_steps"] >= 60
     assert json.loads((tmp_path / "config.json").read_text())["world"] == "catch"
     assert runs.finished(tmp_path, Limits(steps=60)) and not runs.finished(tmp_path, Limits())
-    assert runs.finished(tmp_path, Limits(minutes=found["wall_seconds"] / 60))
+    minutes = found["wall_seconds"] / 60
+    assert runs.finished(tmp_path, Limits(minutes=0.99 * minutes))
+    assert not runs.finished(tmp_path, Limits(minutes=1.01 * minutes))
 
 
 def test_two_presses(monkeypatch: pytest.MonkeyPatch) -> None:
