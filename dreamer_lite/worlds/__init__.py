@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dreamer_lite.worlds.base import Row, Space, World, next_row
 from dreamer_lite.worlds.breakout import Breakout
 from dreamer_lite.worlds.catch import Catch
+from dreamer_lite.worlds.pendulum import Pendulum
 
-__all__ = ["Breakout", "Catch", "Row", "Space", "World", "make", "names", "next_row"]
+__all__ = ["Breakout", "Catch", "Pendulum", "Row", "Space", "World", "make", "names", "next_row"]
 
 _MAKERS: dict[str, Callable[[], World]] = {
     "catch": Catch,
@@ -19,6 +20,7 @@ _MAKERS: dict[str, Callable[[], World]] = {
     "catch/kink": functools.partial(Catch, kink=True),
     "catch/hidden-kink": functools.partial(Catch, hidden=True, kink=True),
     "minatar/breakout": Breakout,
+    "pendulum": Pendulum,
 }
 
 
