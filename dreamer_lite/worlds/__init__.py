@@ -1,18 +1,39 @@
-"""The embedded worlds by name: `make("minatar/breakout")`.
+"""The worlds by name: `make("minatar/breakout")`, `make("dmc/walker-walk")`, `make("gym/...")`.
 
-To add one, write it by the protocol `World` of `base` and give it a line in `_MAKERS`.
+JAX worlds live inside the training program, hosted ones beside it (`hosted`). To add a JAX world,
+write it by the protocol `World` of `base` and give it a line in `_MAKERS`. The adapters of hosted
+worlds are imported when one of their worlds is asked for, for they need packages of their own.
 """
 
 import difflib
 import functools
+import importlib
+import importlib.util
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from dreamer_lite.worlds.base import Row, Space, World, next_row
 from dreamer_lite.worlds.breakout import Breakout
 from dreamer_lite.worlds.catch import Catch
+from dreamer_lite.worlds.hosted import HostedWorld, Stepper, WorldError
 from dreamer_lite.worlds.pendulum import Pendulum
 
-__all__ = ["Breakout", "Catch", "Pendulum", "Row", "Space", "World", "make", "names", "next_row"]
+__all__ = [
+    "Breakout",
+    "Catch",
+    "Pendulum",
+    "HostedWorld",
+    "Row",
+    "Space",
+    "Stepper",
+    "World",
+    "WorldError",
+    "families",
+    "is_hosted",
+    "make",
+    "names",
+    "next_row",
+]
 
 _MAKERS: dict[str, Callable[[], World]] = {
     "catch": Catch,
@@ -24,19 +45,69 @@ _MAKERS: dict[str, Callable[[], World]] = {
 }
 
 
+class Family(NamedTuple):
+    """A family of hosted worlds: all names that begin with `prefix`."""
+
+    prefix: str  # "atari/"
+    module: str  # the adapter in this folder, whose `make` takes the rest of the name
+    package: str  # what it needs
+    extra: str  # the extra of dreamer_lite that brings the package
+    example: str
+    about: str
+
+    @property
+    def installed(self) -> bool:
+        return importlib.util.find_spec(self.package) is not None
+
+    @property
+    def remedy(self) -> str:
+        """The command that installs what is missing."""
+        extra = f"[{self.extra}]" if self.extra else ""
+        return f"pip install 'dreamer_lite{extra}'"
+
+
+def families() -> list[Family]:
+    """The families of hosted worlds, installed or not."""
+    return list(_FAMILIES)
+
+
+_FAMILIES = (
+    Family("atari/", "atari", "ale_py", "atari", "atari/pong", "the Atari games of ale-py"),
+    Family("dmc/", "dmc", "dm_control", "dmc", "dmc/walker-walk", "the DeepMind Control Suite"),
+    Family("gym/", "gym", "gymnasium", "", "gym/CartPole-v1", "any Gymnasium environment"),
+)
+
+
 def names() -> list[str]:
-    """The names that `make` knows."""
+    """The names of the JAX worlds. Those of hosted ones begin with the prefix of a family."""
     return list(_MAKERS)
 
 
-def make(name: str) -> World:
-    """Makes a world by its name.
+def is_hosted(world: Any) -> bool:
+    """Whether a world runs on the host, with `start`, and not in JAX, with `reset` and `step`."""
+    return hasattr(world, "start")
+
+
+def make(name: str) -> Any:
+    """Makes a `World` or a `HostedWorld` by its name.
 
     Raises:
-      ValueError: no world has this name; one sentence with the nearest name and all of them.
+      ValueError: no world has this name, or its package is missing; one sentence that says what
+        is valid.
     """
-    if name not in _MAKERS:
-        near = difflib.get_close_matches(name.lower(), _MAKERS, n=1, cutoff=0.4)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(f"There is no world {name!r}{hint}; choose one of {', '.join(_MAKERS)}.")
-    return _MAKERS[name]()
+    if name in _MAKERS:
+        return _MAKERS[name]()
+    for family in _FAMILIES:
+        if name.startswith(family.prefix):
+            if not family.installed:
+                raise ValueError(f"{name} needs the package {family.package}: run {family.remedy}.")
+            module = importlib.import_module(f"dreamer_lite.worlds.{family.module}")
+            return module.make(name.removeprefix(family.prefix))
+    known = [*_MAKERS, *(family.example for family in _FAMILIES)]
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise ValueError(
+        f"There is no world {name!r}{hint}; choose one of {', '.join(_MAKERS)}, or one of "
+        f"{', '.join(family.prefix + '...' for family in _FAMILIES)} (such as "
+        f"{', '.join(family.example for family in _FAMILIES)})."
+    )

@@ -1,0 +1,275 @@
+"""What a hosted world is: one that lives outside of JAX, such as an emulator or a physics engine.
+
+A `HostedWorld` only describes; `start` gives a `Stepper`, W environments that run side by side on
+the CPU and answer with numpy rows of the same layout as those of JAX worlds (SPEC 1.1). Adapters
+whose environments come one by one (`gym`, `dmc`) put them into a `Loop`, which resets them,
+stacks their rows and checks them. What an environment does wrong ends in a `WorldError`, one
+sentence that names the environment and the field, before it can reach replay.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from dreamer_lite.worlds.base import Row, Space
+
+Observation = dict[str, np.ndarray]
+
+
+class WorldError(RuntimeError):
+    """An environment broke the rules or raised; one sentence."""
+
+
+class Stepper(Protocol):
+    """W environments side by side. Rows are numpy, leading axis W, dtypes as obs_space says."""
+
+    def reset(self) -> Row:
+        """Starts all over from the seed; the first row of W episodes."""
+        ...
+
+    def step(self, action: np.ndarray) -> Row:
+        """Moves on by actions (W,) int32 or (W, A) float32 in [-1, 1].
+
+        Where the row before had `is_last` the action is ignored and the row is that of a reset.
+
+        Raises:
+          WorldError: an environment raised, or gave what its spaces do not allow.
+        """
+        ...
+
+    def frames(self) -> np.ndarray | None:
+        """What is going on, in true colours, (W, h, w, 3) uint8; None if it cannot be drawn."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class HostedWorld(Protocol):
+    """A description: cheap, frozen and hashable, without an environment inside."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def obs_space(self) -> dict[str, Space]: ...
+    @property
+    def action_space(self) -> Space: ...
+    @property
+    def action_names(self) -> tuple[str, ...]: ...
+    @property
+    def repeat(self) -> int:
+        """Environment frames per agent step."""
+        ...
+
+    def start(self, worlds: int, seed: int) -> Stepper: ...
+
+    def render(self, obs: Observation) -> np.ndarray | None:
+        """Draws observations, real or dreamt, as (..., h, w, 3) uint8; None if it cannot."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What the adapters' worlds have in common: the fields of `HostedWorld`."""
+
+    name: str
+    spaces: tuple[tuple[str, Space], ...]  # obs_space, as something hashable
+    action_space: Space
+    action_names: tuple[str, ...]  # one per discrete action, or one per number
+    repeat: int  # environment frames per agent step
+
+    @property
+    def obs_space(self) -> dict[str, Space]:
+        return dict(self.spaces)
+
+
+class Transition(NamedTuple):
+    """What one environment answers to an action."""
+
+    obs: Observation
+    reward: Any  # a number
+    terminated: Any  # bool, a true end
+    truncated: Any  # bool, cut
+
+
+class Environment(Protocol):
+    """One environment inside a `Loop`; observations as the world's obs_space says."""
+
+    def reset(self, seed: int | None) -> Observation: ...
+    def step(self, action: np.ndarray) -> Transition: ...
+    def frame(self) -> np.ndarray | None: ...
+    def close(self) -> None: ...
+
+
+class Loop:
+    """A `Stepper` of environments that are stepped one after the other."""
+
+    def __init__(
+        self, world: Description, make: Callable[[], Environment], worlds: int, seed: int
+    ) -> None:
+        self.world = world
+        self.seeds = seeds(seed, worlds)
+        self.over = np.ones(worlds, bool)
+        self.environments: list[Environment] = []
+        try:
+            for _ in range(worlds):
+                with blame(world.name, "making it"):
+                    self.environments.append(make())
+        except BaseException:
+            self.close()
+            raise
+
+    def reset(self) -> Row:
+        return self._gather([self._begin(*x) for x in zip(self.environments, self.seeds)])
+
+    def step(self, action: np.ndarray) -> Row:
+        rows = []
+        for environment, over, its_action in zip(self.environments, self.over, np.array(action)):
+            if over:
+                rows.append(self._begin(environment, None))
+            else:
+                rows.append(self._move(environment, its_action))
+        return self._gather(rows)
+
+    def frames(self) -> np.ndarray | None:
+        frames = []
+        for environment in self.environments:
+            with blame(self.world.name, "drawing it"):
+                frame = environment.frame()
+            if frame is None:
+                return None
+            frames.append(as_array(self.world.name, "the picture", frame, None, "uint8"))
+        return np.stack(frames)
+
+    def close(self) -> None:
+        for environment in self.environments:
+            environment.close()
+        self.environments = []
+
+    def _begin(self, environment: Environment, seed: int | None) -> Row:
+        with blame(self.world.name, "reset"):
+            obs = environment.reset(seed)
+        return Row(obs, np.float32(0), np.True_, np.False_, np.False_)  # type: ignore
+
+    def _move(self, environment: Environment, action: np.ndarray) -> Row:
+        name = self.world.name
+        with blame(name, "step"):
+            obs, reward, terminated, truncated = environment.step(action)
+        reward = as_array(name, "the reward", reward, (), "float32")
+        terminated = as_array(name, "terminated", terminated, (), "bool")
+        truncated = as_array(name, "truncated", truncated, (), "bool")
+        return Row(obs, reward, np.False_, terminated | truncated, terminated)  # type: ignore
+
+    def _gather(self, rows: list[Row]) -> Row:
+        obs = {}
+        for key in self.world.obs_space:
+            with blame(self.world.name, f"observation {key!r}"):
+                obs[key] = np.stack([row.obs[key] for row in rows])
+        row = Row(obs, *(np.stack(x) for x in list(zip(*rows))[1:]))  # type: ignore
+        self.over = np.asarray(row.is_last)
+        return check_row(self.world, row)
+
+
+def seeds(seed: int, worlds: int) -> list[int]:
+    """A seed in [0, 2^31) for each of W environments, unlike those of neighbouring seeds."""
+    return [int(x) for x in np.random.SeedSequence(seed).generate_state(worlds) >> 1]
+
+
+@contextlib.contextmanager
+def blame(name: str, where: str) -> Iterator[None]:
+    """Turns what an environment raises into a `WorldError`."""
+    try:
+        yield
+    except WorldError:
+        raise
+    except Exception as error:
+        raise WorldError(f"{name}: {where} raised {in_one_line(error)}.") from error
+
+
+def in_one_line(error: BaseException) -> str:
+    """`KeyError: 'x'`: the kind of an exception and the first line of its message."""
+    text = (str(error).strip().splitlines() or [""])[0].rstrip(". ")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def as_array(
+    name: str, field: str, raw: Any, shape: tuple[int, ...] | None, dtype: Any
+) -> np.ndarray:
+    """What an environment gave for a field, as an array of this shape and dtype.
+
+    Lists are fine, and numbers of another precision; a float is no integer and a signed integer no
+    uint8. A shape of None stands for any picture (h, w, 3).
+
+    Raises:
+      WorldError: another shape or dtype, or NaN or infinity; names environment and field.
+    """
+    want = np.dtype(dtype)
+    says = "its space says" if field.startswith("observation") else "it must be"
+    try:
+        array = np.asarray(raw)
+    except Exception as error:
+        raise WorldError(f"{name}: {field} is no array ({in_one_line(error)}).") from error
+    if shape is None:
+        if array.ndim != 3 or array.shape[-1] != 3:
+            raise WorldError(f"{name}: {field} has shape {array.shape}, it must be (h, w, 3).")
+    elif array.shape != shape:
+        raise WorldError(f"{name}: {field} has shape {array.shape}, {says} {shape}.")
+    if not np.can_cast(array.dtype, want, "same_kind"):
+        raise WorldError(f"{name}: {field} has dtype {array.dtype}, {says} {want}.")
+    check_finite(name, field, array)
+    with np.errstate(over="ignore"):
+        array = array.astype(want, copy=False)
+    check_finite(name, field, array)
+    return array
+
+
+def check_finite(name: str, field: str, array: np.ndarray) -> None:
+    """Raises WorldError if a float array holds NaN or infinity."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        where = f" at {list(index)}" if index else ""
+        raise WorldError(f"{name}: {field} holds {array[index]}{where}, not a finite number.")
+
+
+def check_row(world: HostedWorld | Description, row: Row) -> Row:
+    """The row of W environments itself, if it is as the world's spaces say (SPEC 1.1).
+
+    Raises:
+      WorldError: a wrong or missing field, shape or dtype, NaN, or a class that does not exist.
+    """
+    name, spaces, lead = world.name, world.obs_space, np.shape(row.is_first)
+    if set(row.obs) != set(spaces):
+        raise WorldError(f"{name}: the observation has {sorted(row.obs)}, not {sorted(spaces)}.")
+    for key, space in spaces.items():
+        check_array(name, f"observation {key!r}", row.obs[key], lead + space.shape, space.dtype)
+        value = np.asarray(row.obs[key])
+        if space.is_discrete and ((value < 0) | (value >= space.classes)).any():
+            wrong = value[(value < 0) | (value >= space.classes)][0]
+            raise WorldError(
+                f"{name}: observation {key!r} is {wrong}, its space has {space.classes} values."
+            )
+    check_array(name, "the reward", row.reward, lead, "float32")
+    for field in ("is_first", "is_last", "is_terminal"):
+        check_array(name, field, getattr(row, field), lead, "bool")
+    return row
+
+
+def check_array(name: str, field: str, array: Any, shape: tuple[int, ...], dtype: str) -> None:
+    """Raises WorldError unless a field is a finite array of exactly this shape and dtype."""
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
+        found = f"{getattr(array, 'dtype', type(array).__name__)} {np.shape(array)}"
+        raise WorldError(f"{name}: {field} is {found}, not {dtype} {shape}.")
+    check_finite(name, field, array)
+
+
+def as_picture(image: np.ndarray) -> np.ndarray:
+    """An image observation (..., h, w, c), real or dreamt, as (..., h, w, 3) uint8.
+
+    One channel is grey. Of any other number but 3, as in a stack of frames, the last is shown.
+    """
+    image = np.asarray(image)
+    if image.dtype != np.uint8:
+        image = np.round(255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
+    return image if image.shape[-1] == 3 else np.repeat(image[..., -1:], 3, -1)
