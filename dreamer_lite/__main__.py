@@ -52,13 +52,20 @@ def main(argv: list[str] | None = None) -> int:
         return args.function(args)
     except Refused as error:
         return complain(str(error), 2)
-    except FloatingPointError as error:
+    except (FloatingPointError, world_error()) as error:
         return complain(str(error), 1)
     except OSError as error:
         what = f"{error.filename}: {error.strerror}." if error.filename else str(error)
         return complain(what, 1)
     except KeyboardInterrupt:
         return complain("Stopped at once; a run goes on from its last checkpoint.", 130)
+
+
+def world_error() -> type[RuntimeError]:
+    """What an environment that breaks raises. Imported only once something was raised."""
+    from dreamer_lite.worlds.hosted import WorldError
+
+    return WorldError
 
 
 def complain(sentence: str, status: int) -> int:

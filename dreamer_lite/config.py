@@ -220,9 +220,35 @@ _GRID: dict[str, Any] = dict(
     updates_per_call=50,
 )
 
+# For small control tasks with a few numbers to see, learnt in minutes.
+_CONTROL: dict[str, Any] = dict(
+    size="tiny",
+    worlds=16,
+    batch=16,
+    length=16,
+    starts=8,
+    train_ratio=16,
+    capacity=100_000,
+    unimix=0.003,
+    free_nats=0.1,
+    discount_horizon=100,
+    entropy=3e-3,
+    learning_rate=1e-3,
+    warmup=100,
+    rms_decay=0.99,
+)
+
 PRESETS: dict[str, dict[str, Any]] = {
     "minatar/breakout": _GRID,
     "catch": _GRID,
+    "pendulum": _CONTROL,
+    "gym": _CONTROL,
+    "dmc": dict(
+        size="1m",
+        train_ratio=512,  # SPEC 15, the 2024 code that made the published curves
+        capacity=500_000,
+        updates_per_call=10,  # news every few seconds
+    ),
 }
 
 

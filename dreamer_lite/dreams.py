@@ -18,6 +18,7 @@ How it is measured. The agent plays; its own posterior after a real row is where
   errs up to twice as much as the mean frame; `average`, the mean over several dreams, does not.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -28,7 +29,7 @@ from dreamer_lite.agent import Params
 from dreamer_lite.config import Config
 from dreamer_lite.open_loop import SHOWN_AWAKE, SHOWN_DREAMT, Signals, make_dreamer
 from dreamer_lite.rollouts import action_name, make_player
-from dreamer_lite.worlds.base import World
+from dreamer_lite.worlds import AnyWorld
 
 WORLDS, ROWS = 16, 384  # the agent plays this many rows in each of so many worlds
 AWAKE = 5  # rows of its episode that the agent has seen before it closes its eyes
@@ -74,7 +75,7 @@ class Comparison(NamedTuple):
 def compare(
     config: Config,
     params: Params,
-    world: World,
+    world: AnyWorld,
     seed: int,
     moments: int = MOMENTS,
     horizon: int = HORIZON,
@@ -147,7 +148,7 @@ def choose_clips(
     return order[np.sort(first)[:CLIPS]]
 
 
-def frames(comparison: Comparison, world: World) -> np.ndarray:
+def frames(comparison: Comparison, world: AnyWorld) -> np.ndarray:
     """The film: reality, dream and difference side by side; (n, h, w, 3) uint8, even sizes.
 
     While awake the middle shows what the agent makes of what it sees, in a plain green border;
@@ -155,18 +156,20 @@ def frames(comparison: Comparison, world: World) -> np.ndarray:
     actions alone. A clip ends with its episode.
     """
     clips = comparison.clips
+    draw = pictures.painter(world, [clips.obs, clips.seen])
     film = []
     for k in range(clips.valid.shape[1]):
-        film += [frame(clips, world, int(i), k) for i in np.flatnonzero(clips.valid[:, k])]
+        film += [frame(clips, world, draw, int(i), k) for i in np.flatnonzero(clips.valid[:, k])]
         film += [film[-1]] * HOLD
     return np.stack(film)
 
 
-def frame(clips: Clips, world: World, i: int, k: int) -> np.ndarray:
-    """Row i of clip k as one picture (h, w, 3) uint8."""
+def frame(
+    clips: Clips, world: AnyWorld, draw: Callable[..., np.ndarray], i: int, k: int
+) -> np.ndarray:
+    """Row i of clip k as one picture (h, w, 3) uint8; `draw` makes one of an observation."""
     real, dream = (
-        pictures.enlarge(world.render({key: x[i, k] for key, x in obs.items()}))
-        for obs in (clips.obs, clips.seen)
+        draw({key: x[i, k] for key, x in obs.items()}) for obs in (clips.obs, clips.seen)
     )
     step = int(clips.step[i])
     corner = f"moment {k + 1} of {clips.valid.shape[1]}"

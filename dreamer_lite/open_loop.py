@@ -16,7 +16,8 @@ from dreamer_lite.config import Config
 from dreamer_lite.rollouts import Trace
 from dreamer_lite.rssm import State
 from dreamer_lite.transforms import symlog
-from dreamer_lite.worlds.base import Space, World
+from dreamer_lite.worlds import AnyWorld
+from dreamer_lite.worlds.base import Space
 
 DREAMS = 8  # dreams in `average`
 SHOWN_AWAKE, SHOWN_DREAMT = 8, 24  # rows of a film before and after the eyes close
@@ -40,7 +41,7 @@ class Dreamer(NamedTuple):
 
 
 @functools.lru_cache(maxsize=16)
-def make_dreamer(config: Config, world: World) -> Dreamer:
+def make_dreamer(config: Config, world: AnyWorld) -> Dreamer:
     """The compiled comparison for this config and world; made once for each pair."""
     graph = make_agent(config, world.obs_space, world.action_space)
 

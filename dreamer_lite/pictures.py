@@ -5,6 +5,8 @@ it carries. A leaf: the core never imports it.
 """
 
 import functools
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -89,6 +91,68 @@ def difference(dream: np.ndarray, real: np.ndarray) -> np.ndarray:
     picture = grey + np.maximum(strength, 0) * (np.array(ORANGE) - grey)
     picture += np.maximum(-strength, 0) * (missing - grey)
     return np.round(np.clip(picture, 0, 255)).astype(np.uint8)
+
+
+def painter(world: Any, seen: Iterable[dict[str, np.ndarray]]) -> Callable[..., np.ndarray]:
+    """A function from one observation, real or dreamt, to a picture (h, w, 3) uint8.
+
+    It is the world's own `render`, or, where a world cannot draw what it observes, gauges: a line
+    per number, whose ends are the extremes of `seen`, observations with any leading axes.
+    """
+    spaces = dict(sorted(world.obs_space.items()))
+    flat = [as_numbers(obs, spaces).reshape(-1, _count(spaces)) for obs in seen]
+    first = {key: np.zeros(space.shape, space.dtype) for key, space in spaces.items()}
+    if world.render(first) is not None:
+        return lambda obs: enlarge(world.render(obs))
+    low = np.min([x.min(0) for x in flat], 0)
+    high = np.max([x.max(0) for x in flat], 0)
+    names = []
+    for key, space in spaces.items():
+        size = _size(space)
+        names += [key] if size == 1 else [f"{key} {i}" for i in range(size)]
+    return lambda obs: gauges(as_numbers(obs, spaces), low, high, names)
+
+
+def as_numbers(obs: dict[str, np.ndarray], spaces: dict[str, Any]) -> np.ndarray:
+    """Observations with leading axes (...) as (..., n) float32; classes as one-hot."""
+    parts = []
+    for key, space in spaces.items():
+        x = np.asarray(obs[key])
+        if space.is_discrete and x.dtype.kind == "i":
+            x = np.eye(space.classes)[x]
+        lead = x.ndim - len(space.shape) - space.is_discrete
+        parts.append(x.reshape(*x.shape[:lead], -1).astype(np.float32))
+    return np.concatenate(parts, -1)
+
+
+def _size(space: Any) -> int:
+    return int(np.prod(space.shape)) * max(1, space.classes)
+
+
+def _count(spaces: dict[str, Any]) -> int:
+    return sum(_size(space) for space in spaces.values())
+
+
+def gauges(values: np.ndarray, low: np.ndarray, high: np.ndarray, names: list[str]) -> np.ndarray:
+    """A line per number with a disc where it stands between `low` and `high`, all (n,).
+
+    (PANEL, PANEL, 3) uint8. The names are left out where the lines are too close for them.
+    """
+    picture = Image.new("RGB", (PANEL, PANEL), GROUND)
+    draw = ImageDraw.Draw(picture)
+    step = PANEL / len(values)
+    named = step >= 16
+    left, right = (PANEL * 0.36 if named else 16), PANEL - 16
+    share = np.clip((values - low) / np.maximum(high - low, 1e-8), 0, 1)
+    radius = min(8.0, 0.4 * step)
+    for i, name in enumerate(names):
+        y = (i + 0.5) * step
+        if named:
+            draw.text((8, y), name, TEXT, font(14), anchor="lm")
+        draw.line((left, y, right, y), (70, 75, 85), 2)
+        x = left + share[i] * (right - left)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), SKY)
+    return np.asarray(picture)
 
 
 def pad_to_even(frames: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ and notebook 09.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from dreamer_lite import pictures
 from dreamer_lite.agent import Mind, Params, act, blank_mind, make_agent
 from dreamer_lite.config import Config
 from dreamer_lite.rssm import State
+from dreamer_lite.worlds import AnyWorld, is_hosted
 from dreamer_lite.worlds.base import Row, Space, World, next_row
 
 CHUNK = 128  # rows that `record` lives between two looks whether its episodes are over
@@ -39,6 +40,7 @@ class Trace(NamedTuple):
     row: Row  # (T, W, ...)
     action: jax.Array  # (T, W) int32 or (T, W, A) float32, 0 at is_last
     state: State | None  # (T, W, ...) posterior after the row; None for the random player
+    frame: np.ndarray | None = None  # (T, W, h, w, 3) uint8, what a world on the host showed
 
 
 class Player(NamedTuple):
@@ -63,15 +65,24 @@ class Recording(NamedTuple):
     deter: np.ndarray | None  # (n, D) what the agent then knew; None for the random player
     stoch: np.ndarray | None  # (n, S, C)
     score: np.ndarray  # (n,) float32, return of the episode up to and with this row
+    frame: np.ndarray | None  # (n, h, w, 3) uint8 from a world on the host; None: draw obs
 
 
 @functools.lru_cache(maxsize=16)
-def make_player(config: Config, world: World) -> Player:
-    """The compiled player of this config in this world; made once for each pair.
+def make_player(config: Config, world: AnyWorld, film: bool = False) -> Player:
+    """The player of this config in this world; made once for each combination.
+
+    With `film` its traces hold what a world on the host looks like, at watchable size; JAX worlds
+    are drawn from what they observe.
 
     Raises:
       ValueError: as `make_agent`.
     """
+    if is_hosted(world):
+        from dreamer_lite.hosted import make_hosted_player  # which builds on this module
+
+        return make_hosted_player(config, world, film)
+    world = cast(World, world)
     graph = make_agent(config, world.obs_space, world.action_space)
 
     @functools.partial(jax.jit, static_argnums=2)
@@ -129,7 +140,7 @@ def random_action(space: Space, is_last: jax.Array, key: jax.Array) -> jax.Array
 
 
 def evaluate(
-    config: Config, params: Params | None, world: World, episodes: int, seed: int
+    config: Config, params: Params | None, world: AnyWorld, episodes: int, seed: int
 ) -> np.ndarray:
     """Undiscounted returns (episodes,) float32 of the first episode of each of as many worlds.
 
@@ -149,7 +160,7 @@ def evaluate(
 
 
 def record(
-    config: Config, params: Params | None, world: World, seed: int, episodes: int = 1
+    config: Config, params: Params | None, world: AnyWorld, seed: int, episodes: int = 1
 ) -> Recording:
     """Play `episodes` whole episodes in one world, one after the other, and keep every row.
 
@@ -158,7 +169,7 @@ def record(
       RuntimeError: an episode that does not end within LONGEST rows.
     """
     check_episodes(episodes)
-    player = make_player(config, world)
+    player = make_player(config, world, film=True)
     stage = player.start(params, seed, 1)
     chunks, ends, length = [], 0, 0
     while ends < episodes:
@@ -173,7 +184,9 @@ def record(
     whole = jax.tree.map(lambda x: x[:rows], whole)
     deter, stoch = (None, None) if whole.state is None else whole.state
     score = running_return(whole.row.reward, whole.row.is_first)
-    return Recording(*whole.row, action=whole.action, deter=deter, stoch=stoch, score=score)
+    return Recording(
+        *whole.row, action=whole.action, deter=deter, stoch=stoch, score=score, frame=whole.frame
+    )
 
 
 def running_return(reward: np.ndarray, is_first: np.ndarray) -> np.ndarray:
@@ -189,11 +202,11 @@ def check_episodes(episodes: int) -> None:
         raise ValueError(f"episodes is {episodes}: it must be at least 1.")
 
 
-def endless(world: World) -> str:
+def endless(world: AnyWorld) -> str:
     return f"An episode of {world.name} did not end within {LONGEST} steps."
 
 
-def annotated_frames(world: World, recording: Recording) -> np.ndarray:
+def annotated_frames(world: AnyWorld, recording: Recording) -> np.ndarray:
     """The world's pictures of a recording, each over a line of text: (n, h, w, 3) uint8.
 
     The text gives the step in the episode (with the episode's number if there are several), the
@@ -203,8 +216,12 @@ def annotated_frames(world: World, recording: Recording) -> np.ndarray:
     episode = np.cumsum(recording.is_first)
     starts = np.maximum.accumulate(np.where(recording.is_first, np.arange(count), 0))
     frames = np.empty(0)
+    draw = pictures.painter(world, [recording.obs])
     for i in range(count):  # one by one, to hold only one set of large pictures
-        picture = pictures.enlarge(world.render({k: x[i] for k, x in recording.obs.items()}))
+        if recording.frame is None:
+            picture = draw({k: x[i] for k, x in recording.obs.items()})
+        else:
+            picture = pictures.enlarge(recording.frame[i])
         words = [f"step {i - starts[i]}"]
         if episode[-1] > 1:
             words.insert(0, f"episode {episode[i]}")
@@ -222,7 +239,7 @@ def annotated_frames(world: World, recording: Recording) -> np.ndarray:
     return frames
 
 
-def action_name(world: World, action: np.ndarray) -> str:
+def action_name(world: AnyWorld, action: np.ndarray) -> str:
     """A real action in a word; numbers if it is continuous."""
     if world.action_space.is_discrete:
         return world.action_names[int(action)]

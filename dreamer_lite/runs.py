@@ -28,10 +28,11 @@ from typing import IO, Any
 import jax
 import numpy as np
 
-from dreamer_lite import __version__, assets, checkpoints, worlds
+from dreamer_lite import __version__, assets, checkpoints, devices, replay, worlds
 from dreamer_lite.checkpoints import LoadedAgent
 from dreamer_lite.config import Config, make_config, to_dict
 from dreamer_lite.training import Driver, Limits, RunState, make_driver, train
+from dreamer_lite.worlds import AnyWorld
 
 try:
     import fcntl
@@ -39,6 +40,7 @@ except ImportError:  # Windows: runs work, but two processes in one folder are n
     fcntl = None
 
 SAVE_EVERY = 60.0  # seconds
+SAVE_SHARE = 0.03  # of the time at most; a large replay is saved less often
 Record = dict[str, float]
 
 
@@ -75,11 +77,12 @@ def run(
         if finished(folder, limits):
             lock.close()
             return (record for record in ())
-        driver, state = _start(config, folder, bool(summary))
+        world, driver, state = _start(config, folder, bool(summary))
     except BaseException:
         lock.close()
         raise
-    going_on = _Run(config, folder, summary, started - summary.get("wall_seconds", 0.0))
+    repeat = getattr(world, "repeat", 1)  # JAX worlds repeat no action
+    going_on = _Run(config, folder, summary, started - summary.get("wall_seconds", 0.0), repeat)
     return going_on.records(lock, driver, state, limits, stop, save_every)
 
 
@@ -95,8 +98,10 @@ def finished(folder: Path, limits: Limits) -> bool:
 class _Run:
     """A run that is going on, and the files it writes."""
 
-    def __init__(self, config: Config, folder: Path, summary: dict[str, Any], started: float):
-        self.config, self.folder, self.started = config, folder, started
+    def __init__(
+        self, config: Config, folder: Path, summary: dict[str, Any], started: float, repeat: int
+    ):
+        self.config, self.folder, self.started, self.repeat = config, folder, started, repeat
         self.first_update_seconds: float = summary.get("first_update_seconds", 0.0)
 
     def records(
@@ -117,9 +122,10 @@ class _Run:
                 for record, state in news:
                     self.first_update_seconds = self.first_update_seconds or self.seconds()
                     _write_line(metrics, record)
-                    if time.perf_counter() >= due:
+                    if (begun := time.perf_counter()) >= due:
                         self.save(state, record)
-                        due = time.perf_counter() + save_every
+                        took = time.perf_counter() - begun  # seconds for a large replay
+                        due = time.perf_counter() + max(save_every, took / SAVE_SHARE)
                     whole = True
                     yield record
                     if stop():
@@ -128,6 +134,7 @@ class _Run:
                 else:
                     whole = bool(record)
             finally:
+                driver.close()
                 if whole:
                     self.save(state, record)
 
@@ -139,20 +146,22 @@ class _Run:
         """Checkpoint first, then the summary. A state that is no longer finite is not saved."""
         if not all(np.isfinite(x).all() for x in jax.tree.leaves(state.learner.params)):
             raise FloatingPointError(f"A parameter became infinite at update {record['updates']}.")
-        summary = make_summary(record, self.seconds(), self.first_update_seconds)
+        summary = make_summary(record, self.seconds(), self.first_update_seconds, self.repeat)
         meta = {"config": to_dict(self.config), "summary": summary}
         checkpoints.save(self.folder / "state", state, meta)
         _write_json(self.folder / "summary.json", summary)
 
 
-def make_summary(record: Record, seconds: float, first_update_seconds: float) -> dict[str, Any]:
-    """What summary.json holds."""
+def make_summary(
+    record: Record, seconds: float, first_update_seconds: float, repeat: int
+) -> dict[str, Any]:
+    """What summary.json holds; `repeat` is environment frames per agent step."""
     counters = ("return_mean", "return_stderr", "episodes", "agent_steps")
     device = jax.devices()[0]
     packages = ("dreamer_lite", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     return {
         **{name: record[name] for name in counters},
-        "env_frames": record["agent_steps"],  # the embedded worlds repeat no action
+        "env_frames": record["agent_steps"] * repeat,
         "updates": record["updates"],
         "wall_seconds": round(seconds, 3),
         "first_update_seconds": round(first_update_seconds, 3),
@@ -289,16 +298,19 @@ def _refuse_another(config: Config, saved: dict[str, Any], folder: Path) -> None
         )
 
 
-def _start(config: Config, folder: Path, resume: bool) -> tuple[Driver, RunState]:
-    """The driver, and the state to go on from."""
+def _start(config: Config, folder: Path, resume: bool) -> tuple[AnyWorld, Driver, RunState]:
+    """The world, its driver, and the state to go on from."""
     try:
-        driver = make_driver(config, worlds.make(config.world))
+        world = worlds.make(config.world)
+        needed = replay.bytes_needed(config, world.obs_space, world.action_space)
+        devices.check_room(needed, config.capacity)
+        driver = make_driver(config, world)
     except ValueError as error:
         raise RunError(str(error)) from error
     state = driver.init(config.seed)
     if resume:
         state, _ = checkpoints.restore(folder / "state", state)
-    return driver, state
+    return world, driver, state
 
 
 def _cut(metrics: Path, updates: int) -> None:

@@ -8,17 +8,18 @@ bar, a curve, or saves. Nothing here knows who watches. Put together in notebook
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 
 from dreamer_lite import replay as rp
-from dreamer_lite.agent import Mind, act, blank_mind, make_agent
+from dreamer_lite.agent import Graph, Mind, Params, act, blank_mind, make_agent
 from dreamer_lite.config import Config
-from dreamer_lite.learner import LearnerState, Metrics, make_learner
+from dreamer_lite.learner import Learner, LearnerState, Metrics, make_learner
 from dreamer_lite.replay import Replay
-from dreamer_lite.worlds.base import Row, World, next_row
+from dreamer_lite.worlds import AnyWorld, is_hosted
+from dreamer_lite.worlds.base import Row, Space, World, next_row
 
 EPISODES = 100  # `return_mean` is over this many of the latest training episodes
 
@@ -26,8 +27,8 @@ EPISODES = 100  # `return_mean` is over this many of the latest training episode
 class Actors(NamedTuple):
     """W worlds in progress, and what their agents remember."""
 
-    world: Any  # (W, ...) the worlds' own states
-    row: Row  # (W, ...) the row that was not yet acted on
+    world: Any  # (W, ...) the worlds' own states; None where they are on the host
+    row: Any  # Row (W, ...) that was not yet acted on; None where the worlds are on the host
     mind: Mind
     score: jax.Array  # (W,) return of the running episodes so far
     scores: jax.Array  # (EPISODES,) ring of the latest finished episodes' returns
@@ -74,76 +75,133 @@ class Driver(NamedTuple):
     # (state, times, rows, updates) -> (state, metrics): `times` times, live `rows` rows and then
     # learn `updates` times. One program for every count. The state is donated.
     advance: Callable[[RunState, int, int, int], tuple[RunState, Metrics]]
+    close: Callable[[], None] = lambda: None  # let go of worlds on the host
 
 
-def make_driver(config: Config, world: World) -> Driver:
-    """The fused driver: one program that lives in a JAX world and learns from it.
+def make_driver(config: Config, world: AnyWorld) -> Driver:
+    """The driver for this world: fused if it is written in JAX, else hosted.
 
     Raises:
       ValueError: as `make_agent`.
     """
+    if is_hosted(world):
+        from dreamer_lite.hosted import make_hosted_driver  # which builds on this module
+
+        return make_hosted_driver(config, world)
+    return make_fused_driver(config, cast(World, world))
+
+
+def make_fused_driver(config: Config, world: World) -> Driver:
+    """One program that lives in a JAX world and learns from it."""
     spaces = world.obs_space, world.action_space
-    graph = make_agent(config, *spaces)
-    learner = make_learner(config, *spaces)
+    graph, learner = make_agent(config, *spaces), make_learner(config, *spaces)
+    learn = make_learn(config, learner, world.action_space)
 
     @jax.jit  # one program, for speed of starting; and no two outputs share a buffer
     def begin(learning: LearnerState, key: jax.Array) -> RunState:
         world_key, run_key = jax.random.split(key)
         states, row = jax.vmap(world.reset)(jax.random.split(world_key, config.worlds))
-        mind = blank_mind(graph.merge(learning.params), world.action_space, config.worlds)
-        zero = jnp.int32(0)
-        actors = Actors(states, row, mind, jnp.zeros(config.worlds), jnp.zeros(EPISODES), zero)
-        return RunState(learning, rp.init(config, *spaces), actors, run_key, zero, zero)
+        state = first_state(config, graph, learning, spaces, run_key)
+        return state._replace(actors=state.actors._replace(world=states, row=row))
 
     def init(seed: int) -> RunState:
         return begin(learner.init(seed), jax.random.key(seed))
 
     def live(state: RunState) -> RunState:
         """One row of every world: look, act, store, step."""
-        actors = state.actors
-        key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.rows)
-        act_key, world_key = jax.random.split(key)
-        agent = graph.merge(state.learner.params)
-        action, mind = act(agent, actors.mind, actors.row, world.action_space, act_key)
-        replay = rp.add(state.replay, actors.row, action, mind)
+        row = state.actors.row
+        params = state.learner.params
+        state, action, world_key = look_and_act(
+            config, graph, world.action_space, params, state, row
+        )
         keys = jax.random.split(world_key, config.worlds)
         worlds, row = jax.vmap(next_row, (None, 0, 0, 0, 0))(
-            world, actors.world, actors.row, action, keys
+            world, state.actors.world, row, action, keys
         )
-        actors = keep_score(actors._replace(world=worlds, row=row, mind=mind))
-        return state._replace(replay=replay, actors=actors, rows=state.rows + 1)
-
-    @jax.jit  # so that it is traced once for its metrics' shapes and for the loop
-    def learn(state: RunState) -> tuple[RunState, Metrics]:
-        """One update from one batch, and its fresh latents back to the replay."""
-        key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.updates)
-        sample_key, learn_key = jax.random.split(key)
-        replay, places = rp.sample(state.replay, config, sample_key)
-        batch = rp.gather(replay, places, config, world.action_space)
-        learning, latents, metrics = learner.update(state.learner, batch, learn_key)
-        replay = rp.write_latents(replay, places, latents, config)
-        return state._replace(learner=learning, replay=replay, updates=state.updates + 1), metrics
+        actors = keep_score(state.actors._replace(world=worlds, row=row))
+        return state._replace(actors=actors)
 
     def advance(state: RunState, times: jax.Array, rows: jax.Array, updates: jax.Array):
-        metrics = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(learn, state)[1]
-        )
-
-        def learn_and_sum(_, carry):
-            state, sums = carry
-            state, metrics = learn(state)
-            return state, jax.tree.map(jnp.add, sums, metrics)
-
         def once(_, carry):
             state, sums = carry
             state = jax.lax.fori_loop(0, rows, lambda _, s: live(s), state)
-            return jax.lax.fori_loop(0, updates, learn_and_sum, (state, sums))
+            return learn_times(learn, (state, sums), updates)
 
-        state, sums = jax.lax.fori_loop(0, times, once, (state, metrics))
+        state, sums = jax.lax.fori_loop(0, times, once, (state, no_metrics(learn, state)))
         count = jnp.maximum(1, times * updates)
         return state, jax.tree.map(lambda x: x / count, sums)
 
     return Driver(init, jax.jit(advance, donate_argnums=0, compiler_options=compiler_options()))
+
+
+def first_state(
+    config: Config,
+    graph: Graph,
+    learning: LearnerState,
+    spaces: tuple[dict[str, Space], Space],
+    key: jax.Array,
+) -> RunState:
+    """The state before anything was lived; `world` and `row` of its actors are still None."""
+    mind = blank_mind(graph.merge(learning.params), spaces[1], config.worlds)
+    zero = jnp.int32(0)
+    actors = Actors(None, None, mind, jnp.zeros(config.worlds), jnp.zeros(EPISODES), zero)
+    return RunState(learning, rp.init(config, *spaces), actors, key, zero, zero)
+
+
+def look_and_act(
+    config: Config,
+    graph: Graph,
+    action_space: Space,
+    params: Params,
+    state: RunState,
+    row: Row,
+) -> tuple[RunState, jax.Array, jax.Array]:
+    """Choose an action for a row of W worlds and store both.
+
+    Returns the state, the actions as worlds take them, and a key for the worlds' own chance.
+    """
+    key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.rows)
+    act_key, world_key = jax.random.split(key)
+    agent = graph.merge(params)
+    action, mind = act(agent, state.actors.mind, row, action_space, act_key)
+    replay = rp.add(state.replay, row, action, mind)
+    actors = state.actors._replace(mind=mind)
+    return state._replace(replay=replay, actors=actors, rows=state.rows + 1), action, world_key
+
+
+def make_learn(
+    config: Config, learner: Learner, action_space: Space
+) -> Callable[[RunState], tuple[RunState, Metrics]]:
+    """The function that makes one update from one batch of the replay."""
+
+    @jax.jit  # so that it is traced once for its metrics' shapes and for the loop
+    def learn(state: RunState) -> tuple[RunState, Metrics]:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.updates)
+        sample_key, learn_key = jax.random.split(key)
+        replay, places = rp.sample(state.replay, config, sample_key)
+        batch = rp.gather(replay, places, config, action_space)
+        learning, latents, metrics = learner.update(state.learner, batch, learn_key)
+        replay = rp.write_latents(replay, places, latents, config)
+        return state._replace(learner=learning, replay=replay, updates=state.updates + 1), metrics
+
+    return learn
+
+
+def learn_times(
+    learn: Callable[[RunState], tuple[RunState, Metrics]], carry: tuple[RunState, Metrics], times
+) -> tuple[RunState, Metrics]:
+    """Learn `times` times, adding the metrics up; carry: (state, sums so far)."""
+
+    def once(_, carry):
+        state, metrics = learn(carry[0])
+        return state, jax.tree.map(jnp.add, carry[1], metrics)
+
+    return jax.lax.fori_loop(0, times, once, carry)
+
+
+def no_metrics(learn: Callable[[RunState], tuple[RunState, Metrics]], state: RunState) -> Metrics:
+    """Sums of metrics before the first update."""
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(learn, state)[1])
 
 
 def compiler_options() -> dict[str, str | int | bool] | None:

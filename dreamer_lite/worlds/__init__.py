@@ -10,7 +10,7 @@ import functools
 import importlib
 import importlib.util
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from dreamer_lite.worlds.base import Row, Space, World, next_row
 from dreamer_lite.worlds.breakout import Breakout
@@ -19,6 +19,7 @@ from dreamer_lite.worlds.hosted import HostedWorld, Stepper, WorldError
 from dreamer_lite.worlds.pendulum import Pendulum
 
 __all__ = [
+    "AnyWorld",
     "Breakout",
     "Catch",
     "Pendulum",
@@ -34,6 +35,8 @@ __all__ = [
     "names",
     "next_row",
 ]
+
+AnyWorld = World | HostedWorld
 
 _MAKERS: dict[str, Callable[[], World]] = {
     "catch": Catch,
@@ -83,7 +86,7 @@ def names() -> list[str]:
     return list(_MAKERS)
 
 
-def is_hosted(world: Any) -> bool:
+def is_hosted(world: AnyWorld) -> TypeGuard[HostedWorld]:
     """Whether a world runs on the host, with `start`, and not in JAX, with `reset` and `step`."""
     return hasattr(world, "start")
 

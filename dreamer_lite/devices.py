@@ -1,0 +1,77 @@
+"""What the device can do: which numbers to compute in, and how much memory is left.
+
+Parameters, losses and the optimiser are always float32. Activations may be bfloat16 where the
+hardware multiplies it (SPEC 3.1): NVIDIA from compute capability 8.0 on (A100, L4, H100, ...) and
+TPUs. A CPU and Colab's T4 compute in float32: there bfloat16 is slower or emulated.
+"""
+
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+SPARE = 0.9  # share of the free memory that a replay may take
+
+
+def compute_dtype(precision: str, device: Any = None) -> Any:
+    """The dtype of activations, jnp.float32 or jnp.bfloat16, for Config.precision.
+
+    "auto" decides by the device (default: JAX's first one).
+
+    Raises:
+      ValueError: bfloat16 was asked for where a GPU has no units for it.
+    """
+    if precision == "float32":
+        return jnp.float32
+    device = jax.devices()[0] if device is None else device
+    if precision == "auto":
+        return jnp.bfloat16 if has_bfloat16(device) else jnp.float32
+    if device.platform == "gpu" and not has_bfloat16(device):
+        raise ValueError(
+            f"precision is bfloat16, but {device.device_kind} (compute capability "
+            f"{device.compute_capability}) has no units for it: choose float32 or auto."
+        )
+    return jnp.bfloat16
+
+
+def has_bfloat16(device: Any) -> bool:
+    """Whether the device is faster in bfloat16 than in float32."""
+    if device.platform == "tpu":
+        return True
+    return device.platform == "gpu" and float(device.compute_capability) >= 8.0
+
+
+def free_bytes(device: Any = None) -> int | None:
+    """Memory that can still be taken on the device, in bytes; None if it does not tell."""
+    device = jax.devices()[0] if device is None else device
+    if device.platform == "cpu":
+        return _free_host_bytes()
+    stats = device.memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return None
+    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+
+
+def _free_host_bytes() -> int | None:
+    try:
+        with open("/proc/meminfo") as file:  # what the kernel could hand out, caches included
+            lines = dict(line.split(":", 1) for line in file)
+        return 1024 * int(lines["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def check_room(needed: int, capacity: int, device: Any = None) -> None:
+    """Raise ValueError if a replay of `capacity` steps, `needed` bytes, does not fit."""
+    free = free_bytes(device)
+    if free is not None and needed > SPARE * free:
+        fits = int(capacity * SPARE * free / needed)
+        raise ValueError(
+            f"A replay of {capacity:,} steps takes {needed / 2**30:.1f} GiB, but "
+            f"{free / 2**30:.1f} GiB are free: choose a capacity of at most {fits:,} steps."
+        )
