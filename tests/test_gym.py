@@ -12,7 +12,6 @@ from gymnasium.utils.env_checker import check_env
 
 from dreamer_lite import worlds
 from dreamer_lite.worlds import Space, WorldError, gymnasium_envs, hosted
-from dreamer_lite.worlds import gym as adapter
 
 
 class Custom(gymnasium.Env):
@@ -379,7 +378,7 @@ def test_importing_the_package_imports_no_environment():
 
 def test_bounds_map_hits_the_bounds_exactly():
     low, high = np.array([-0.1, 0.3], "f"), np.array([0.7, 0.9], "f")
-    change = adapter.bounds_map(low, high)
+    change = hosted.bounds_map(low, high)
     np.testing.assert_array_equal(change(np.array([1, 1], "f")).astype("f"), high)
     np.testing.assert_array_equal(change(np.array([-1, -1], "f")).astype("f"), low)
 

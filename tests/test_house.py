@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # A module may import those before it. `worlds.base` (rows and spaces) is open to all.
 ORDER = (
     "config transforms distributions networks rssm world_model behavior agent optimizer learner "
-    "replay worlds training checkpoints pictures rollouts open_loop dreams video plots widgets "
+    "replay rendering worlds training checkpoints pictures rollouts open_loop dreams video plots widgets "
     "checks colab assets runs __main__"
 ).split()
 

@@ -15,6 +15,7 @@ on as they are where not (SPEC 14.3).
 import dataclasses
 import difflib
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -62,7 +63,7 @@ class GymEnvironment:
     """One Gymnasium environment in a `Loop`."""
 
     def __init__(self, world: GymWorld) -> None:
-        mode = {"render_mode": "rgb_array"} if world.draws else {}
+        mode: dict[str, Any] = {"render_mode": "rgb_array"} if world.draws else {}
         self.env = gymnasium.make(world.id, disable_env_checker=True, **mode)
         self.name, self.draws = world.name, world.draws
         self.entries = entries(self.name, self.env.observation_space)
@@ -85,8 +86,15 @@ class GymEnvironment:
         return hosted.Transition(self._observe(obs), reward, terminated, truncated)
 
     def frame(self) -> np.ndarray | None:
-        """The environment's own picture. Raises WorldError where a package for it is missing."""
-        return self.env.render() if self.draws else None  # type: ignore
+        """The environment's own picture; None, with a warning, where it needs a package more."""
+        if not self.draws:
+            return None
+        try:
+            return self.env.render()  # type: ignore
+        except gymnasium.error.DependencyNotInstalled as error:
+            self.draws = False
+            warnings.warn(f"{self.name} cannot be drawn: {error}.", stacklevel=2)
+            return None
 
     def close(self) -> None:
         self.env.close()
@@ -249,17 +257,5 @@ def action_map(space: spaces.Space) -> Callable[[np.ndarray], Any]:
     if isinstance(space, spaces.Discrete):
         return lambda action: int(action) + int(space.start)
     assert isinstance(space, spaces.Box)
-    to_bounds = bounds_map(space.low.reshape(-1), space.high.reshape(-1))
+    to_bounds = hosted.bounds_map(space.low.reshape(-1), space.high.reshape(-1))
     return lambda action: to_bounds(action).astype(space.dtype).reshape(space.shape)
-
-
-def bounds_map(low: np.ndarray, high: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Maps [-1, 1] to [low, high] where both are finite (SPEC 14.3); arrays (A,) -> (A,)."""
-    finite = np.isfinite(low) & np.isfinite(high)
-    low, high = np.where(finite, low, -1).astype(float), np.where(finite, high, 1).astype(float)
-
-    def change(action: np.ndarray) -> np.ndarray:
-        share = (np.clip(action, -1, 1).astype(float) + 1) / 2
-        return np.clip(low + share * (high - low), low, high)
-
-    return change

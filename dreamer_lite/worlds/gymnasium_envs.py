@@ -33,7 +33,7 @@ def register() -> None:
     """Makes the ids of `IDS` known to `gymnasium.make`; may be called twice."""
     for id, name in IDS.items():
         if id not in gymnasium.registry:
-            gymnasium.register(id, entry_point=JaxEnv, kwargs={"world": name})
+            gymnasium.register(id, entry_point=f"{__name__}:JaxEnv", kwargs={"world": name})
 
 
 class JaxEnv(gymnasium.Env):

@@ -218,7 +218,6 @@ def as_array(
         raise WorldError(f"{name}: {field} has shape {array.shape}, {says} {shape}.")
     if not np.can_cast(array.dtype, want, "same_kind"):
         raise WorldError(f"{name}: {field} has dtype {array.dtype}, {says} {want}.")
-    check_finite(name, field, array)
     with np.errstate(over="ignore"):
         array = array.astype(want, copy=False)
     check_finite(name, field, array)
@@ -273,3 +272,18 @@ def as_picture(image: np.ndarray) -> np.ndarray:
     if image.dtype != np.uint8:
         image = np.round(255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
     return image if image.shape[-1] == 3 else np.repeat(image[..., -1:], 3, -1)
+
+
+def bounds_map(low: np.ndarray, high: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Maps [-1, 1] to [low, high] where both are finite (SPEC 14.3); arrays (A,) -> (A,).
+
+    Some write 1e10 or the largest float for infinity: from 1e9 on it is taken as such.
+    """
+    finite = (np.abs(low) < 1e9) & (np.abs(high) < 1e9)
+    low, high = np.where(finite, low, -1).astype(float), np.where(finite, high, 1).astype(float)
+
+    def change(action: np.ndarray) -> np.ndarray:
+        share = (np.clip(action, -1, 1).astype(float) + 1) / 2
+        return np.clip(low + share * (high - low), low, high)
+
+    return change

@@ -105,7 +105,7 @@ _RADIUS = np.hypot(_X, _Y)
 _ANGLE = np.arctan2(-_X, _Y)  # of every pixel, measured as the rod's
 
 
-def _cover(distance: np.ndarray, width: float) -> np.ndarray:
+def _cover(distance: np.ndarray, width: float | np.ndarray) -> np.ndarray:
     """Opacity of a shape of half width `width` whose middle is `distance` away; smooth edges."""
     return np.clip(width + 0.5 - distance, 0, 1)
 
