@@ -122,6 +122,9 @@ def make_parser() -> Parser:
 
     command(worlds, "list the worlds")
 
+    sub = command(doctor, "say what this machine has, and what to do about what is missing")
+    sub.add_argument("--json", action="store_true", help="print only a JSON list")
+
     sub = command(plot, "draw the curves of runs")
     sub.add_argument("--run", type=Path, nargs="+", required=True, metavar="DIR")
     sub.add_argument("--out", type=Path, required=True, help="a .png or .svg file")
@@ -415,6 +418,18 @@ def worlds(args: argparse.Namespace) -> int:
         seen = ", ".join(f"{k} {'x'.join(map(str, s.shape))}" for k, s in world.obs_space.items())
         print(f"{name:18} sees {seen}; does {', '.join(world.action_names)}")
     return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Look at the machine; exit status 1 if something is missing."""
+    from dreamer_lite import doctor
+
+    findings = doctor.examine()
+    if args.json:
+        print(json.dumps([finding._asdict() for finding in findings]))
+    else:
+        print(doctor.as_text(findings))
+    return 0 if all(finding.good for finding in findings) else 1
 
 
 def plot(args: argparse.Namespace) -> int:

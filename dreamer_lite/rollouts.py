@@ -16,9 +16,11 @@ import numpy as np
 from dreamer_lite import pictures
 from dreamer_lite.agent import Mind, Params, act, blank_mind, make_agent
 from dreamer_lite.config import Config
+from dreamer_lite.hosted import Troupe, seed_from
 from dreamer_lite.rssm import State
 from dreamer_lite.worlds import AnyWorld, is_hosted
 from dreamer_lite.worlds.base import Row, Space, World, next_row
+from dreamer_lite.worlds.hosted import HostedWorld
 
 CHUNK = 128  # rows that `record` lives between two looks whether its episodes are over
 LONGEST = 100_000  # rows after which an episode counts as endless
@@ -48,9 +50,7 @@ class Player(NamedTuple):
 
     start: Callable[[Params | None, int, int], Stage]  # (params, seed, W)
     play: Callable[[Params | None, Stage, int], tuple[Stage, Trace]]  # (params, stage, T)
-    score: Callable[
-        [Params | None, Stage], tuple[jax.Array, jax.Array]
-    ]  # first returns (W,), ended
+    score: Callable[[Params | None, Stage], tuple[Any, Any]]  # first returns (W,), ended
 
 
 class Recording(NamedTuple):
@@ -79,8 +79,6 @@ def make_player(config: Config, world: AnyWorld, film: bool = False) -> Player:
       ValueError: as `make_agent`.
     """
     if is_hosted(world):
-        from dreamer_lite.hosted import make_hosted_player  # which builds on this module
-
         return make_hosted_player(config, world, film)
     world = cast(World, world)
     graph = make_agent(config, world.obs_space, world.action_space)
@@ -127,6 +125,59 @@ def make_player(config: Config, world: AnyWorld, film: bool = False) -> Player:
         nothing = jnp.zeros_like(stage.row.reward)
         _, total, ended = jax.lax.while_loop(going, once, (stage, nothing, nothing > 0))
         return total, ended
+
+    return Player(start, play, score)
+
+
+def make_hosted_player(config: Config, world: HostedWorld, film: bool) -> Player:
+    """The player for worlds on the host; see `make_player`. `film` fills `Trace.frame`.
+
+    A stage holds the running worlds themselves: playing on from the same stage twice plays on.
+    """
+    graph = make_agent(config, world.obs_space, world.action_space)
+
+    def start(params: Params | None, seed: int, worlds: int) -> Stage:
+        troupe = Troupe(world, worlds)
+        troupe.begin(seed_from(seed))
+        mind = None
+        if params is not None:
+            mind = blank_mind(graph.merge(params), world.action_space, worlds)
+        return Stage(troupe, troupe.row, mind, jax.random.key(seed), jnp.int32(0))
+
+    @jax.jit
+    def look(
+        params: Params | None, mind: Mind | None, row: Row, key: jax.Array, rows: jax.Array
+    ) -> tuple[jax.Array, Mind | None]:
+        key = jax.random.fold_in(key, rows)
+        if mind is None or params is None:
+            return random_action(world.action_space, row.is_last, key), None
+        return act(graph.merge(params), mind, row, world.action_space, key)
+
+    def live(params: Params | None, stage: Stage) -> tuple[Stage, Trace]:
+        """One row of every world: look, act, step."""
+        action, mind = look(params, stage.mind, stage.row, stage.key, stage.rows)
+        frame = stage.world.stepper.frames() if film else None
+        trace = Trace(stage.row, action, None if mind is None else mind.state, frame)
+        stage.world.step(action)
+        return stage._replace(row=stage.world.row, mind=mind, rows=stage.rows + 1), trace
+
+    def play(params: Params | None, stage: Stage, rows: int) -> tuple[Stage, Trace]:
+        traces = []
+        for _ in range(rows):
+            stage, trace = live(params, stage)
+            traces.append(trace)
+        return stage, jax.tree.map(lambda *parts: np.stack(parts), *traces)
+
+    def score(params: Params | None, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+        total = np.zeros_like(stage.row.reward)
+        ended = np.zeros_like(stage.row.is_last)
+        while True:
+            total += np.where(ended, 0, stage.row.reward)
+            ended |= stage.row.is_last
+            if ended.all() or stage.rows >= LONGEST:
+                stage.world.close()
+                return total, ended
+            stage, _ = live(params, stage)
 
     return Player(start, play, score)
 

@@ -23,16 +23,16 @@ import zlib
 from collections.abc import Callable, Generator, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import jax
 import numpy as np
 
-from dreamer_lite import __version__, assets, checkpoints, devices, replay, worlds
+from dreamer_lite import __version__, assets, checkpoints, devices, hosted, replay, training, worlds
 from dreamer_lite.checkpoints import LoadedAgent
 from dreamer_lite.config import Config, make_config, to_dict
-from dreamer_lite.training import Driver, Limits, RunState, make_driver, train
-from dreamer_lite.worlds import AnyWorld
+from dreamer_lite.training import Driver, Limits, RunState, train
+from dreamer_lite.worlds import AnyWorld, World
 
 try:
     import fcntl
@@ -224,6 +224,17 @@ def command(config: Config, updates: int) -> str:
 def as_text(value: Any) -> str:
     """A setting as it is typed behind `--set name=`."""
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def make_driver(config: Config, world: AnyWorld) -> Driver:
+    """The loop for this world: fused with it if it is written in JAX, else around it.
+
+    Raises:
+      ValueError: as `make_agent`.
+    """
+    if worlds.is_hosted(world):
+        return hosted.make_driver(config, world)
+    return training.make_driver(config, cast(World, world))
 
 
 # Opening a run folder

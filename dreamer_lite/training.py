@@ -8,7 +8,7 @@ bar, a curve, or saves. Nothing here knows who watches. Put together in notebook
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,6 @@ from dreamer_lite.agent import Graph, Mind, Params, act, blank_mind, make_agent
 from dreamer_lite.config import Config
 from dreamer_lite.learner import Learner, LearnerState, Metrics, make_learner
 from dreamer_lite.replay import Replay
-from dreamer_lite.worlds import AnyWorld, is_hosted
 from dreamer_lite.worlds.base import Row, Space, World, next_row
 
 EPISODES = 100  # `return_mean` is over this many of the latest training episodes
@@ -78,21 +77,12 @@ class Driver(NamedTuple):
     close: Callable[[], None] = lambda: None  # let go of worlds on the host
 
 
-def make_driver(config: Config, world: AnyWorld) -> Driver:
-    """The driver for this world: fused if it is written in JAX, else hosted.
+def make_driver(config: Config, world: World) -> Driver:
+    """The fused driver: one program that lives in a JAX world and learns from it.
 
     Raises:
       ValueError: as `make_agent`.
     """
-    if is_hosted(world):
-        from dreamer_lite.hosted import make_hosted_driver  # which builds on this module
-
-        return make_hosted_driver(config, world)
-    return make_fused_driver(config, cast(World, world))
-
-
-def make_fused_driver(config: Config, world: World) -> Driver:
-    """One program that lives in a JAX world and learns from it."""
     spaces = world.obs_space, world.action_space
     graph, learner = make_agent(config, *spaces), make_learner(config, *spaces)
     learn = make_learn(config, learner, world.action_space)

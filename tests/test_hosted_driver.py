@@ -69,7 +69,7 @@ class Steps:
 
 @pytest.fixture(scope="module")
 def driver():
-    return make_driver(CONFIG, OnTheHost())
+    return hosted.make_driver(CONFIG, OnTheHost())
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +119,7 @@ def test_a_world_that_breaks_ends_the_run_with_its_sentence() -> None:
             raise WorldError("dice: step raised OSError: the table is gone.")
         return row
 
-    driver = make_driver(CONFIG, OnTheHost(spoil=spoil))
+    driver = hosted.make_driver(CONFIG, OnTheHost(spoil=spoil))
     with pytest.raises(WorldError, match=r"^dice: step raised OSError: the table is gone\.$"):
         go(driver, Limits(updates=100))
 
@@ -134,7 +134,7 @@ def test_returns_are_those_of_first_episodes(driver, params: Any) -> None:
     assert scores.shape == (5,) and steps.closed
     begun = Steps(world, 5, 0)
     rows = [begun.reset()]
-    player = hosted.make_hosted_player(CONFIG, world, film=False)
+    player = rollouts.make_player(CONFIG, world)
     _, trace = player.play(params, player.start(params, 1, 5), steps.steps)
     rows = trace.row
     for w in range(5):
