@@ -410,13 +410,16 @@ def export(args: argparse.Namespace) -> int:
 
 
 def worlds(args: argparse.Namespace) -> int:
-    """One line for each world."""
+    """One line for each JAX world, and one for each family of hosted worlds."""
     from dreamer_lite import worlds
 
     for name in worlds.names():
         world = worlds.make(name)
         seen = ", ".join(f"{k} {'x'.join(map(str, s.shape))}" for k, s in world.obs_space.items())
         print(f"{name:18} sees {seen}; does {', '.join(world.action_names)}")
+    for family in worlds.families():
+        missing = "" if family.installed else f"; not installed: {family.remedy}"
+        print(f"{family.prefix + '...':18} {family.about}, such as {family.example}{missing}")
     return 0
 
 

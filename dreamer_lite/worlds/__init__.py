@@ -9,6 +9,7 @@ import difflib
 import functools
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeGuard
 
@@ -65,6 +66,11 @@ class Family(NamedTuple):
     @property
     def remedy(self) -> str:
         """The command that installs what is missing."""
+        if self.package == "dm_control" and sys.version_info >= (3, 13):
+            return (  # one of its requirements has no wheel there, and the suite does without it
+                "pip install --no-deps dm_control, then pip install dm-env dm-tree lxml glfw "
+                "pyopengl absl-py requests 'mujoco>=3.17,<4'"
+            )
         extra = f"[{self.extra}]" if self.extra else ""
         return f"pip install 'dreamer_lite{extra}'"
 
