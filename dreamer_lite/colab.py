@@ -18,6 +18,7 @@ from pathlib import Path
 
 from dreamer_lite import __version__
 
+PYTHON = sys.version_info[:2]
 NEVER = ("jax", "jaxlib", "flax", "numpy")
 
 # dm_control wants labmaze, which has no wheel for Python 3.13 and which its suite does not use.
@@ -64,7 +65,7 @@ def requirements(*extras: str) -> list[str]:
         if extra not in known:
             raise ValueError(f"There is no extra {extra!r}: valid are {', '.join(sorted(known))}.")
     lines = [*project["dependencies"], *(line for extra in extras for line in known[extra])]
-    if "dmc" in extras and sys.version_info >= (3, 13):
+    if "dmc" in extras and PYTHON >= (3, 13):
         lines += [DM_CONTROL, *BESIDE_DM_CONTROL]
     plain = [line.partition(";")[0].strip() for line in lines if _applies(line)]
     return [line for line in dict.fromkeys(plain) if distribution(line) not in NEVER]
@@ -80,7 +81,7 @@ def _project() -> dict:
 def _applies(line: str) -> bool:
     """Whether the one kind of marker that pyproject.toml uses, python_version < 'x', holds."""
     marker = re.search(r"python_version < '3\.(\d+)'", line)
-    return marker is None or sys.version_info < (3, int(marker[1]))
+    return marker is None or PYTHON < (3, int(marker[1]))
 
 
 def distribution(requirement: str) -> str:
@@ -118,7 +119,7 @@ def install(wanted: list[str]) -> None:
 
 
 def _needs_care() -> bool:
-    return sys.version_info >= (3, 13)
+    return PYTHON >= (3, 13)
 
 
 def _pip(*arguments: str) -> None:
