@@ -13,7 +13,7 @@ CODE_LINES, TEXT_WORDS = 45, 260
 ANATOMY = [
     ("the badge row", "badges"),
     ("one title", r"^# \S"),
-    ("a table of reading and running time", r"Minutes to read.*\n(.*\n)*.*Minutes to run"),
+    ("a table of reading and running time", r"^\|.*Minutes to read.*Minutes to run"),
     ("what you will be able to do", r"^\*\*You will be able to\*\*"),
     ("the agent diagram", r"figure:agent_|^!\[The agent's blocks"),
     ("the bootstrap", "bootstrap"),
@@ -79,13 +79,17 @@ def headings(nb: NotebookNode) -> list[str]:
 
 
 def images(nb: NotebookNode) -> list[str]:
-    """Alt text on every image."""
+    """Alt text on every image, and none that lies beside the notebook: it may be opened alone."""
     prose = "\n".join(texts(nb))
-    bare = [target for alt, target in re.findall(r"!\[(.*?)\]\((\S+?)\)", prose) if not alt.strip()]
+    pictures = re.findall(r"!\[(.*?)\]\((\S+?)\)", prose)
+    bare = [target for alt, target in pictures if not alt.strip()]
     bare += [
         tag for tag in re.findall(r"<img\b[^>]*>", prose) if not re.search(r'alt="[^"]+"', tag)
     ]
-    return [f"an image has no alt text: {target[:60]}" for target in bare]
+    loose = [target for _, target in pictures if not target.startswith(("data:", "https://"))]
+    return [f"an image has no alt text: {target[:60]}" for target in bare] + [
+        f"the image {target} is not embedded: write ![](figure:NAME)" for target in loose
+    ]
 
 
 def anatomy(nb: NotebookNode) -> list[str]:

@@ -125,6 +125,7 @@ FAULTS = [
     ("# ## Doubling", "# #### Doubling", "'Doubling' skips a level"),
     ("# ## Quiz", "# ## Quiz\n# ![](nothing.png)", "no alt text: nothing.png"),
     ("# ## Quiz", '# ## Quiz\n# <img src="a.png">', "no alt text: <img"),
+    ("# ## Quiz", "# ## Quiz\n# ![A dog](dog.png)", "dog.png is not embedded"),
     ("Minutes to run", "Hours to run", "a table of reading and running time is missing"),
     ("![](figure:agent_rssm)", "no picture", "the agent diagram is missing"),
     ("# ## References\n", "", "references is missing"),

@@ -653,9 +653,10 @@ for axes, row in zip(grid[0], shown):
     axes.set_title(f"row {row}", fontsize=9)
 show(
     figure,
-    "Rows of small pictures, reality and four dreams, from row 2 to row 9. Reality: one ball, hidden, "
-    "then out to one side. Deterministic only: two half balls in row 7. Stochastic only: no ball to "
-    "speak of. Both: one ball; with other dice it may come out on the other side.",
+    "Five rows of small pictures, reality and four dreams, from row 2 to row 9. Reality: one ball, "
+    "hidden, then out to one side. Both: one ball, with a faint shadow on the other side; with other "
+    "dice it may be the other way round. Deterministic only: two half balls in row 7, dim remains "
+    "after. Stochastic only: hardly a ball, and in wrong places.",
     "03_dreams",
 )
 
