@@ -1,0 +1,67 @@
+"""Shows pictures and sliders in notebooks, and says the same in words in scripts.
+
+Every picture has an alt text, which is what a script prints. Figures are drawn on
+`matplotlib.figure.Figure`, never through pyplot. Nothing but notebooks imports this.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+
+def in_notebook() -> bool:
+    """Whether output goes to a notebook rather than to a terminal."""
+    if "ipykernel" not in sys.modules:
+        return False
+    from IPython.core.getipython import get_ipython
+
+    return type(get_ipython()).__name__ in ("ZMQInteractiveShell", "Shell")  # Shell: Colab
+
+
+def png(figure: Figure, alt: str) -> bytes:
+    """The figure as a PNG of at most 64 colours that carries its alt text."""
+    from PIL import Image, PngImagePlugin
+
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png", dpi=80, facecolor="white")
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("Description", alt)
+    small = io.BytesIO()
+    picture = Image.open(raw).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    picture.save(small, "PNG", optimize=True, pnginfo=info)
+    return small.getvalue()
+
+
+def show(figure: Figure, alt: str, name: str = "") -> None:
+    """Show a figure. `alt` says what a sighted reader sees; a script prints it.
+
+    With a `name`, and DREAMER_LITE_FIGURES set to a folder, it is saved there too: that is how
+    `notebooks/build.py run` makes the pictures of what a reader should see.
+    """
+    folder = os.environ.get("DREAMER_LITE_FIGURES")
+    if name and folder:
+        (Path(folder) / f"{name}.png").write_bytes(png(figure, alt))
+    if in_notebook():
+        from IPython.display import Image, display
+
+        display(Image(png(figure, alt), alt=alt))
+    else:
+        print(f"[picture] {alt}")
+
+
+def slide(draw: Callable[[float], None], low: float, high: float, start: float, label: str) -> None:
+    """A slider that calls `draw(value)` when it is let go. In a script: one call at `start`."""
+    if not in_notebook():
+        draw(start)
+        return
+    import ipywidgets as widgets
+
+    slider = widgets.FloatSlider(
+        value=start, min=low, max=high, step=(high - low) / 200, description=label,
+        continuous_update=False, style={"description_width": "initial"},
+    )  # fmt: skip
+    widgets.interact(draw, **{"value": slider})

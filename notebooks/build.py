@@ -1,0 +1,281 @@
+"""The notebook factory: src/NN_name.py -> NN_name.ipynb (student) and solutions/NN_name.ipynb.
+
+    python notebooks/build.py build          write both notebooks of every source
+    python notebooks/build.py check          say what is not up to date; exit status 1 if anything
+    python notebooks/build.py lint           rules of form (lint.py); exit status 1 if any is broken
+    python notebooks/build.py run 02 03      execute these solutions in full and keep their outputs
+
+Sources are jupytext py:percent and run as scripts. What all notebooks share is stamped here: the
+bootstrap (bootstrap.py), bars to the neighbours, Colab badges, metadata, cell ids, and figures:
+`![](figure:NAME)` becomes the picture assets/figures/NAME.png with the alt text it carries, as data
+inside the cell, because Colab shows neither attachments nor SVG in text cells.
+"""
+
+import argparse
+import base64
+import copy
+import hashlib
+import os
+import re
+import sys
+import textwrap
+import time
+import tomllib
+from pathlib import Path
+
+import jupytext
+import lint
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from nbstripout import strip_output
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+LARGEST = 1_000_000  # bytes of a notebook with outputs
+
+BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
+STUB = "raise NotImplementedError  # your lines here"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+    "colab": {"provenance": [], "toc_visible": True},
+}
+
+
+class BadSource(ValueError):
+    """A source that cannot be built; the message is one sentence."""
+
+
+def sources(here: Path = HERE, wanted: list[str] | None = None) -> list[Path]:
+    """The sources, all or those whose names begin with one of `wanted`. Raises BadSource."""
+    every = sorted((here / "src").glob("[0-9][0-9]_*.py"))
+    chosen = [path for path in every if not wanted or path.stem.startswith(tuple(wanted))]
+    if not chosen:
+        names = ", ".join(path.stem for path in every) or "none"
+        raise BadSource(
+            f"No source begins with {' or '.join(wanted or ['NN_'])}: there are {names}."
+        )
+    return chosen
+
+
+def setting(root: Path = ROOT) -> tuple[str, str]:
+    """(repository, ref) from [tool.dreamer_lite] in pyproject.toml; empty when not published."""
+    table = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["dreamer_lite"]
+    return table["repository"], table["ref"]
+
+
+def build(source: Path, solved: bool, figures: bool = True) -> NotebookNode:
+    """The notebook of a source, without outputs. Raises BadSource in one sentence."""
+    notebook = jupytext.reads(source.read_text(), fmt="py:percent")
+    names = [path.stem for path in sources(source.parents[1])]
+    seen: dict[str, int] = {}
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = NotebookNode({"tags": tags} if tags else {})
+        if cell.cell_type == "markdown":
+            if "badges" in tags:
+                cell.source = bar(source.stem, names, solved)
+            cell.source = embed(cell.source, source) if figures else cell.source
+        else:
+            cell.outputs, cell.execution_count = [], None
+            if "bootstrap" in tags:
+                cell.source = f"{bootstrap()}\n{cell.source}"
+            if "parameters" in tags:
+                cell.metadata["cellView"] = "form"
+            cell.source = solution(cell.source, source) if solved else student(cell.source, source)
+        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+    notebook.metadata = nbformat.from_dict(copy.deepcopy(METADATA))
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    nbformat.validate(notebook)
+    return notebook
+
+
+def bootstrap() -> str:
+    """The lines of bootstrap.py with repository and ref filled in."""
+    text = (HERE / "bootstrap.py").read_text()
+    repository, ref = setting()
+    return text.replace('REPOSITORY, REF = "", ""', f'REPOSITORY, REF = "{repository}", "{ref}"')
+
+
+def bar(name: str, names: list[str], solved: bool) -> str:
+    """Colab badge, if the repository is set, and links to the notebooks before and after."""
+    parts = []
+    repository, ref = setting()
+    if repository and ref:
+        place = re.sub(r"^https://github\.com/|\.git$", "", repository)
+        folder = "notebooks/solutions" if solved else "notebooks"
+        address = f"https://colab.research.google.com/github/{place}/blob/{ref}/{folder}/{name}"
+        badge = "https://colab.research.google.com/assets/colab-badge.svg"
+        parts.append(f"[![Open in Colab]({badge})]({address}.ipynb)")
+    here = names.index(name)
+    if here > 0:
+        parts.append(f"[← {names[here - 1]}]({names[here - 1]}.ipynb)")
+    parts.append("solutions" if solved else f"[solution](solutions/{name}.ipynb)")
+    if here + 1 < len(names):
+        parts.append(f"[{names[here + 1]} →]({names[here + 1]}.ipynb)")
+    return " · ".join(parts)
+
+
+def embed(text: str, source: Path, folder: Path = ROOT / "assets" / "figures") -> str:
+    """Replace ![](figure:NAME) by the picture itself, with its alt text. Raises BadSource."""
+
+    def picture(match: re.Match) -> str:
+        file = folder / f"{match[1]}.png"
+        if not file.exists():
+            raise BadSource(f"{source.name} shows figure:{match[1]}, but there is no {file.name}.")
+        alt = Image.open(file).info.get("Description", "")
+        if not alt:
+            raise BadSource(f"{file.name} carries no alt text.")
+        return f"![{alt}](data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()})"
+
+    return re.sub(r"!\[\]\(figure:([\w-]+)\)", picture, text)
+
+
+def regions(code: str, source: Path) -> list[tuple[int, int]]:
+    """First and last line of every solution region in a cell. Raises BadSource."""
+    marks = [(i, line.strip()) for i, line in enumerate(code.splitlines())]
+    marks = [(i, line) for i, line in marks if "SOLUTION" in line]
+    if [line for _, line in marks] != [BEGIN, END] * (len(marks) // 2):
+        raise BadSource(f"{source.name}: {BEGIN!r} and {END!r} must alternate, in the cell of: "
+                        f"{code.strip().splitlines()[0]}")  # fmt: skip
+    return [(marks[i][0], marks[i + 1][0]) for i in range(0, len(marks), 2)]
+
+
+def student(code: str, source: Path) -> str:
+    """The code with each solution region replaced by the stub."""
+    lines = code.splitlines()
+    for first, last in reversed(regions(code, source)):
+        indent = lines[first][: len(lines[first]) - len(lines[first].lstrip())]
+        lines[first : last + 1] = [indent + STUB]
+    return "\n".join(lines)
+
+
+def solution(code: str, source: Path) -> str:
+    """The code without the two marks of each region."""
+    regions(code, source)
+    lines = [line for line in code.splitlines() if line.strip() not in (BEGIN, END)]
+    return "\n".join(lines)
+
+
+def code_hash(notebook: NotebookNode) -> str:
+    """What outputs belong to: all code of a notebook."""
+    code = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
+
+
+def places(source: Path) -> list[tuple[Path, bool]]:
+    """Where the two notebooks of a source lie: [(path, solved)]."""
+    here, name = source.parents[1], f"{source.stem}.ipynb"
+    return [(here / name, False), (here / "solutions" / name, True)]
+
+
+def with_outputs(fresh: NotebookNode, path: Path) -> NotebookNode:
+    """`fresh` with the outputs that `run` left in the file, if they are of the same code."""
+    if not path.exists():
+        return fresh
+    old = nbformat.read(path, 4)
+    if old.metadata.get("executed_code") != code_hash(fresh):
+        return fresh
+    kept = {cell.id: cell.outputs for cell in old.cells if cell.cell_type == "code"}
+    for cell in fresh.cells:
+        if cell.cell_type == "code":
+            cell.outputs = kept.get(cell.id, [])
+    fresh.metadata["executed_code"] = code_hash(fresh)
+    return fresh
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(nbformat.writes(notebook) + "\n")
+
+
+def stale(source: Path) -> list[str]:
+    """One sentence for each notebook of this source that `build` would change."""
+    found = []
+    for path, solved in places(source):
+        fresh = build(source, solved)
+        if not path.exists():
+            found.append(f"{path.name} is missing in {path.parent.name}/: run build.py build.")
+        elif nbformat.writes(with_outputs(fresh, path)) + "\n" != path.read_text():
+            found.append(f"{path.parent.name}/{path.name} is not what {source.name} builds.")
+    return found
+
+
+def run(source: Path) -> str:
+    """Execute the solution in full mode, keep its outputs, return a sentence. Raises BadSource."""
+    notebook = build(source, solved=True, figures=False)  # it will draw some of them
+    path = places(source)[1][0]
+    figures = ROOT / "assets" / "figures"
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    settings = {"PYTHONPATH": os.pathsep.join(paths), "DREAMER_LITE_FIGURES": str(figures)}
+    os.environ |= settings | {"DREAMER_LITE_STRICT": "1"}
+    os.environ.pop("DREAMER_LITE_FAST", None)
+    start = time.perf_counter()
+    NotebookClient(
+        notebook,
+        timeout=1200,
+        kernel_name="python3",
+        store_widget_state=True,  # sliders need it while they run; it is dropped below
+        resources={"metadata": {"path": str(HERE)}},
+    ).execute()
+    minutes = (time.perf_counter() - start) / 60
+    drop_widgets(notebook)
+    strip_output(notebook, keep_output=True, keep_count=False, keep_id=True,
+                 extra_keys=["cell.metadata.execution", "metadata.widgets"])  # fmt: skip
+    fresh = build(source, solved=True)  # the figures may be new
+    for cell, executed in zip(fresh.cells, notebook.cells, strict=True):
+        if cell.cell_type == "code":
+            cell.outputs = executed.outputs
+    fresh.metadata["executed_code"] = code_hash(fresh)
+    size = len(nbformat.writes(fresh).encode())
+    trouble = [*lint.videos_without_pictures(fresh), *lint.errors_in_outputs(fresh)]
+    if size > LARGEST:
+        trouble.append(f"its outputs make it {size / 1e6:.1f} MB, more than 1")
+    if trouble:
+        raise BadSource(f"{source.stem} was executed, but {'; '.join(trouble)}: nothing was kept.")
+    write(fresh, path)
+    return f"{source.stem}: {minutes:.1f} minutes, {size / 1000:.0f} kB"
+
+
+def drop_widgets(notebook: NotebookNode) -> None:
+    """Without the widget's state its view only says that a model is missing."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [
+                output
+                for output in cell.outputs
+                if "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+            ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    text = textwrap.dedent(__doc__ or "")
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=text, formatter_class=form)
+    parser.add_argument("command", choices=["build", "check", "lint", "run"])
+    parser.add_argument("notebooks", nargs="*", help="numbers or names; all if left out")
+    options = parser.parse_args(arguments)
+    try:
+        troubles = []
+        for source in sources(wanted=options.notebooks):
+            if options.command == "run":
+                print(run(source), flush=True)
+            if options.command in ("run", "build"):
+                for path, solved in places(source):
+                    write(with_outputs(build(source, solved), path), path)
+            if options.command == "check":
+                troubles += stale(source)
+            if options.command == "lint":
+                troubles += lint.source(source) + lint.notebook(build(source, True), source)
+    except BadSource as error:
+        troubles = [str(error)]
+    print(*troubles, sep="\n", file=sys.stderr, end="\n" if troubles else "")
+    return bool(troubles)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

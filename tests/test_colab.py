@@ -1,0 +1,86 @@
+"""Setting up: nothing outside Colab; on Colab only what is missing, never jax, flax or numpy."""
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from dreamer_lite import colab
+
+
+@pytest.fixture
+def pip(monkeypatch):
+    """Colab with some distributions; `pip` collects what would be installed and installs it."""
+    calls = []
+    have = {"jax": "0.7.2", "jaxlib": "0.7.2", "flax": "0.11.2", "numpy": "2.1.3", "optax": "0.2.8"}
+
+    def call(command, **_):
+        constraints = command[command.index("--constraint") + 1]
+        calls.append((command, Path(constraints).read_text().split()))
+        have.update({colab.distribution(word): "1" for word in command[6:] if word[0].isalpha()})
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setattr(colab, "installed", lambda: dict(have))
+    monkeypatch.setattr(colab.subprocess, "run", call)
+    return calls
+
+
+def wanted(command: list[str]) -> set[str]:
+    after = command[command.index("--constraint") + 2 :]
+    return {colab.distribution(word) for word in after if not word.startswith("--")}
+
+
+def test_outside_colab_it_prints_one_line_and_installs_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(colab.subprocess, "run", lambda *a, **k: pytest.fail("it ran something"))
+    colab.setup()
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1 and "dreamer_lite" in out and "device: cpu" in out
+    assert err == ""
+
+
+def test_on_colab_it_adds_what_is_missing_under_constraints_and_only_once(pip, capsys):
+    colab.setup()
+    (command, constraints), = pip  # fmt: skip
+    assert {"mediapy", "safetensors", "orbax-checkpoint"} <= wanted(command)
+    assert not wanted(command) & {*colab.NEVER, "optax"}
+    assert {"jax==0.7.2", "numpy==2.1.3", "optax==0.2.8"} <= set(constraints)
+    out = capsys.readouterr().out
+    assert "Installing" in out and "Change runtime type" in out
+    colab.setup()
+    assert len(pip) == 1
+
+
+def test_dm_control_goes_without_its_requirements_on_python_3_13(pip, monkeypatch):
+    monkeypatch.setattr(colab, "PYTHON", (3, 13))
+    colab.setup("dmc")
+    together, alone = (command for command, _ in pip)
+    assert wanted(alone) == {"dm-control"} and "--no-deps" in alone
+    assert {"dm-env", "dm-tree", "lxml", "mujoco"} <= wanted(together)
+    assert "--no-deps" not in together
+
+
+def test_dm_control_is_ordinary_before(pip, monkeypatch):
+    monkeypatch.setattr(colab, "PYTHON", (3, 12))
+    colab.setup("dmc")
+    (command, _), = pip  # fmt: skip
+    assert {"dm-control", "mujoco"} <= wanted(command)
+
+
+def test_what_pip_says_is_passed_on(pip, monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "one\nERROR: no such thing\n")
+    monkeypatch.setattr(colab.subprocess, "run", lambda *a, **k: failed)
+    with pytest.raises(RuntimeError, match="ERROR: no such thing"):
+        colab.setup()
+
+
+def test_an_unknown_extra_is_refused():
+    with pytest.raises(ValueError, match="valid are atari, dev, dmc, notebooks"):
+        colab.setup("walker")
+
+
+def test_names_are_compared_as_pip_does():
+    assert colab.distribution("dm_control>=1.0.50") == "dm-control"
+    assert colab.distribution("jax[cuda12]==1") == "jax"

@@ -1,0 +1,344 @@
+"""The notebooks: built, well-formed, and true; and the factory refuses bad ones in a sentence."""
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+sys.path.insert(0, str(NOTEBOOKS))
+
+import build  # noqa: E402
+import lint  # noqa: E402
+
+SOURCES = build.sources()
+NAMES = [source.stem for source in SOURCES]
+
+SMALL = '''# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown] tags=["badges"]
+# (bar)
+
+# %% [markdown]
+# # Small
+#
+# **A claim.**
+#
+# | Minutes to read | Minutes to run |
+# |---|---|
+# | 1 | 1 |
+#
+# **You will be able to** do nothing.
+#
+# ![](figure:agent_rssm)
+
+# %% tags=["bootstrap"]
+x = 1
+
+# %% tags=["parameters"]
+y = 2  # @param
+
+# %% [markdown]
+# ## Doubling
+#
+# <details><summary>Hint 1</summary>one</details>
+# <details><summary>Hint 2</summary>two</details>
+
+# %% tags=["exercise"]
+def my_double(x: int) -> int:
+    """Twice x."""
+    # BEGIN SOLUTION
+    return 2 * x
+    # END SOLUTION
+
+# %% tags=["check"]
+double = my_double
+
+# %% tags=["signature"]
+double
+
+# %% [markdown]
+# ## Quiz
+# ## Summary
+# ## References
+# ## Next
+'''
+
+
+def small(folder: Path, text: str = SMALL) -> Path:
+    """A source in a folder of its own."""
+    path = folder / "src" / "05_small.py"
+    path.parent.mkdir()
+    path.write_text(text)
+    return path
+
+
+def complaints(path: Path) -> str:
+    return "\n".join(lint.source(path) + lint.notebook(build.build(path, True), path))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+def test_what_is_built_is_up_to_date(source):
+    assert build.stale(source) == []
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+def test_notebooks_are_well_formed(source):
+    assert lint.source(source) + lint.notebook(build.build(source, True), source) == []
+    assert lint.notebook(build.build(source, False), source) == []
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+def test_solutions_were_executed_and_are_small(source):
+    path = build.places(source)[1][0]
+    notebook = nbformat.read(path, 4)
+    assert path.stat().st_size <= build.LARGEST
+    assert any(cell.get("outputs") for cell in notebook.cells), f"run build.py run {source.stem}"
+    assert lint.errors_in_outputs(notebook) == []
+    assert "widgets" not in notebook.metadata
+    assert all("execution" not in cell.metadata for cell in notebook.cells)
+
+
+def test_the_small_notebook_is_fine(tmp_path):
+    assert complaints(small(tmp_path)) == ""
+
+
+# (what is replaced, by what, what lint says)
+FAULTS = [
+    ("# # Small", "# Small", "0 headings of the first level"),
+    ("# ## Doubling", "# # Doubling", "2 headings of the first level"),
+    ("# ## Doubling", "# #### Doubling", "'Doubling' skips a level"),
+    ("# ## Quiz", "# ## Quiz\n# ![](nothing.png)", "no alt text: nothing.png"),
+    ("# ## Quiz", '# ## Quiz\n# <img src="a.png">', "no alt text: <img"),
+    ("# ## Quiz", "# ## Quiz\n# ![A dog](dog.png)", "dog.png is not embedded"),
+    ("Minutes to run", "Hours to run", "a table of reading and running time is missing"),
+    ("![](figure:agent_rssm)", "no picture", "the agent diagram is missing"),
+    ("# ## References\n", "", "references is missing"),
+    ("# ## Quiz\n# ## Summary", "# ## Summary\n#\n\n# %% [markdown]\n# ## Quiz", "comes before"),
+    ('tags=["signature"]', 'tags=["highlight"]', "'highlight' is none of"),
+    ("x = 1", "x = 1\n" * 60, "more than 45 lines"),
+    ("do nothing.", "do nothing. " * 200, "more than 260 words"),
+    ("x: int) -> int", "x) -> int", "'my_double' needs a typed function"),
+    ('    """Twice x."""\n', "", "'my_double' needs a typed function my_... with a docstring"),
+    ('tags=["check"]', 'tags=["panel"]', "'my_double' has no check right below"),
+    ("# <details><summary>Hint 2</summary>two</details>\n", "", "fewer than two folded hints"),
+    ("# ## Next", "# ## Next\n# [on](06_nowhere.ipynb)", "06_nowhere.ipynb leads nowhere"),
+    ("# ## Next", "# ## Next\n# [on](http://example.org)", "is not https"),
+    ("x = 1", "# %matplotlib inline\nx = 1", "magics"),
+    ("#     text_representation:", "#     representation:", "header with text_representation"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "words"), FAULTS, ids=[words[-25:] for *_, words in FAULTS])
+def test_lint_says_what_is_wrong(tmp_path, old, new, words):
+    assert SMALL.count(old) == 1
+    found = complaints(small(tmp_path, SMALL.replace(old, new)))
+    assert words in found and found.startswith("05_small.py: ")
+
+
+def test_syntax_errors_are_named(tmp_path):
+    path = small(tmp_path, SMALL.replace("x = 1", "x = = 1"))
+    assert "is no Python" in lint.source(path)[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("# END SOLUTION", "", "must alternate"),
+        ("# BEGIN SOLUTION", "### BEGIN SOLUTION", "must alternate"),
+        ("figure:agent_rssm", "figure:agent_nothing", "there is no agent_nothing.png"),
+    ],
+)
+def test_bad_sources_are_not_built(tmp_path, old, new, words):
+    with pytest.raises(build.BadSource, match=words):
+        build.build(small(tmp_path, SMALL.replace(old, new)), solved=False)
+
+
+def test_the_command_ends_with_status_1_and_a_sentence(tmp_path, monkeypatch, capsys):
+    small(tmp_path, SMALL.replace("# # Small", "# Small"))
+    monkeypatch.setattr(build.sources, "__defaults__", (tmp_path, None))
+    assert build.main(["lint"]) == 1
+    assert "0 headings" in capsys.readouterr().err
+    assert build.main(["check"]) == 1
+    assert "missing" in capsys.readouterr().err
+    assert build.main(["build"]) == build.main(["check"]) == 0
+    assert build.main(["check", "99"]) == 1
+    assert "No source begins with 99" in capsys.readouterr().err
+
+
+def test_student_and_solution(tmp_path):
+    path = small(tmp_path)
+    student, solved = build.build(path, False), build.build(path, True)
+    code = ["\n".join(cell.source for cell in lint.codes(nb)) for nb in (student, solved)]
+    assert "2 * x" not in code[0] and f"    {build.STUB}" in code[0]
+    assert "2 * x" in code[1] and "SOLUTION" not in code[1] + code[0]
+    assert build.build(path, False) == student  # the same, ids included
+    ids = [cell.id for cell in student.cells]
+    assert len(set(ids)) == len(ids)
+    same = [a.id for a, b in zip(student.cells, solved.cells) if a.source == b.source]
+    assert same == [b.id for a, b in zip(student.cells, solved.cells) if a.source == b.source]
+    assert student.metadata.kernelspec.name == "python3" and "colab" in student.metadata
+
+
+def test_outputs_stay_only_while_the_code_is_the_same(tmp_path):
+    path = small(tmp_path)
+    solution = build.places(path)[1][0]
+    notebook = build.build(path, True)
+    lint.codes(notebook)[0].outputs = [nbformat.v4.new_output("stream", text="one")]
+    notebook.metadata["executed_code"] = build.code_hash(notebook)
+    build.write(notebook, solution)
+    path.write_text(SMALL.replace("A claim", "A better claim"))
+    assert lint.codes(build.with_outputs(build.build(path, True), solution))[0].outputs
+    path.write_text(SMALL.replace("y = 2", "y = 3"))
+    assert not lint.codes(build.with_outputs(build.build(path, True), solution))[0].outputs
+
+
+def test_a_video_needs_a_picture_beside_it():
+    video = nbformat.v4.new_output("display_data", {"text/html": "<video src='x'>"})
+    picture = nbformat.v4.new_output("display_data", {"image/png": "x"})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("play()")])
+    notebook.cells[0].outputs = [video]
+    assert "no PNG beside it in 'play()'" in lint.videos_without_pictures(notebook)[0]
+    notebook.cells[0].outputs.append(picture)
+    assert lint.videos_without_pictures(notebook) == []
+
+
+def test_badges_and_bootstrap_come_from_one_setting(monkeypatch):
+    source = SOURCES[0]
+    assert "colab" not in build.build(source, False).cells[0].source
+    monkeypatch.setattr(build, "setting", lambda: ("https://github.com/some/where.git", "v1"))
+    first = build.build(source, False).cells[0].source
+    assert f"/github/some/where/blob/v1/notebooks/{source.stem}.ipynb" in first
+    assert first.startswith("[![Open in Colab](")
+    assert 'REPOSITORY, REF = "https://github.com/some/where.git", "v1"' in build.bootstrap()
+
+
+# A Python without dreamer_lite: editable installs hook in by path or by finder.
+ALONE = """
+import sys
+sys.path = [p for p in sys.path if not (__import__("pathlib").Path(p) / "dreamer_lite").is_dir()]
+sys.meta_path = [f for f in sys.meta_path if "editable" not in repr(f).lower()]
+"""
+
+
+def run_alone(code: str, folder: Path) -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    (folder / "cell.py").write_text(ALONE + code)
+    return subprocess.run(
+        [sys.executable, "cell.py"], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+def test_a_notebook_alone_in_an_empty_folder_finds_the_package(tmp_path, monkeypatch):
+    if not (ROOT / ".git").exists():
+        pytest.skip("this copy of the code is no git repository")
+    bare, empty = tmp_path / "bare.git", tmp_path / "empty"
+    empty.mkdir()
+    subprocess.run(["git", "clone", "--quiet", "--bare", ROOT, bare], check=True)
+    subprocess.run(["git", "-C", bare, "tag", "here"], check=True)
+    monkeypatch.setattr(build, "setting", lambda: (bare.as_uri(), "here"))
+    cells = lint.codes(build.build(SOURCES[0], False))
+    code = cells[0].source + "\nimport dreamer_lite; print(dreamer_lite.__file__)"
+    for _ in range(2):  # the second time the clone is there
+        result = run_alone(code, empty)
+        assert result.returncode == 0, result.stderr
+        assert "device: cpu" in result.stdout
+        assert str(empty / "dreamer-lite-code" / "dreamer_lite") in result.stdout
+
+
+def test_without_a_repository_it_says_what_to_do(tmp_path):
+    result = run_alone(build.bootstrap(), tmp_path)
+    if 'REPOSITORY, REF = "", ""' not in build.bootstrap():
+        pytest.skip("this copy names its repository")
+    assert result.returncode == 1
+    assert "clone its repository and run `make lab` there" in result.stderr
+
+
+def claims_02(names: dict) -> None:
+    scores = names["scores"]
+    assert min(scores["two-hot"][1:]) > 0.7 and scores["two-hot"][0] > 0.3
+    assert scores["plain"][1] > 0.8 and scores["plain"][3] < 0.1
+    assert scores["symlog"][2:].max() < 0.4
+    assert max(names["control"]) < 0.1
+    assert names["pairs"][-1] == 0 and abs(names["running"][-1]) > 0.1
+
+
+def claims_03(names: dict) -> None:
+    assert names["future"] == names["across"] == 0
+    light = names["lights"]["straight-through"]
+    assert (light.diagonal() > 0).all() and light[6, 0] > 0
+    assert names["lights"]["plain sample"].max() == 0
+    assert names["through"][-1] > 2.5 and abs(names["blocked"][-1] - 1.5) < 1e-6
+    judged = names["judged"]
+    right = {label: numbers[0] for label, numbers in judged.items()}
+    assert right["deterministic only"] > 0.8 and judged["deterministic only"][1] < 0.65  # blur
+    assert right["stochastic only"] < 0.1  # forgetting
+    assert right["both"] > 2 * right["both, another's state"]  # memory of this very ball
+    assert right["both"] > 2 * right["average picture"]
+
+
+CLAIMS = {"02_predicting_anything": claims_02, "03_rssm": claims_03}
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+def test_the_source_runs_as_a_script_and_its_claims_hold(source, monkeypatch, capsys):
+    monkeypatch.setenv("DREAMER_LITE_FAST", "1")
+    monkeypatch.setenv("DREAMER_LITE_STRICT", "1")
+    names = runpy.run_path(str(source), run_name="__main__")
+    out, err = capsys.readouterr()
+    assert "[picture]" in out and "✗" not in out and err == ""
+    CLAIMS[source.stem](names)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+def test_run_all_on_an_untouched_student_copy_finishes(source, tmp_path):
+    path = shutil.copy(build.places(source)[0][0], tmp_path)
+    notebook = nbformat.read(path, 4)
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "DREAMER_LITE_FAST": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),  # pyright: ignore
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+    }
+    environment.pop("DREAMER_LITE_STRICT", None)
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    )
+    client.execute(env=environment)
+    outputs = [output for cell in lint.codes(notebook) for output in cell.outputs]
+    said = "".join(output.get("text", "") for output in outputs)
+    stubs = sum(cell.source.count(build.STUB) for cell in notebook.cells)
+    assert said.count("still the stub") == said.count("the PACKAGE's function") == stubs > 0
+    assert lint.errors_in_outputs(notebook) == []
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+def test_student_notebooks_export_to_python(source, tmp_path, monkeypatch, capsys):
+    script = tmp_path / "exported.py"
+    subprocess.run(
+        [sys.executable, "-m", "jupytext", "--quiet", "--to", "py:percent", "-o", script,
+         build.places(source)[0][0]],
+        check=True,
+    )  # fmt: skip
+    compile(script.read_text(), str(script), "exec")
+    if source == SOURCES[0]:
+        monkeypatch.setenv("DREAMER_LITE_FAST", "1")
+        monkeypatch.delenv("DREAMER_LITE_STRICT", raising=False)
+        runpy.run_path(str(script), run_name="__main__")
+        assert re.search(r"still the stub", capsys.readouterr().out)
