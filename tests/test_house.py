@@ -20,8 +20,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # A module may import those before it. `worlds.base` (rows and spaces) is open to all.
 ORDER = (
     "config transforms distributions networks rssm world_model behavior agent optimizer learner "
-    "replay rendering worlds training checkpoints pictures rollouts open_loop dreams video plots widgets "
-    "checks colab assets runs __main__"
+    "replay rendering worlds training checkpoints pictures rollouts open_loop dreams video plots "
+    "widgets checks colab assets runs __main__"
 ).split()
 
 # Some of the versions that Colab had in August 2026 (Python 3.13).
