@@ -72,7 +72,8 @@ def make_driver(config: Config, world: HostedWorld) -> Driver:
 
     @jax.jit
     def begin(learning, key: jax.Array) -> RunState:
-        return training.first_state(config, graph, learning, spaces, key)
+        _, run_key = jax.random.split(key)  # as the fused driver, so that both draw alike
+        return training.first_state(config, graph, learning, spaces, run_key)
 
     def init(seed: int) -> RunState:
         return begin(learner.init(seed), jax.random.key(seed))

@@ -1,8 +1,8 @@
 """How MuJoCo draws without a screen: chosen before its first import, which settles it for good.
 
 `MUJOCO_GL` is respected where the user has set it. Else EGL is taken if it really starts, else
-OSMesa if its library is there. If neither, the variable stays unset: physics works, and only who
-wants a picture is told what to install. `dmc` and `dreamer-lite doctor` build on this module.
+OSMesa if its library is there. If neither, pictures are off: physics works, and only who wants a
+picture is told what to install. `dmc` and `dreamer-lite doctor` build on this module.
 """
 
 import atexit
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 VARIABLE = "MUJOCO_GL"
 BACKENDS = ("egl", "osmesa", "glfw")
 OFF = ("off", "disable", "disabled", "false", "0")  # as dm_control has it
-ON = ("", "on", "enable", "enabled", "true", "1")  # a window system, glfw
+ON = ("on", "enable", "enabled", "true", "1")  # a window system, glfw
 REMEDY = "run `sudo apt install libegl1 libgl1` (or `libosmesa6`) and start again"
 
 
@@ -39,22 +39,43 @@ def choose() -> Choice:
     Raises:
       ValueError: MUJOCO_GL is set to something that would break the import; one sentence.
     """
+    if "dm_control._render" in sys.modules:
+        return _too_late(sys.modules["dm_control._render"].BACKEND)
     wanted = os.environ.get(VARIABLE)
-    if wanted is not None:
+    if wanted == "":  # as good as not set; dm_control would insist on a window
+        del os.environ[VARIABLE]
+    elif wanted is not None:
         return _as_told(wanted.lower(), wanted)
     if sys.platform != "linux":
         return Choice("glfw", f"{sys.platform} draws by its own window system.")
+    only = os.environ.get("PYOPENGL_PLATFORM")  # dm_control's import fails with another
     for backend, works in (("egl", egl_starts), ("osmesa", osmesa_loads)):
-        if works():
+        if only in (None, "", backend) and works():
             os.environ[VARIABLE] = backend
             return Choice(backend, f"{backend} works here and was chosen ({VARIABLE} was not set).")
-    if os.environ.get("DISPLAY"):
+    if not _screenless():
         return Choice("glfw", "There is a screen, and neither EGL nor OSMesa.")
+    os.environ[VARIABLE] = "off"  # else dm_control tries a window, with a warning that helps nobody
     return Choice(None, f"No picture can be drawn without EGL or OSMesa: {REMEDY}.")
+
+
+def _too_late(backend: str | None) -> Choice:
+    """The choice when dm_control was imported by somebody else, who settled it."""
+    if backend in ("egl", "osmesa") or (backend == "glfw" and not _screenless()):
+        return Choice(backend, f"dm_control was imported earlier, and took {backend}.")
+    return Choice(
+        None,
+        f"dm_control was imported earlier, without a way to draw: start again with {VARIABLE}=egl.",
+    )
+
+
+def _screenless() -> bool:
+    return sys.platform == "linux" and not os.environ.get("DISPLAY")
 
 
 def _as_told(wanted: str, written: str) -> Choice:
     """The choice when MUJOCO_GL is set."""
+    os.environ[VARIABLE] = wanted  # dm_control knows no capitals
     if wanted in OFF:
         return Choice(None, f"{VARIABLE}={written} turns pictures off: unset it to have them.")
     if wanted not in BACKENDS + ON:
@@ -64,6 +85,8 @@ def _as_told(wanted: str, written: str) -> Choice:
     works = {"egl": egl_starts, "osmesa": osmesa_loads}.get(wanted)
     if works is not None and not works():
         raise ValueError(f"{VARIABLE}={written} does not work here: unset it, or {REMEDY}.")
+    if works is None and _screenless():
+        return Choice(None, f"{VARIABLE}={written} draws on a screen, and there is none: unset it.")
     return Choice(wanted if wanted in BACKENDS else "glfw", f"{VARIABLE}={written} was set.")
 
 
@@ -129,8 +152,11 @@ _open: weakref.WeakSet = weakref.WeakSet()
 
 
 def on_thread(function: Callable[..., Any], *args: Any) -> Any:
-    """Calls `function` on the drawing thread and waits; it raises what the function raises."""
-    if threading.current_thread() is _start_thread():  # rubbish may be collected there
+    """Calls `function` on the drawing thread and waits; it raises what the function raises.
+
+    A window system is the exception: it wants the main thread, so there it is the caller's.
+    """
+    if choose().backend == "glfw" or threading.current_thread() is _start_thread():
         return function(*args)
     answer: concurrent.futures.Future = concurrent.futures.Future()
     _tasks.put((answer, function, args))

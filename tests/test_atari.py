@@ -142,7 +142,7 @@ def test_grey_is_the_emulators_grey_by_area():
     stepper.close()
 
 
-@pytest.mark.parametrize("name", ["atari/breakout", "atari/pong@200m"])
+@pytest.mark.parametrize("name", ["atari/pong@200m"])
 def test_a_late_twin_shows_what_an_early_one_does(name):
     world, rng = worlds.make(name), np.random.default_rng(1)
     early, late = world.start(2, 3), world.start(2, 3)

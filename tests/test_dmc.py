@@ -262,7 +262,7 @@ PHYSICS = "dmc/cartpole-swingup ['position', 'velocity']"
 @needs_drawing
 def test_it_draws_by_itself_and_ends_quietly_without_close():
     works = rendering.egl_starts(), rendering.osmesa_loads()
-    status, out, err = in_a_process(TRY.format(egl=works[0], osmesa=works[1]))
+    status, out, err = in_a_process(TRY.format(egl=works[0], osmesa=works[1]), MUJOCO_GL="")
     assert status == 0 and "Exception" not in err, err
     assert out.splitlines()[1:] == [
         f"{PHYSICS} True",
@@ -288,10 +288,20 @@ def test_a_wrong_mujoco_gl_is_one_sentence(value, words):
     assert f"MUJOCO_GL={value} " in out and words in out
 
 
-def test_off_means_no_pictures_but_physics():
-    status, out, _ = in_a_process(TRY.format(egl=True, osmesa=True), MUJOCO_GL="off")
-    assert status == 0 and "MUJOCO_GL=off turns pictures off" in out
+@pytest.mark.parametrize(
+    ("value", "words"), [("OFF", "turns pictures off"), ("glfw", "there is none: unset it")]
+)
+def test_no_pictures_by_request_but_physics(value, words):
+    status, out, _ = in_a_process(TRY.format(egl=True, osmesa=True), MUJOCO_GL=value)
+    assert status == 0 and f"MUJOCO_GL={value} " in out and words in out
     assert out.splitlines()[1] == f"{PHYSICS} False"
+
+
+def test_who_imported_dm_control_first_has_settled_it():
+    program = "from dm_control import suite\n" + TRY.format(egl=True, osmesa=True)
+    status, out, _ = in_a_process(program)
+    assert status == 0 and out.splitlines()[1] == f"{PHYSICS} False"
+    assert "imported earlier, without a way to draw" in out.splitlines()[2]
 
 
 def test_a_missing_package_is_one_sentence(monkeypatch):

@@ -321,6 +321,20 @@ def test_pictures(register):
     assert blind.render({"vector": np.zeros((4, 2))}) is None
 
 
+def test_a_package_missing_for_pictures_is_said_once(register):
+    class Bare(Custom):
+        metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+        def render(self):
+            raise gymnasium.error.DependencyNotInstalled("pygame is not installed, run `pip`")
+
+    stepper = register(box((2,)), entry=Bare).start(1, 0)
+    stepper.reset()
+    with pytest.warns(UserWarning, match=r"^gym/Custom-v0 cannot be drawn: pygame is not"):
+        assert stepper.frames() is None
+    assert stepper.frames() is None
+
+
 def test_an_environment_may_change_and_be_registered_again(register):
     assert register(box((2,))).obs_space["vector"].shape == (2,)
     assert register(box((3,))).obs_space["vector"].shape == (3,)

@@ -132,14 +132,12 @@ def test_returns_are_those_of_first_episodes(driver, params: Any) -> None:
     scores = rollouts.evaluate(CONFIG, params, world, episodes=5, seed=1)
     steps = STARTED[-1]
     assert scores.shape == (5,) and steps.closed
-    begun = Steps(world, 5, 0)
-    rows = [begun.reset()]
     player = rollouts.make_player(CONFIG, world)
-    _, trace = player.play(params, player.start(params, 1, 5), steps.steps)
+    _, trace = player.play(params, player.start(params, 1, 5), steps.steps + 1)
     rows = trace.row
     for w in range(5):
-        end = int(np.argmax(rows.is_last[:, w])) if rows.is_last[:, w].any() else None
-        assert scores[w] == pytest.approx(rows.reward[: None if end is None else end + 1, w].sum())
+        end = int(np.argmax(rows.is_last[:, w]))
+        assert rows.is_last[end, w] and scores[w] == rows.reward[: end + 1, w].sum()
 
 
 def test_a_recording_holds_the_worlds_own_pictures() -> None:

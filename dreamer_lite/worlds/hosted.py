@@ -144,9 +144,9 @@ class Loop:
         return np.stack(frames)
 
     def close(self) -> None:
-        for environment in self.environments:
-            environment.close()
-        self.environments = []
+        while self.environments:
+            with blame(self.world.name, "closing it"):
+                self.environments.pop().close()
 
     def _begin(self, environment: Environment, seed: int | None) -> Row:
         with blame(self.world.name, "reset"):
