@@ -40,7 +40,7 @@ except ImportError:  # Windows: runs work, but two processes in one folder are n
     fcntl = None
 
 SAVE_EVERY = 60.0  # seconds
-SAVE_SHARE = 0.03  # of the time at most; a large replay is saved less often
+LONG_SAVE = 2.0  # seconds; a save that takes n times as long comes n times less often
 Record = dict[str, float]
 
 
@@ -124,8 +124,9 @@ class _Run:
                     _write_line(metrics, record)
                     if (begun := time.perf_counter()) >= due:
                         self.save(state, record)
-                        took = time.perf_counter() - begun  # seconds for a large replay
-                        due = time.perf_counter() + max(save_every, took / SAVE_SHARE)
+                        ended = time.perf_counter()
+                        # A large replay takes seconds to write, so it is written less often.
+                        due = ended + save_every * max(1.0, (ended - begun) / LONG_SAVE)
                     whole = True
                     yield record
                     if stop():
