@@ -391,7 +391,7 @@ def record(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"returns": returns, "video": str(out)}))
     else:
-        print(f"Return {', '.join(f'{x:g}' for x in returns)}. Watch it: {out}")
+        print(f"Return {', '.join(map(rollouts.in_short, returns))}. Watch it: {out}")
     return 0
 
 

@@ -53,8 +53,8 @@ def caption(
 
 
 def enlarge(frames: np.ndarray, least: int = PANEL) -> np.ndarray:
-    """Repeat pixels until height and width reach about `least`: browsers blur small frames."""
-    times = max(1, least // max(frames.shape[-3:-1]))
+    """Repeat pixels until the longer side reaches `least`: browsers blur small frames."""
+    times = -(-least // max(frames.shape[-3:-1]))
     return frames.repeat(times, -3).repeat(times, -2)
 
 

@@ -281,13 +281,18 @@ def annotated_frames(world: AnyWorld, recording: Recording) -> np.ndarray:
         else:
             words.append(action_name(world, recording.action[i]))
         strip = pictures.caption(
-            picture.shape[1], 32, "   ".join(words), f"return {recording.score[i]:g}"
+            picture.shape[1], 32, "   ".join(words), f"return {in_short(recording.score[i])}"
         )
         picture = pictures.pad_to_even(np.concatenate([picture, strip]))
         if i == 0:
             frames = np.empty((count, *picture.shape), np.uint8)
         frames[i] = picture
     return frames
+
+
+def in_short(number: float) -> str:
+    """Whole numbers whole, others to one decimal."""
+    return f"{number:.0f}" if number == round(number) else f"{number:.1f}"
 
 
 def action_name(world: AnyWorld, action: np.ndarray) -> str:
