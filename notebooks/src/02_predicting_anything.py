@@ -258,11 +258,11 @@ slide(draw_code, -10.0, 10.0, 0.5, "symlog(y)")
 # %% [markdown]
 # ## 3 · Back to a number, without dust
 #
-# Reading the code back is one line: the expected bin value, $\sum_i p_i\,b_i$. In exact arithmetic.
-# In float32 it is wrong, and in the worst place: at the start of training. Then all odds are equal,
-# the bins are symmetric, and the answer should be 0. The largest terms are 4.9e8 / 255, about two
-# million; a float32 near two million can only step by 0.125. Add them one after the other and the
-# steps of the large ones stay behind as dust, when the large ones have long cancelled.
+# Reading the code back is one line: the expected bin value, $\sum_i p_i\,b_i$. On paper that is
+# right. In float32 it is wrong, and in the worst place: at the start of training. Then all odds are
+# equal, the bins are symmetric, and the answer should be 0. The largest terms are 4.9e8 / 255,
+# about two million; a float32 near two million can only step by 0.125. Add them one after the other
+# and the steps of the large ones stay behind as dust, when the large ones have long cancelled.
 
 # %%
 uniform = np.full(255, 1 / 255, np.float32)
