@@ -64,4 +64,4 @@ def slide(draw: Callable[[float], None], low: float, high: float, start: float, 
         value=start, min=low, max=high, step=(high - low) / 200, description=label,
         continuous_update=False, style={"description_width": "initial"},
     )  # fmt: skip
-    widgets.interact(draw, **{"value": slider})
+    widgets.interact(lambda value: draw(value), value=slider)

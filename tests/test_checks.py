@@ -84,7 +84,7 @@ def forget(deter, stoch, action, is_first):
 
 # Compiled as a whole, which is quicker than op by op.
 SOLUTIONS: dict[str, Callable] = {
-    function.__name__: jax.jit(function, static_argnames="count")
+    function.__name__: jax.jit(function, static_argnums=(2,) if function is previous_action else ())
     for function in (
         keep_mask, previous_action, symlog, symexp, two_hot, symmetric_mean, unimix, block_gru,
         sample_latent, forget,

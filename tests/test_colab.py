@@ -84,3 +84,9 @@ def test_an_unknown_extra_is_refused():
 def test_names_are_compared_as_pip_does():
     assert colab.distribution("dm_control>=1.0.50") == "dm-control"
     assert colab.distribution("jax[cuda12]==1") == "jax"
+
+
+def test_jax_flax_and_numpy_are_never_asked_for():
+    asked = {colab.distribution(line) for line in colab.requirements("atari", "notebooks")}
+    assert not asked & set(colab.NEVER)
+    assert {"optax", "ale-py", "jupytext"} <= asked

@@ -269,6 +269,15 @@ def test_without_a_repository_it_says_what_to_do(tmp_path):
     assert "clone its repository and run `make lab` there" in result.stderr
 
 
+def claims_01(names: dict) -> None:
+    right = names["right"]
+    assert right["both masks"] == (1, 1)
+    assert right["no masks"][0] > 0.9 and right["no masks"][1] < 0.3
+    assert right["own action"][0] < 0.5 and right["another's actions"][0] < 0.5
+    assert names["often"][: names["oldest"]].max() == 0
+    assert names["often"][names["oldest"] + 10 : names["newest"]].min() > 8
+
+
 def claims_02(names: dict) -> None:
     scores = names["scores"]
     assert min(scores["two-hot"][1:]) > 0.7 and scores["two-hot"][0] > 0.3
@@ -289,12 +298,13 @@ def claims_03(names: dict) -> None:
     assert right["deterministic only"] > 0.8 and judged["deterministic only"][1] < 0.65  # blur
     assert right["stochastic only"] < 0.1  # forgetting
     assert right["both"] > 2 * right["both, another's state"]  # memory of this very ball
-    assert right["both"] > 2 * right["average picture"]
+    assert right["both"] > 1.5 * right["average picture"]
 
 
-CLAIMS = {"02_predicting_anything": claims_02, "03_rssm": claims_03}
+CLAIMS = {"01_worlds": claims_01, "02_predicting_anything": claims_02, "03_rssm": claims_03}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=NAMES)
 def test_the_source_runs_as_a_script_and_its_claims_hold(source, monkeypatch, capsys):
     monkeypatch.setenv("DREAMER_LITE_FAST", "1")
@@ -316,6 +326,9 @@ def test_run_all_on_an_untouched_student_copy_finishes(source, tmp_path):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
     }
     environment.pop("DREAMER_LITE_STRICT", None)
+    # The script above shows what is learnt; here a few updates show that every cell runs.
+    (parameters,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    parameters.source += "\nupdates = lived = 60"
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     )

@@ -20,7 +20,7 @@
 #
 # | Minutes to read | Minutes to run | You should know | Adds to the agent |
 # |---|---|---|---|
-# | 30 | 4, on 2 CPU cores | notebook 02; what a recurrent network is | its memory and its simulator |
+# | 30 | 3, on 2 CPU cores | notebook 02; what a recurrent network is | its memory and its simulator |
 #
 # **You will be able to**
 #
@@ -42,7 +42,7 @@ import os
 
 FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # set by the tests; leave it to them
 seed = 0  # @param {type: "integer"}
-updates = 500 if FAST else 1500  # @param {type: "raw"}
+updates = 600 if FAST else 1500  # @param {type: "raw"}
 batch = 16 if FAST else 32  # @param {type: "raw"}
 
 # %% tags=["setup"]
@@ -667,8 +667,8 @@ show(
 # </details>
 #
 # **Blur.** The deterministic model remembers the column and has one answer to a coin: half a ball
-# on each side. Its own picture then becomes its next input, and the half balls turn into something
-# it never saw. **Forgetting.** The stochastic model must squeeze the column through $z$ at each
+# on each side. Its own picture then becomes its next input, one that it never saw, and the blur
+# falls apart. **Forgetting.** The stochastic model must squeeze the column through $z$ at each
 # hidden step, where nothing seen helps and every bit costs KL; it does not learn to in this time.
 # **Neither.** With both, $h$ keeps the column, and $z$ draws a side.
 #
