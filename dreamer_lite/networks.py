@@ -101,14 +101,27 @@ class BlockLinear(nnx.Module):
         self.bias = nnx.Param(np.zeros(outputs, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return block_product(x, self.kernel[...]) + self.bias[...]
+        kernel, bias = self.kernel[...], self.bias[...]
+        parts = split_blocks(x, len(kernel)) @ kernel + bias.reshape(len(kernel), 1, -1)
+        return join_blocks(parts, x.shape[:-1])
 
 
 def block_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """(..., g*i), (g, i, o) -> (..., g*o): part k of x times kernel k."""
-    parts = x.reshape(*x.shape[:-1], kernel.shape[0], kernel.shape[1])
-    y = jnp.einsum("...gi,gio->...go", parts, kernel)
-    return y.reshape(*x.shape[:-1], -1)
+    return join_blocks(split_blocks(x, kernel.shape[0]) @ kernel, x.shape[:-1])
+
+
+def split_blocks(x: jax.Array, blocks: int) -> jax.Array:
+    """(..., g*i) -> (g, n, i): the parts of x one after the other, each with all n rows.
+
+    In this order a product with one kernel per part, and what follows it, run along memory.
+    """
+    return jnp.moveaxis(x.reshape(-1, blocks, x.shape[-1] // blocks), 1, 0)
+
+
+def join_blocks(parts: jax.Array, lead: tuple[int, ...]) -> jax.Array:
+    """The inverse of `split_blocks`, (g, n, o) -> (*lead, g*o)."""
+    return jnp.moveaxis(parts, 0, 1).reshape(*lead, -1)
 
 
 class Norm(nnx.Module):
@@ -350,4 +363,4 @@ def guess(raw: jax.Array, space: Space) -> OneHot | Cells | SymlogVector:
     shaped = raw.reshape(*raw.shape[:-1], *space.shape, *([space.classes] if space.classes else []))
     if space.is_discrete:
         return OneHot.mix(shaped)
-    return Cells(shaped) if space.is_image else SymlogVector(raw)
+    return Cells(shaped) if space.is_image else SymlogVector(shaped)
