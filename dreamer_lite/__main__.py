@@ -432,12 +432,12 @@ def bench(args: argparse.Namespace) -> int:
         measuring.plot_growth(grown, presets[0]).savefig(args.growth, dpi=150)
         print(json.dumps(grown) if args.json else measuring.growth_in_words(grown))
         return 0
-    tell = measuring.profile if args.profile else measuring.measure
+    tell: Any = measuring.profile if args.profile else measuring.measure
     found = {preset: tell(preset, note) for preset in presets}
     if args.json:
         print(json.dumps(found if args.profile else list(found.values())))
         return 0
-    in_words = measuring.profile_in_words if args.profile else measuring.in_words
+    in_words: Any = measuring.profile_in_words if args.profile else measuring.in_words
     for preset, figures in found.items():
         print(f"{preset}\n{in_words(figures)}")
     return 0

@@ -106,22 +106,20 @@ def made_up_batch(problem: Problem) -> Batch:
     config, rng = problem.config, np.random.default_rng(0)
     lead = (config.length, config.batch)
 
-    def observe(space: Space) -> np.ndarray:
+    def observe(space: Space) -> Any:
         shape = (*lead, *space.shape)
         if space.is_image or space.is_discrete:
             return rng.integers(0, space.classes or 256, shape).astype(space.dtype)
         return rng.standard_normal(shape, np.float32)
 
-    first = rng.random(lead) < 0.02
-    last = np.roll(first, -1, 0)
+    first: Any = rng.random(lead) < 0.02
+    last: Any = np.roll(first, -1, 0)
     classes = rng.integers(0, config.classes, (config.batch, config.stoch))
-    context = State(
-        np.zeros((config.batch, config.deter), np.float32),
-        np.eye(config.classes, dtype=np.float32)[classes],
-    )
-    obs = {key: observe(space) for key, space in problem.obs_space.items()}
-    reward = rng.standard_normal(lead, np.float32)
-    action = rng.standard_normal((*lead, action_size(problem.action_space)), np.float32)
+    stoch = jax.nn.one_hot(classes, config.classes)
+    context = State(jnp.zeros((config.batch, config.deter)), stoch)
+    obs: Any = {key: observe(space) for key, space in problem.obs_space.items()}
+    reward: Any = rng.standard_normal(lead, np.float32)
+    action: Any = rng.standard_normal((*lead, action_size(problem.action_space)), np.float32)
     return jax.device_put(Batch(obs, reward, first, last, last, action, context))
 
 
@@ -270,8 +268,9 @@ def compile_update(problem: Problem) -> Update:
     learner = make_learner(problem.config, *problem.spaces)
     state, batch = learner.init(0), made_up_batch(problem)
     traced = jax.jit(learner.update, donate_argnums=0).trace(state, batch, jax.random.key(0))
-    call = traced.lower().compile(compiler_options=compiler_options())
-    size = call.memory_analysis()
+    options: Any = compiler_options()
+    call = traced.lower().compile(compiler_options=options)
+    size: Any = call.memory_analysis()
     held = size.argument_size_in_bytes + size.temp_size_in_bytes
     held += size.output_size_in_bytes - size.alias_size_in_bytes
     return Update(call, state, batch, products(traced.jaxpr.jaxpr), held)
@@ -436,11 +435,14 @@ def profile(preset: str, note: Note) -> list[tuple[str, float, float]]:
         seconds[name] = _seconds(_with_gradient(forward), args), _seconds(forward, args)
 
     def less(name: str, *others: str) -> tuple[float, float]:
-        both = (seconds[name][i] - sum(seconds[other][i] for other in others) for i in (0, 1))
-        return tuple(both)  # pyright: ignore[reportReturnType]
+        both, forward = seconds[name]
+        return (
+            both - sum(seconds[other][0] for other in others),
+            forward - sum(seconds[other][1] for other in others),
+        )
 
-    dreams = (seconds["imagine"][1],) * 2  # nothing learns through the dreams themselves
-    seconds["imagine"] = dreams
+    dreams = seconds["imagine"][1]  # nothing learns through the dreams themselves
+    seconds["imagine"] = dreams, dreams
     note(f"{preset}: timing the optimiser and the whole update ...")
     optimiser = _seconds(*optimizer_step(case))
     update = compile_update(case)
@@ -449,7 +451,7 @@ def profile(preset: str, note: Note) -> list[tuple[str, float, float]]:
         ("encoder", *seconds["encoder"]),
         ("observing: scan over T", *seconds["observe"]),
         ("decoder, reward, continue, KL", *less("world model", "encoder", "observe")),
-        ("dreaming: scan over H", *dreams),
+        ("dreaming: scan over H", dreams, dreams),
         ("actor and critic on dreams", *less("behaviour", "imagine")),
         ("critic on replay", *seconds["replay value"]),
         ("optimiser, slow critic", optimiser, optimiser),
@@ -523,7 +525,8 @@ def _with_gradient(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 def _seconds(function: Callable[..., Any], args: tuple) -> float:
     """Best time of a compiled call, for about a second."""
-    call = jax.jit(function).lower(*args).compile(compiler_options=compiler_options())
+    call = jax.jit(function, compiler_options=compiler_options())
+    jax.block_until_ready(call(*args))
     once = best_of(lambda: call(*args), 2)
     return min(once, best_of(lambda: call(*args), max(3, min(50, round(1 / once)))))
 
@@ -531,7 +534,7 @@ def _seconds(function: Callable[..., Any], args: tuple) -> float:
 def profile_in_words(table: list[tuple[str, float, float]]) -> str:
     """The table of `profile`, and what its parts add up to."""
     *rows, (_, whole, _) = table
-    rows.append(("sum of these parts", *(sum(row[i] for row in rows) for i in (1, 2))))
+    rows.append(("sum of these parts", sum(row[1] for row in rows), sum(row[2] for row in rows)))
     lines = [f"  {'part':32}  forward and backward      forward"]
     for name, seconds, forward in rows:
         share = f"({seconds / whole:4.0%})"
