@@ -1,4 +1,4 @@
-"""The commands of `dreamer-lite`: train, evaluate, dream, record, export, worlds, plot.
+"""The commands of `dreamer-lite`: train, evaluate, dream, record, export, worlds, plot, bench.
 
 Exit status 0: done. 1: training broke (NaN, full disk); the last checkpoint is good. 2: something
 asked for cannot be; one sentence says what is valid. 130 and 143: stopped by Ctrl-C or SIGTERM,
@@ -124,6 +124,13 @@ def make_parser() -> Parser:
 
     sub = command(doctor, "say what this machine has, and what to do about what is missing")
     sub.add_argument("--json", action="store_true", help="print only a JSON list")
+
+    sub = command(bench, "measure how fast updates are here")
+    sub.add_argument("preset", nargs="*", help="a world and perhaps a size: walker 1m")
+    sub.add_argument("--json", action="store_true", help="print only a JSON list")
+    shown = sub.add_mutually_exclusive_group()
+    shown.add_argument("--profile", action="store_true", help="what takes how long in an update")
+    shown.add_argument("--growth", type=Path, metavar="FILE", help="time by sizes, as a .png")
 
     sub = command(plot, "draw the curves of runs")
     sub.add_argument("--run", type=Path, nargs="+", required=True, metavar="DIR")
@@ -433,6 +440,32 @@ def doctor(args: argparse.Namespace) -> int:
     else:
         print(doctor.as_text(findings))
     return 0 if all(finding.good for finding in findings) else 1
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Measure updates: their speed, what they consist of, or how their time grows."""
+    if args.growth:
+        check_out(args.growth, ".png", ".svg")
+    from dreamer_lite import bench as measuring
+
+    with refusing():
+        presets = measuring.split_presets(args.preset) or list(measuring.STANDARD)
+        for preset in presets:
+            measuring.problem(preset)
+    if args.growth:
+        grown = measuring.growth(presets[0], note)
+        measuring.plot_growth(grown, presets[0]).savefig(args.growth, dpi=150)
+        print(json.dumps(grown) if args.json else measuring.growth_in_words(grown))
+        return 0
+    tell: Any = measuring.profile if args.profile else measuring.measure
+    found = {preset: tell(preset, note) for preset in presets}
+    if args.json:
+        print(json.dumps(found if args.profile else list(found.values())))
+        return 0
+    in_words: Any = measuring.profile_in_words if args.profile else measuring.in_words
+    for preset, figures in found.items():
+        print(f"{preset}\n{in_words(figures)}")
+    return 0
 
 
 def plot(args: argparse.Namespace) -> int:

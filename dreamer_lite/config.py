@@ -52,7 +52,7 @@ class Config:
     cont_layers: int = number(1, 1, 8)
     policy_layers: int = number(3, 1, 8)
     value_layers: int = number(3, 1, 8)
-    image_net: str = choice("conv", "conv", "dense")
+    image_net: str = choice("conv", "conv", "patch", "dense")
     depth: int = number(64, 1, 512, "channels, times the multipliers")
     multipliers: tuple[int, ...] = (2, 3, 4, 4)  # one stage each, every stage halves the image
     kernel: int = number(5, 1, 9, "cells")
@@ -190,6 +190,10 @@ SIZES: dict[str, dict[str, Any]] = {
         bins=63,  # rewards of 1 and returns below 100 need no finer bins
     ),
     "1m": _width(4) | dict(deter=512),
+    # `pixels-cpu` is ours: `1m` with patches of 4x4 cells in place of convolutions, which a CPU
+    # cannot do fast. 64x64 pixels become 16x16 and then 4x4 cells, embedded as long as in `1m`.
+    "pixels-cpu": _width(4)
+    | dict(deter=512, image_net="patch", kernel=4, multipliers=(8, 4), image_blocks=8),
     "12m": _width(16),
     "25m": _width(24),
     "50m": _width(32),

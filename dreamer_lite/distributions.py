@@ -140,16 +140,16 @@ class Bernoulli(NamedTuple):
 
 
 class SymlogVector(NamedTuple):
-    """A vector guessed in symlog space, trained by squared error (SPEC 6)."""
+    """Numbers guessed in symlog space, trained by squared error (SPEC 6)."""
 
-    guess: jax.Array  # (..., n)
+    guess: jax.Array  # (...), the shape of what is guessed
 
     def mean(self) -> jax.Array:
         return transforms.symexp(self.guess)
 
     def loss(self, target: jax.Array) -> jax.Array:
-        """Squared error summed over the vector, (..., n) -> (...)."""
-        return jnp.sum((self.guess - transforms.symlog(target)) ** 2, -1)
+        """Squared error of each number, (...) -> (...)."""
+        return (self.guess - transforms.symlog(target)) ** 2
 
 
 class Pixels(NamedTuple):

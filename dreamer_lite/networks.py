@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dreamer_lite import coarse
 from dreamer_lite.config import Config
 from dreamer_lite.distributions import Cells, OneHot, Pixels, SymlogVector
 from dreamer_lite.transforms import symlog
@@ -101,14 +102,27 @@ class BlockLinear(nnx.Module):
         self.bias = nnx.Param(np.zeros(outputs, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return block_product(x, self.kernel[...]) + self.bias[...]
+        kernel, bias = self.kernel[...], self.bias[...]
+        parts = split_blocks(x, len(kernel)) @ kernel + bias.reshape(len(kernel), 1, -1)
+        return join_blocks(parts, x.shape[:-1])
 
 
 def block_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """(..., g*i), (g, i, o) -> (..., g*o): part k of x times kernel k."""
-    parts = x.reshape(*x.shape[:-1], kernel.shape[0], kernel.shape[1])
-    y = jnp.einsum("...gi,gio->...go", parts, kernel)
-    return y.reshape(*x.shape[:-1], -1)
+    return join_blocks(split_blocks(x, kernel.shape[0]) @ kernel, x.shape[:-1])
+
+
+def split_blocks(x: jax.Array, blocks: int) -> jax.Array:
+    """(..., g*i) -> (g, n, i): the parts of x one after the other, each with all n rows.
+
+    In this order a product with one kernel per part, and what follows it, run along memory.
+    """
+    return jnp.moveaxis(x.reshape(-1, blocks, x.shape[-1] // blocks), 1, 0)
+
+
+def join_blocks(parts: jax.Array, lead: tuple[int, ...]) -> jax.Array:
+    """The inverse of `split_blocks`, (g, n, o) -> (*lead, g*o)."""
+    return jnp.moveaxis(parts, 0, 1).reshape(*lead, -1)
 
 
 class Norm(nnx.Module):
@@ -156,10 +170,24 @@ class Conv(nnx.Module):
         self.bias = nnx.Param(np.zeros(outputs, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = jax.lax.conv_general_dilated(
-            x, self.kernel[...], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        return y + self.bias[...]
+        return coarse.convolve(x, self.kernel[...]) + self.bias[...]
+
+    def then_pool(self, x: jax.Array) -> jax.Array:
+        """max_pool(self(x))."""
+        if self.is_faster_coarse:
+            return coarse.convolve_and_pool(x, self.kernel[...]) + self.bias[...]
+        return max_pool(self(x))
+
+    def after_upsample(self, x: jax.Array) -> jax.Array:
+        """self(upsample(x))."""
+        if self.is_faster_coarse:
+            return coarse.upsample_and_convolve(x, self.kernel[...]) + self.bias[...]
+        return self(upsample(x))
+
+    @property
+    def is_faster_coarse(self) -> bool:
+        """On a CPU, for 5x5 kernels; the numbers are the same."""
+        return jax.default_backend() == "cpu" and len(self.kernel[...]) == 5
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -187,63 +215,140 @@ class ConvEncoder(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = jax.nn.silu(norm(max_pool(conv(x))))
+            x = jax.nn.silu(norm(conv.then_pool(x)))
         return x.reshape(x.shape[0], -1)
 
 
-class ConvDecoder(nnx.Module):
-    """A state to images in [0, 1] (SPEC 6): two maps to the start grid, then upsample and convolve.
+class PatchEncoder(nnx.Module):
+    """Images to a vector: per stage, each patch of k x k cells becomes one cell by a `Layer`.
 
-    deter (n, D), stoch (n, S*C) -> (n, h, w, c).
+    A departure from the paper, for CPUs: patches do not overlap, so a stage is one matrix product,
+    ten times as fast as convolutions; but what lies across a border is seen only by later stages.
+    (n, h, w, c) in [-0.5, 0.5] -> (n, h/k^s * w/k^s * channels) after s stages.
+    """
+
+    def __init__(self, channels: int, config: Config, rng: np.random.Generator):
+        self.side = config.kernel
+        sizes = [channels] + [config.depth * m for m in config.multipliers]
+        pairs = itertools.pairwise(sizes)
+        self.layers = nnx.data([Layer(self.side**2 * a, b, rng) for a, b in pairs])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for layer in self.layers:
+            x = layer(to_patches(x, self.side))
+        return x.reshape(x.shape[0], -1)
+
+
+def to_patches(x: jax.Array, side: int) -> jax.Array:
+    """(n, h, w, c) -> (n, h/side, w/side, side*side*c)."""
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // side, side, w // side, side, c).swapaxes(2, 3)
+    return x.reshape(n, h // side, w // side, side * side * c)
+
+
+def from_patches(x: jax.Array, side: int) -> jax.Array:
+    """The inverse of `to_patches`."""
+    n, h, w, _ = x.shape
+    x = x.reshape(n, h, w, side, side, -1).swapaxes(2, 3)
+    return x.reshape(n, h * side, w * side, -1)
+
+
+class StartGrid(nnx.Module):
+    """A state to the smallest grid of an image decoder (SPEC 6): two maps, added.
+
+    deter (n, D), stoch (n, S*C) -> (n, h/r, w/r, channels), r = `shrinkage`.
     """
 
     def __init__(self, shape: tuple[int, int, int], config: Config, rng: np.random.Generator):
-        stages = len(config.multipliers)
         widths = [config.depth * m for m in config.multipliers]
-        self.start = (shape[0] // 2**stages, shape[1] // 2**stages, widths[-1])
+        self.start = (*(side // shrinkage(config) for side in shape[:2]), widths[-1])
         cells = self.start[0] * self.start[1] * self.start[2]
         self.from_deter = BlockLinear(config.deter, cells, config.image_blocks, rng)
         self.stoch_layer = Layer(config.stoch * config.classes, 2 * config.units, rng)
         self.from_stoch = Linear(2 * config.units, cells, rng)
         self.start_norm = Norm(widths[-1])
+
+    def begin(self, deter: jax.Array, stoch: jax.Array) -> jax.Array:
+        h, w, channels = self.start
+        blocks = self.from_deter.kernel[...].shape[0]
+        grid = self.from_deter(deter).reshape(-1, blocks, h, w, channels // blocks)
+        grid = jnp.moveaxis(grid, 1, 3).reshape(-1, h, w, channels)
+        x = grid + self.from_stoch(self.stoch_layer(stoch)).reshape(-1, h, w, channels)
+        return jax.nn.silu(self.start_norm(x))
+
+
+class ConvDecoder(StartGrid):
+    """A state to images in [0, 1] (SPEC 6): the start grid, then upsample and convolve.
+
+    deter (n, D), stoch (n, S*C) -> (n, h, w, c).
+    """
+
+    def __init__(self, shape: tuple[int, int, int], config: Config, rng: np.random.Generator):
+        super().__init__(shape, config, rng)
+        widths = [config.depth * m for m in config.multipliers]
         pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.convs = nnx.data([Conv(a, b, config.kernel, rng) for a, b in pairs])
         self.norms = nnx.data([Norm(b) for _, b in pairs])
         self.out = Conv(widths[0], shape[2], config.kernel, rng)
 
     def __call__(self, deter: jax.Array, stoch: jax.Array) -> jax.Array:
-        h, w, channels = self.start
-        blocks = self.from_deter.kernel[...].shape[0]
-        grid = self.from_deter(deter).reshape(-1, blocks, h, w, channels // blocks)
-        grid = jnp.moveaxis(grid, 1, 3).reshape(-1, h, w, channels)
-        x = grid + self.from_stoch(self.stoch_layer(stoch)).reshape(-1, h, w, channels)
-        x = jax.nn.silu(self.start_norm(x))
+        x = self.begin(deter, stoch)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = jax.nn.silu(norm(conv(upsample(x))))
-        return jax.nn.sigmoid(self.out(upsample(x)))
+            x = jax.nn.silu(norm(conv.after_upsample(x)))
+        return jax.nn.sigmoid(self.out.after_upsample(x))
+
+
+class PatchDecoder(StartGrid):
+    """The mirror image of `PatchEncoder`: each cell becomes a patch of k x k cells.
+
+    deter (n, D), stoch (n, S*C) -> (n, h, w, c) in [0, 1].
+    """
+
+    def __init__(self, shape: tuple[int, int, int], config: Config, rng: np.random.Generator):
+        super().__init__(shape, config, rng)
+        self.side = config.kernel
+        widths = [config.depth * m for m in config.multipliers]
+        pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.linears = nnx.data([Linear(a, self.side**2 * b, rng) for a, b in pairs])
+        self.norms = nnx.data([Norm(b) for _, b in pairs])
+        self.out = Linear(widths[0], self.side**2 * shape[2], rng)
+
+    def __call__(self, deter: jax.Array, stoch: jax.Array) -> jax.Array:
+        x = self.begin(deter, stoch)
+        for linear, norm in zip(self.linears, self.norms, strict=True):
+            x = jax.nn.silu(norm(from_patches(linear(x), self.side)))
+        return from_patches(jax.nn.sigmoid(self.out(x)), self.side)
+
+
+def shrinkage(config: Config) -> int:
+    """How many times shorter all stages together make the side of an image."""
+    factor = config.kernel if config.image_net == "patch" else 2
+    return factor ** len(config.multipliers)
 
 
 def split_keys(spaces: dict[str, Space], config: Config) -> tuple[list[str], list[str]]:
-    """(keys for the MLP, keys for the convolutions), each sorted (SPEC 4).
+    """(keys for the MLP, keys for the image network), each sorted (SPEC 4).
 
     Raises:
       ValueError: an image that the stages do not divide, or images of unequal size.
     """
-    conv = config.image_net == "conv"
-    images = sorted(key for key, space in spaces.items() if space.is_image and conv)
+    flat = config.image_net == "dense"
+    images = sorted(key for key, space in spaces.items() if space.is_image and not flat)
     for key in images:
-        check_image(key, spaces[key].shape, len(config.multipliers))
+        check_image(key, spaces[key].shape, config)
         if spaces[key].shape[:2] != spaces[images[0]].shape[:2]:
             raise ValueError(f"Images {images[0]!r} and {key!r} differ in size: make them equal.")
     return sorted(set(spaces) - set(images)), images
 
 
-def check_image(key: str, shape: tuple[int, ...], stages: int) -> None:
-    """Raise ValueError unless `stages` halvings leave between 3 and 16 cells a side."""
-    sides = [side / 2**stages for side in shape[:2]]
-    if any(side != int(side) or not 3 <= side <= 16 for side in sides):
+def check_image(key: str, shape: tuple[int, ...], config: Config) -> None:
+    """Raise ValueError unless the stages leave between 3 and 16 cells a side."""
+    stages, ratio = len(config.multipliers), shrinkage(config)
+    if any(side % ratio or not 3 <= side // ratio <= 16 for side in shape[:2]):
+        patches = config.image_net == "patch"
+        shrink = f"cut it into {config.kernel}x{config.kernel} patches" if patches else "halve it"
         raise ValueError(
-            f"Image {key!r} is {shape[0]}x{shape[1]}: {stages} stages (multipliers) must halve it "
+            f"Image {key!r} is {shape[0]}x{shape[1]}: {stages} stages (multipliers) must {shrink} "
             "evenly to between 3 and 16 cells a side; change multipliers, or image_net to 'dense'."
         )
 
@@ -260,7 +365,7 @@ class Encoder(nnx.Module):
     """One observation to its embedding, (...) -> (..., E) (SPEC 4).
 
     Vectors, discrete values and, with image_net 'dense', the cells of small grids go flat through
-    an MLP; other images through convolutions; E is both outputs side by side.
+    an MLP; other images through convolutions or patches; E is both outputs side by side.
     """
 
     def __init__(self, spaces: dict[str, Space], config: Config, rng: np.random.Generator):
@@ -272,9 +377,10 @@ class Encoder(nnx.Module):
             self.mlp = Mlp(inputs, config.units, config.encoder_layers, rng)
             self.size += config.units
         if self.images:
-            self.conv = ConvEncoder(sum(spaces[k].shape[2] for k in self.images), config, rng)
+            net = PatchEncoder if config.image_net == "patch" else ConvEncoder
+            self.conv = net(sum(spaces[k].shape[2] for k in self.images), config, rng)
             h, w, _ = spaces[self.images[0]].shape
-            cells = (h * w) // 4 ** len(config.multipliers)
+            cells = (h * w) // shrinkage(config) ** 2
             self.size += cells * config.depth * config.multipliers[-1]
 
     def __call__(self, obs: Observation) -> jax.Array:
@@ -321,7 +427,8 @@ class Decoder(nnx.Module):
         if self.images:
             h, w, _ = spaces[self.images[0]].shape
             channels = sum(spaces[key].shape[2] for key in self.images)
-            self.conv = ConvDecoder((h, w, channels), config, rng)
+            net = PatchDecoder if config.image_net == "patch" else ConvDecoder
+            self.conv = net((h, w, channels), config, rng)
 
     def __call__(self, deter: jax.Array, stoch: jax.Array) -> dict[str, Any]:
         """deter (..., D), stoch (..., S, C) -> {key: distribution over (..., *shape)}."""
@@ -350,4 +457,4 @@ def guess(raw: jax.Array, space: Space) -> OneHot | Cells | SymlogVector:
     shaped = raw.reshape(*raw.shape[:-1], *space.shape, *([space.classes] if space.classes else []))
     if space.is_discrete:
         return OneHot.mix(shaped)
-    return Cells(shaped) if space.is_image else SymlogVector(raw)
+    return Cells(shaped) if space.is_image else SymlogVector(shaped)

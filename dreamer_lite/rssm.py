@@ -14,7 +14,16 @@ from flax import nnx
 
 from dreamer_lite.config import Config
 from dreamer_lite.distributions import OneHot
-from dreamer_lite.networks import BlockLinear, Layer, Linear, Mlp, Norm, block_product
+from dreamer_lite.networks import (
+    BlockLinear,
+    Layer,
+    Linear,
+    Mlp,
+    Norm,
+    block_product,
+    join_blocks,
+    split_blocks,
+)
 from dreamer_lite.transforms import straight_through
 
 
@@ -90,11 +99,12 @@ class Rssm(nnx.Module):
 
     def gru(self, deter: jax.Array, x: jax.Array) -> jax.Array:
         """Gate the old state (SPEC 5.3). Each block's output splits in reset, candidate, update."""
-        gates = self.gates(x).reshape(*x.shape[:-1], self.blocks, 3, -1)
-        reset, candidate, update = (gates[..., i, :].reshape(deter.shape) for i in range(3))
+        gates = split_blocks(self.gates(x), self.blocks)  # (g, n, 3D/g)
+        reset, candidate, update = jnp.split(gates, 3, -1)
         update = jax.nn.sigmoid(update - 1)
         candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
-        return update * candidate + (1 - update) * deter
+        old = split_blocks(deter, self.blocks)
+        return join_blocks(update * candidate + (1 - update) * old, deter.shape[:-1])
 
     def prior(self, deter: jax.Array) -> OneHot:
         """What z is expected to be without looking; (..., D) -> OneHot over (..., S, C)."""

@@ -50,7 +50,7 @@ def test_every_number_has_a_range_that_is_kept(name: str) -> None:
     ("changes", "message"),
     [
         (dict(batch=2.5), "batch is 2.5: it must be a whole number."),
-        (dict(image_net="cnn"), "image_net is 'cnn': valid are conv, dense."),
+        (dict(image_net="cnn"), "image_net is 'cnn': valid are conv, patch, dense."),
         (dict(deter=100), "deter is 100: it must be a multiple of blocks=8."),
         (dict(starts=65), "starts is 65: it must be 0, for all steps of a sequence, or from 2"),
         (dict(starts=1), "starts is 1: it must be 0"),

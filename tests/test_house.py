@@ -19,9 +19,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import those before it. `worlds.base` (rows and spaces) is open to all.
 ORDER = (
-    "config transforms distributions networks rssm world_model behavior agent optimizer learner "
-    "replay devices rendering worlds training hosted checkpoints pictures rollouts open_loop "
-    "dreams video plots widgets checks colab assets doctor runs __main__"
+    "config transforms distributions coarse networks rssm world_model behavior agent optimizer "
+    "learner replay devices rendering worlds training hosted checkpoints pictures rollouts "
+    "open_loop dreams video plots notebook widgets checks colab assets doctor runs bench __main__"
 ).split()
 
 # Some of the versions that Colab had in August 2026 (Python 3.13).

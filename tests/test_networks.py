@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 from golden_cases import VECTORS, quick_compiles
 
+from dreamer_lite import coarse
 from dreamer_lite import networks as nets
 from dreamer_lite.config import Config
 from dreamer_lite.distributions import Cells, OneHot, Pixels, SymlogVector
@@ -21,6 +22,8 @@ ODD = dict(
 )  # fmt: skip
 CONV = Config(**ODD)
 DENSE = Config(**(ODD | dict(image_net="dense", multipliers=(2,))))
+PATCH = Config(**(ODD | dict(image_net="patch", multipliers=(2,))))
+TWO_PATCHES = Config(**(ODD | dict(image_net="patch", kernel=2)))
 GRIDS = Config(**(ODD | dict(multipliers=(2,))))
 
 SPACES = {
@@ -45,9 +48,12 @@ CASES |= {
 }
 CASES["dense grid and vector"] = DENSE, {"g": Space((10, 10, 4), "uint8")} | SPACES["vector"]
 CASES["dense image of any size"] = DENSE, {"g": Space((5, 7, 2), "uint8")}
+CASES["patches"] = PATCH, {"i": Space((9, 15, 3), "uint8")}
+CASES["patches of two images"] = TWO_PATCHES, SPACES["two images"]
 SIZES = {  # cells left by the stages, times the last width; or the width of the MLP; or both
     "grey": 3 * 5 * 6, "colour": 3 * 5 * 6, "two images": 3 * 5 * 6,
     "images and vectors": 13 + 3 * 5 * 6,
+    "patches": 3 * 5 * 4, "patches of two images": 3 * 5 * 6,
 } | {f"conv grid of {channels}": 5 * 5 * 4 for channels in (1, 3, 4)}  # fmt: skip
 
 
@@ -239,6 +245,64 @@ def test_convolution_pool_and_upsample() -> None:
     np.testing.assert_array_equal(
         nets.upsample(jnp.array(y)), np.kron(y, np.ones((1, 2, 2, 1), np.float32))
     )
+
+
+@pytest.mark.parametrize("form", ["pool", "upsample"])
+def test_convolution_on_the_coarser_grid_is_the_same(form: str) -> None:
+    """Values and both gradients, borders included, against the plain 5x5 convolution."""
+    plain, fast = {
+        "pool": (lambda x, k: nets.max_pool(coarse.convolve(x, k)), coarse.convolve_and_pool),
+        "upsample": (
+            lambda x, k: coarse.convolve(nets.upsample(x), k),
+            coarse.upsample_and_convolve,
+        ),
+    }[form]
+    x, kernel = normal(2, 6, 8, 3), normal(5, 5, 3, 7, seed=1)
+    expected, back = jax.vjp(plain, x, kernel)
+    found, fast_back = jax.vjp(fast, x, kernel)
+    grad = normal(*expected.shape, seed=2)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    for a, b in zip(fast_back(grad), back(grad), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_the_coarser_grid_is_for_cpus_and_5x5(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, usual = nets.Conv(1, 1, 3, rng()), nets.Conv(1, 1, 5, rng())
+    assert usual.is_faster_coarse and not small.is_faster_coarse
+    x = normal(1, 4, 4, 1)
+    fast = usual.then_pool(x), usual.after_upsample(x)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert not usual.is_faster_coarse
+    plain = usual.then_pool(x), usual.after_upsample(x)
+    for a, b in zip(fast, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_patches_do_not_overlap_and_go_back_where_they_were() -> None:
+    x = normal(2, 6, 9, 4)
+    patches = nets.to_patches(x, 3)
+    assert patches.shape == (2, 2, 3, 36)
+    np.testing.assert_array_equal(patches[1, 1, 2], x[1, 3:6, 6:9].ravel())
+    np.testing.assert_array_equal(nets.from_patches(patches, 3), x)
+
+
+def test_patch_encoder_is_one_layer_for_each_patch() -> None:
+    encoder = nets.PatchEncoder(3, PATCH, rng())
+    x = normal(2, 9, 15, 3)
+    embed = encoder(x).reshape(2, 3, 5, 4)
+    for i in range(3):
+        for j in range(5):
+            patch = x[:, 3 * i : 3 * i + 3, 3 * j : 3 * j + 3].reshape(2, 27)
+            np.testing.assert_allclose(embed[:, i, j], encoder.layers[0](patch), rtol=1e-4)
+
+
+def test_patch_decoder_mirrors_the_encoder() -> None:
+    decoder = nets.PatchDecoder((12, 20, 3), TWO_PATCHES, rng())
+    assert decoder.start == (3, 5, 6)
+    assert [x.kernel.shape for x in decoder.linears] == [(6, 2 * 2 * 4)]
+    assert decoder.out.kernel.shape == (4, 2 * 2 * 3)
+    with pytest.raises(ValueError, match="cut it into 2x2 patches"):
+        nets.Encoder({"i": Space((14, 20, 3), "uint8")}, TWO_PATCHES, rng())
 
 
 def test_decoder_starts_from_blocks_side_by_side() -> None:

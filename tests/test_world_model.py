@@ -48,6 +48,7 @@ def make_batch(spaces: dict[str, Space], steps: int = T, seed: int = 0) -> Batch
 
 SPACES = {
     "v": Space((5,), "float32"),
+    "s": Space((), "float32"),
     "d": Space((), "int32", 3),
     "e": Space((2,), "int32", 4),
     "i": Space((6, 10, 3), "uint8"),
@@ -78,7 +79,7 @@ def explained():
 def test_losses_are_those_of_the_heads(explained) -> None:
     model, batch, (losses, states, _) = explained
     guesses = model.decoder(states.deter, states.stoch)
-    np.testing.assert_allclose(losses["v"], guesses["v"].loss(batch.obs["v"]), rtol=1e-4)
+    np.testing.assert_allclose(losses["v"], guesses["v"].loss(batch.obs["v"]).sum(-1), rtol=1e-4)
     probs = np.asarray(guesses["d"].probs)
     chosen = np.take_along_axis(probs, np.asarray(batch.obs["d"])[..., None], -1)[..., 0]
     np.testing.assert_allclose(losses["d"], -np.log(chosen), rtol=1e-4)
