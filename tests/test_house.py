@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     "config transforms distributions networks rssm world_model behavior agent optimizer learner "
     "replay worlds training checkpoints pictures rollouts open_loop dreams video plots widgets "
-    "checks colab assets runs __main__"
+    "compare checks colab assets runs __main__"
 ).split()
 
 # Some of the versions that Colab had in August 2026 (Python 3.13).
