@@ -21,7 +21,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     "config transforms distributions coarse networks rssm world_model behavior agent optimizer "
     "learner replay devices rendering worlds training hosted checkpoints pictures rollouts "
-    "open_loop dreams video plots notebook widgets checks colab assets doctor runs bench __main__"
+    "open_loop dreams video plots notebook widgets compare checks colab assets doctor runs bench "
+    "__main__"
 ).split()
 
 # Some of the versions that Colab had in August 2026 (Python 3.13).
