@@ -458,13 +458,14 @@ def bench(args: argparse.Namespace) -> int:
         print(json.dumps(grown) if args.json else measuring.growth_in_words(grown))
         return 0
     tell: Any = measuring.profile if args.profile else measuring.measure
-    found = {preset: tell(preset, note) for preset in presets}
+    in_words: Any = measuring.profile_in_words if args.profile else measuring.in_words
+    found = {}
+    for preset in presets:
+        found[preset] = tell(preset, note)
+        if not args.json:
+            print(f"{preset}\n{in_words(found[preset])}", flush=True)
     if args.json:
         print(json.dumps(found if args.profile else list(found.values())))
-        return 0
-    in_words: Any = measuring.profile_in_words if args.profile else measuring.in_words
-    for preset, figures in found.items():
-        print(f"{preset}\n{in_words(figures)}")
     return 0
 
 

@@ -320,7 +320,13 @@ def first_update(preset: str, cache: str) -> dict[str, float]:
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
     environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     process = subprocess.run(
-        [sys.executable, "-c", "from dreamer_lite import bench; bench.child()", preset],
+        [
+            sys.executable,
+            "-c",
+            "from dreamer_lite import bench; bench.child()",
+            preset,
+            str(time.time()),
+        ],
         env=environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdout=subprocess.PIPE,
         text=True,
@@ -331,10 +337,7 @@ def first_update(preset: str, cache: str) -> dict[str, float]:
 
 def child() -> None:
     """The process that `first_update` starts; prints its figures."""
-    from dreamer_lite.__main__ import age_of_process
-
-    began = time.time() - age_of_process()
-    case = problem(sys.argv[1])
+    case, began = problem(sys.argv[1]), float(sys.argv[2])
     learn = _train(case) if case.world else _learn_outside(case)
     next(learn)
     first = time.time() - began
