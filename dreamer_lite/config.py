@@ -253,6 +253,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         capacity=500_000,
         updates_per_call=10,  # news every few seconds
     ),
+    "atari": dict(
+        size="1m",
+        worlds=1,  # SPEC 15, atari100k
+        train_ratio=256,  # the same
+        capacity=100_000,  # 1.4 GB; more than atari100k lives
+        updates_per_call=10,
+    ),
 }
 
 
