@@ -326,11 +326,14 @@ def _agent(
     """Put an agent together; its arrays must fit what `settings` make."""
     try:
         config = from_dict(settings)
-        world = worlds.make(config.world)
     except ValueError as error:
         raise CheckpointError(
             f"{what} was written by another version of Dreamer Lite, use that one: {error}"
         ) from error
+    try:
+        world = worlds.make(config.world)
+    except ValueError as error:
+        raise CheckpointError(f"{what} needs a world that is not here: {error}") from error
     like = make_agent(config, world.obs_space, world.action_space).init(0)
     return LoadedAgent(config, _rebuild(arrays, like, what), info)
 
