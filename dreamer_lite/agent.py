@@ -14,6 +14,7 @@ from flax import nnx
 
 from dreamer_lite.behavior import Actor, Critic
 from dreamer_lite.config import Config
+from dreamer_lite.devices import compute_dtype
 from dreamer_lite.rssm import State, where
 from dreamer_lite.world_model import WorldModel
 from dreamer_lite.worlds.base import Row, Space
@@ -22,7 +23,7 @@ Params = dict[str, Any]
 
 
 class Agent(nnx.Module):
-    """World model, actor and critic side by side."""
+    """World model, actor and critic side by side; `dtype` is that of their activations."""
 
     def __init__(
         self,
@@ -30,8 +31,9 @@ class Agent(nnx.Module):
         action_space: Space,
         config: Config,
         rng: np.random.Generator,
+        dtype: Any = jnp.float32,
     ):
-        self.model = WorldModel(obs_space, action_size(action_space), config, rng)
+        self.model = WorldModel(obs_space, action_size(action_space), config, rng, dtype)
         self.actor = Actor(action_space, config, rng)
         self.critic = Critic(config, rng)
 
@@ -57,12 +59,16 @@ class Graph(NamedTuple):
 def make_agent(config: Config, obs_space: dict[str, Space], action_space: Space) -> Graph:
     """Build the structure for these spaces; no numbers are drawn before `init`.
 
+    Here `precision` becomes the dtype that the agent computes in on this device.
+
     Raises:
-      ValueError: image sizes or block counts that do not fit, in one sentence.
+      ValueError: image sizes or block counts that do not fit, or a precision that the device does
+        not have, in one sentence.
     """
+    dtype = compute_dtype(config.precision)
 
     def build(seed: int) -> Agent:
-        return Agent(obs_space, action_space, config, np.random.default_rng(seed))
+        return Agent(obs_space, action_space, config, np.random.default_rng(seed), dtype)
 
     pattern = build(0)
     graph, critic = nnx.graphdef(pattern), nnx.graphdef(pattern.critic)
@@ -74,7 +80,7 @@ def make_agent(config: Config, obs_space: dict[str, Space], action_space: Space)
 
 
 class Mind(NamedTuple):
-    """What the acting agent remembers between two rows."""
+    """What the acting agent remembers between two rows; float32."""
 
     state: State  # (W, ...) posterior after the last row
     action: jax.Array  # (W, A) embedded action it chose then
@@ -82,7 +88,8 @@ class Mind(NamedTuple):
 
 def blank_mind(agent: Agent, action_space: Space, worlds: int) -> Mind:
     """The mind before any row was seen."""
-    return Mind(agent.model.rssm.initial(worlds), jnp.zeros((worlds, action_size(action_space))))
+    state = agent.model.rssm.initial(worlds).astype(jnp.float32)
+    return Mind(state, jnp.zeros((worlds, action_size(action_space))))
 
 
 def act(
@@ -97,8 +104,9 @@ def act(
     model = agent.model
     u = jax.random.uniform(look_key, mind.state.stoch.shape[:-1])
     embed = model.encoder(row.obs)
-    state, _ = model.rssm.observe_step(mind.state, embed, mind.action, row.is_first, u)
+    state = mind.state.astype(model.rssm.dtype)
+    state, _ = model.rssm.observe_step(state, embed, mind.action, row.is_first, u)
     sample = agent.actor(state.feature).sample(act_key)
     sample = where(row.is_last, jnp.zeros_like(sample), sample)
     action = jnp.argmax(sample, -1).astype(jnp.int32) if action_space.is_discrete else sample
-    return action, Mind(state, sample)
+    return action, Mind(state.astype(jnp.float32), sample)

@@ -72,6 +72,7 @@ def imagine(
     one taken in each state but the last.
     """
     noise_key, action_key = jax.random.split(key)
+    start = start.astype(model.rssm.dtype)
     u = jax.random.uniform(noise_key, (horizon, *start.stoch.shape[:-1]))
 
     def step(state, inputs):

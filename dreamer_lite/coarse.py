@@ -22,7 +22,8 @@ def _taps() -> np.ndarray:
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Same-size convolution, stride 1; (n, h, w, i), (k, k, i, o) -> (n, h, w, o)."""
+    """Same-size convolution, stride 1; (n, h, w, i), (k, k, i, o) -> (n, h, w, o), x's dtype."""
+    kernel = kernel.astype(x.dtype)
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )

@@ -57,6 +57,7 @@ class Config:
     multipliers: tuple[int, ...] = (2, 3, 4, 4)  # one stage each, every stage halves the image
     kernel: int = number(5, 1, 9, "cells")
     image_blocks: int = number(8, 1, 64, "blocks of the decoder's map from the state")
+    precision: str = choice("auto", "auto", "float32", "bfloat16")  # of activations; see `devices`
 
     # RSSM (notebook 03)
     deter: int = number(8192, 1, 16384, "deterministic state (D)")

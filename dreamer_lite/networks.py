@@ -2,6 +2,9 @@
 
 Order inside a layer is always linear -> RMSNorm -> SiLU, and every linear map has a bias. Modules
 act on the last axis (images: the last three) and take any leading axes. Built in notebook 03.
+
+Parameters are float32. A layer computes in the dtype of what it is given, so the dtype is set once,
+where observations and states come in, and what the heads predict is float32 again (SPEC 3.1).
 """
 
 import itertools
@@ -32,6 +35,11 @@ def truncated_normal(
     while (outside := np.abs(draws) > 2).any():
         draws[outside] = rng.standard_normal(outside.sum(), np.float32)
     return draws * np.float32(1.1368 * scale / np.sqrt(fan_in))
+
+
+def cast(param: nnx.Param, x: jax.Array) -> jax.Array:
+    """The numbers of a parameter, float32, in the dtype of x; their gradient is float32 again."""
+    return param[...].astype(x.dtype)
 
 
 @jax.custom_vjp
@@ -86,7 +94,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(np.full(outputs, bias, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return affine(x, self.kernel[...], self.bias[...])
+        return affine(x, cast(self.kernel, x), cast(self.bias, x))
 
 
 class BlockLinear(nnx.Module):
@@ -102,7 +110,7 @@ class BlockLinear(nnx.Module):
         self.bias = nnx.Param(np.zeros(outputs, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel, bias = self.kernel[...], self.bias[...]
+        kernel, bias = cast(self.kernel, x), cast(self.bias, x)
         parts = split_blocks(x, len(kernel)) @ kernel + bias.reshape(len(kernel), 1, -1)
         return join_blocks(parts, x.shape[:-1])
 
@@ -170,18 +178,18 @@ class Conv(nnx.Module):
         self.bias = nnx.Param(np.zeros(outputs, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return coarse.convolve(x, self.kernel[...]) + self.bias[...]
+        return coarse.convolve(x, self.kernel[...]) + cast(self.bias, x)
 
     def then_pool(self, x: jax.Array) -> jax.Array:
         """max_pool(self(x))."""
         if self.is_faster_coarse:
-            return coarse.convolve_and_pool(x, self.kernel[...]) + self.bias[...]
+            return coarse.convolve_and_pool(x, self.kernel[...]) + cast(self.bias, x)
         return max_pool(self(x))
 
     def after_upsample(self, x: jax.Array) -> jax.Array:
         """self(upsample(x))."""
         if self.is_faster_coarse:
-            return coarse.upsample_and_convolve(x, self.kernel[...]) + self.bias[...]
+            return coarse.upsample_and_convolve(x, self.kernel[...]) + cast(self.bias, x)
         return self(upsample(x))
 
     @property
@@ -295,7 +303,7 @@ class ConvDecoder(StartGrid):
         x = self.begin(deter, stoch)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = jax.nn.silu(norm(conv.after_upsample(x)))
-        return jax.nn.sigmoid(self.out.after_upsample(x))
+        return jax.nn.sigmoid(self.out.after_upsample(x).astype(jnp.float32))
 
 
 class PatchDecoder(StartGrid):
@@ -317,7 +325,7 @@ class PatchDecoder(StartGrid):
         x = self.begin(deter, stoch)
         for linear, norm in zip(self.linears, self.norms, strict=True):
             x = jax.nn.silu(norm(from_patches(linear(x), self.side)))
-        return from_patches(jax.nn.sigmoid(self.out(x)), self.side)
+        return from_patches(jax.nn.sigmoid(self.out(x).astype(jnp.float32)), self.side)
 
 
 def shrinkage(config: Config) -> int:
@@ -366,9 +374,17 @@ class Encoder(nnx.Module):
 
     Vectors, discrete values and, with image_net 'dense', the cells of small grids go flat through
     an MLP; other images through convolutions or patches; E is both outputs side by side.
+    `dtype` is what the encoder computes in.
     """
 
-    def __init__(self, spaces: dict[str, Space], config: Config, rng: np.random.Generator):
+    def __init__(
+        self,
+        spaces: dict[str, Space],
+        config: Config,
+        rng: np.random.Generator,
+        dtype: Any = jnp.float32,
+    ):
+        self.dtype = dtype
         self.spaces = nnx.static(spaces)
         self.flat, self.images = map(tuple, split_keys(spaces, config))
         self.size = 0
@@ -387,10 +403,10 @@ class Encoder(nnx.Module):
         outputs = []
         if self.flat:
             flat = [flatten(obs[key], self.spaces[key]) for key in self.flat]
-            outputs.append(self.mlp(jnp.concatenate(flat, -1)))
+            outputs.append(self.mlp(jnp.concatenate(flat, -1).astype(self.dtype)))
         if self.images:
             x = jnp.concatenate([obs[key] for key in self.images], -1) / 255 - 0.5
-            y = self.conv(x.reshape(-1, *x.shape[-3:]))
+            y = self.conv(x.reshape(-1, *x.shape[-3:]).astype(self.dtype))
             outputs.append(y.reshape(*x.shape[:-3], -1))
         return jnp.concatenate(outputs, -1)
 
@@ -454,6 +470,7 @@ class Decoder(nnx.Module):
 
 def guess(raw: jax.Array, space: Space) -> OneHot | Cells | SymlogVector:
     """The distribution that a key of this space is predicted by, from raw outputs (..., n)."""
+    raw = raw.astype(jnp.float32)
     shaped = raw.reshape(*raw.shape[:-1], *space.shape, *([space.classes] if space.classes else []))
     if space.is_discrete:
         return OneHot.mix(shaped)

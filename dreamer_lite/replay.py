@@ -23,7 +23,7 @@ class Replay(NamedTuple):
 
     rows: Row  # (L, W, ...)
     action: jax.Array  # (L, W) int32 or (L, W, A), chosen after seeing the row
-    deter: jax.Array  # (L, W, D) the posterior latent after seeing the row
+    deter: jax.Array  # (L, W, D) float32, the posterior latent after seeing the row
     stoch: jax.Array  # (L, W, S) uint8, its classes
     added: jax.Array  # () int32, rows ever added to each stream
     queued: jax.Array  # () int32, windows ever taken from the online queue

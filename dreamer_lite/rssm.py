@@ -5,7 +5,7 @@ the prior guesses z from h alone (dreaming), the posterior from h and what was s
 SPEC 5; built in notebook 03.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from dreamer_lite.networks import (
     Mlp,
     Norm,
     block_product,
+    cast,
     join_blocks,
     split_blocks,
 )
@@ -38,6 +39,10 @@ class State(NamedTuple):
         """Input of every head, (..., F): deter, then flat stoch."""
         return jnp.concatenate([self.deter, self.stoch.reshape(*self.deter.shape[:-1], -1)], -1)
 
+    def astype(self, dtype: Any) -> "State":
+        """In the model's dtype to compute with, in float32 to keep: any device goes on from it."""
+        return State(self.deter.astype(dtype), self.stoch.astype(dtype))
+
 
 def where(condition: jax.Array, yes, no):
     """Choose between two trees of arrays; `condition` has their leading axes."""
@@ -51,9 +56,17 @@ def where(condition: jax.Array, yes, no):
 
 
 class Rssm(nnx.Module):
-    """Block GRU, prior and posterior over states."""
+    """Block GRU, prior and posterior over states, which `dtype` is the type of (SPEC 3.1)."""
 
-    def __init__(self, embed_size: int, action_size: int, config: Config, rng: np.random.Generator):
+    def __init__(
+        self,
+        embed_size: int,
+        action_size: int,
+        config: Config,
+        rng: np.random.Generator,
+        dtype: Any = jnp.float32,
+    ):
+        self.dtype = dtype
         deter, hidden = config.deter, config.hidden
         latents = config.stoch * config.classes
         self.deter_size = deter
@@ -73,7 +86,10 @@ class Rssm(nnx.Module):
 
     def initial(self, *lead: int) -> State:
         """The state before anything was seen: zeros (SPEC 5)."""
-        return State(jnp.zeros((*lead, self.deter_size)), jnp.zeros((*lead, *self.latent_shape)))
+        return State(
+            jnp.zeros((*lead, self.deter_size), self.dtype),
+            jnp.zeros((*lead, *self.latent_shape), self.dtype),
+        )
 
     def core(self, state: State, action: jax.Array) -> jax.Array:
         """Roll the deterministic state one step on (SPEC 5.3): -> (..., D).
@@ -81,6 +97,7 @@ class Rssm(nnx.Module):
         action (..., A) is the embedded previous action; continuous ones are clipped to [-1, 1].
         """
         action = action / jax.lax.stop_gradient(jnp.maximum(1, jnp.abs(action)))
+        action = action.astype(state.deter.dtype)
         stoch = state.stoch.reshape(*state.deter.shape[:-1], -1)
         shared = [self.from_deter(state.deter), self.from_stoch(stoch), self.from_action(action)]
         mixed = self.mix_blocks(state.deter, jnp.concatenate(shared, -1))
@@ -92,10 +109,11 @@ class Rssm(nnx.Module):
         All blocks see the same `shared`, so their kernels for it are one dense matrix. That is
         the same sum as the block-wise product over the concatenation, and twice as fast.
         """
-        kernel = self.mix.kernel[...]  # (g, D/g + 3H, D/g)
+        kernel = cast(self.mix.kernel, deter)  # (g, D/g + 3H, D/g)
         part = kernel.shape[2]
         dense = jnp.moveaxis(kernel[:, part:], 0, 1).reshape(shared.shape[-1], -1)
-        return block_product(deter, kernel[:, :part]) + shared @ dense + self.mix.bias[...]
+        own = block_product(deter, kernel[:, :part])
+        return own + shared @ dense + cast(self.mix.bias, deter)
 
     def gru(self, deter: jax.Array, x: jax.Array) -> jax.Array:
         """Gate the old state (SPEC 5.3). Each block's output splits in reset, candidate, update."""
@@ -129,7 +147,8 @@ class Rssm(nnx.Module):
         action = jnp.where(is_first[..., None], 0, action)
         deter = self.core(state, action)
         post = self.posterior(deter, embed)
-        return State(deter, straight_through(post.quantile(u), post.probs)), post.logits
+        stoch = straight_through(post.quantile(u), post.probs).astype(deter.dtype)
+        return State(deter, stoch), post.logits
 
     def observe(
         self, state: State, embed: jax.Array, action: jax.Array, is_first: jax.Array, key: jax.Array
@@ -145,7 +164,8 @@ class Rssm(nnx.Module):
             state, logits = self.observe_step(state, *inputs)
             return state, (state, logits)
 
-        _, (states, logits) = jax.lax.scan(step, state, (embed, action, is_first, u))
+        inputs = embed, action, is_first, u
+        _, (states, logits) = jax.lax.scan(step, state.astype(self.dtype), inputs)
         return states, OneHot(logits)
 
     def imagine_step(self, state: State, action: jax.Array, u: jax.Array) -> State:
@@ -154,4 +174,4 @@ class Rssm(nnx.Module):
         state (B, ...), action (B, A), u (B, S) uniform noise.
         """
         deter = self.core(state, action)
-        return State(deter, self.prior(deter).quantile(u))
+        return State(deter, self.prior(deter).quantile(u).astype(deter.dtype))

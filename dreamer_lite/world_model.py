@@ -4,7 +4,7 @@ It learns from replayed sequences to explain what it sees and to predict what fo
 Built in notebook 04; `open_loop` is what notebook 05 plays beside reality.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
 
 class Head(nnx.Module):
-    """An MLP and one linear output; (..., inputs) -> (..., outputs)."""
+    """An MLP and one linear output; (..., inputs) -> (..., outputs) float32."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Head(nnx.Module):
         self.out = Linear(units, outputs, rng, scale)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.out(self.mlp(x))
+        return self.out(self.mlp(x)).astype(jnp.float32)
 
 
 class WorldModel(nnx.Module):
@@ -60,11 +60,12 @@ class WorldModel(nnx.Module):
         action_size: int,
         config: Config,
         rng: np.random.Generator,
+        dtype: Any = jnp.float32,
     ):
         feature = config.deter + config.stoch * config.classes
         self.config = config
-        self.encoder = Encoder(obs_space, config, rng)
-        self.rssm = Rssm(self.encoder.size, action_size, config, rng)
+        self.encoder = Encoder(obs_space, config, rng, dtype)
+        self.rssm = Rssm(self.encoder.size, action_size, config, rng, dtype)
         self.decoder = Decoder(obs_space, config, rng)
         self.reward_head = Head(feature, config.units, config.reward_layers, config.bins, 0.0, rng)
         self.cont_head = Head(feature, config.units, config.cont_layers, 1, 1.0, rng)
@@ -118,7 +119,7 @@ class WorldModel(nnx.Module):
             state = self.rssm.imagine_step(state, *inputs)
             return state, state
 
-        return jax.lax.scan(step, state, (actions, u))[1]
+        return jax.lax.scan(step, state.astype(self.rssm.dtype), (actions, u))[1]
 
 
 def kl_with_free_nats(post: OneHot, prior: OneHot, free_nats: float) -> jax.Array:
