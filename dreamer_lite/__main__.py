@@ -22,7 +22,7 @@ SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal for a bar
 COMPILING = "Compiling: about 20 s, a few seconds when this was compiled before ..."
 
 
-Record = dict[str, float]
+Record = dict[str, Any]
 
 
 class Refused(Exception):
@@ -91,13 +91,21 @@ def make_parser() -> Parser:
     sub.add_argument("--world", required=True, help="a name from `dreamer-lite worlds`")
     sub.add_argument("--size", help="of the networks: tiny, 1m, 12m, ...; default: by the world")
     sub.add_argument("--seed", type=whole(0), default=0)
+    sub.add_argument(
+        "--seeds",
+        type=whole(1),
+        default=1,
+        metavar="N",
+        help="train N agents in one program, with seeds SEED, SEED+1, ...; limits count the steps "
+        "and updates of each",
+    )
     limit = sub.add_mutually_exclusive_group()
     limit.add_argument("--minutes", type=positive, help="wall time; limits count earlier starts")
     limit.add_argument("--steps", type=whole(1), help="agent steps")
     limit.add_argument(
         "--updates", type=whole(1), help="without a limit: until Ctrl-C, which saves"
     )
-    sub.add_argument("--run", type=Path, help="folder; default: runs/WORLD-SIZE-sSEED")
+    sub.add_argument("--run", type=Path, help="folder; default: runs/WORLD-SIZE-sSEED[-nN]")
     sub.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting; repeatable"
     )
@@ -117,7 +125,7 @@ def make_parser() -> Parser:
     sub.add_argument("--out", type=Path, help="an .mp4 or .gif file; default: record.mp4")
 
     sub = command(export, "write an agent as one .safetensors file, and a .json that describes it")
-    sub.add_argument("--agent", required=True, metavar="RUN", help="a run folder")
+    sub.add_argument("--agent", required=True, metavar="RUN", help="a run folder DIR, or DIR@SEED")
     sub.add_argument("--out", type=Path, required=True, help="a .safetensors file")
 
     command(worlds, "list the worlds")
@@ -139,8 +147,8 @@ def make_parser() -> Parser:
 
 
 def add_agent(sub: argparse.ArgumentParser, more: str = "") -> None:
-    help = f"a run folder, a .safetensors file, or the name of a shipped agent{more}"
-    sub.add_argument("--agent", required=True, help=help)
+    help = "a run folder (DIR@SEED: one seed of several), a .safetensors file, or the name of a "
+    sub.add_argument("--agent", required=True, help=f"{help}shipped agent{more}")
     sub.add_argument("--seed", type=whole(0), default=0)
     sub.add_argument("--json", action="store_true", help="print only a JSON object")
 
@@ -179,7 +187,7 @@ def settings(pairs: list[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not equals:
             raise ValueError(f"--set {pair} is not of the form NAME=VALUE.")
-        if name in ("world", "size", "seed"):
+        if name in ("world", "size", "seed", "seeds"):
             raise ValueError(f"Choose the {name} by --{name}, not by --set.")
         check_name("setting", name, fields)
         try:
@@ -231,9 +239,10 @@ def train(args: argparse.Namespace) -> int:
     with refusing():
         worlds.make(args.world)
         settled = config.make_config(args.world, args.size, **settings(args.set))
-        settled = dataclasses.replace(settled, seed=args.seed)
+        settled = dataclasses.replace(settled, seed=args.seed, seeds=args.seeds)
     name = f"{args.world.replace('/', '-')}-{settled.size}-s{settled.seed}"
-    folder = args.run or Path("runs") / name
+    many = f"-n{settled.seeds}" if settled.seeds > 1 else ""
+    folder = args.run or Path("runs") / (name + many)
     limits = Limits(args.minutes, args.steps, args.updates)
     runs.enable_compilation_cache()
     with runs.stop_on_signals() as stop:
@@ -310,7 +319,11 @@ def lines(records: Iterator[Record], limits: Any) -> Iterator[Record]:
 
 def in_words(record: Record) -> str:
     speed = f"{record['updates_per_second']:.1f} updates/s"
-    return f"return {record['return_mean']:.2f}, update {record['updates']:.0f}, {speed}"
+    spread = ""
+    if "seeds" in record:
+        returns = record["seeds"]["return_mean"]
+        spread = f" ({min(returns):.2f} to {max(returns):.2f}, {len(returns)} seeds)"
+    return f"return {record['return_mean']:.2f}{spread}, update {record['updates']:.0f}, {speed}"
 
 
 def report(folder: Path) -> int:
@@ -320,7 +333,9 @@ def report(folder: Path) -> int:
         note("Stopped before the first update: there is nothing to save.")
         return 0
     run = json.loads(file.read_text())
-    print(f"Return {with_error(run)} over the last {min(100, run['episodes'])} training episodes,")
+    of = f" of {run['seeds']} seeds" if "seeds" in run else ""
+    episodes = min(100, run["episodes"])
+    print(f"Return {with_error(run)}{of} over the last {episodes} training episodes,")
     print(
         f"after {run['updates']} updates on {run['agent_steps']} agent steps in "
         f"{run['wall_seconds'] / 60:.1f} minutes; the first update came after "
@@ -328,6 +343,8 @@ def report(folder: Path) -> int:
     )
     print(f"Next: dreamer-lite dream --agent {folder}     its dream beside reality")
     print(f"      dreamer-lite record --agent {folder}    a film of an episode")
+    if of:
+        print(f"      both take the first seed; {folder}@SEED names one")
     return 0
 
 
@@ -407,10 +424,9 @@ def export(args: argparse.Namespace) -> int:
     check_out(args.out, ".safetensors")
     from dreamer_lite import runs
 
-    if not Path(args.agent).is_dir():
-        raise Refused(f"There is no run folder {args.agent}.")
     with refusing():
-        info = runs.export(Path(args.agent), args.out)
+        info = runs.export(args.agent, args.out)
+    say_which(args.agent, info["trained"])
     about = args.out.with_suffix(".json")
     print(f"Wrote {args.out} and {about}: return {with_error(info)} in training.")
     return 0
@@ -505,8 +521,16 @@ def load(agent: str) -> tuple[Any, Any, Any]:
 
     runs.enable_compilation_cache()
     with refusing():
-        config, params, _ = runs.load(agent)
-        return config, params, worlds.make(config.world)
+        config, params, info = runs.load(agent)
+        world = worlds.make(config.world)
+    say_which(agent, info)
+    return config, params, world
+
+
+def say_which(agent: str, info: dict[str, Any]) -> None:
+    """Tell that the first of several agents was taken, if nobody named one."""
+    if "seeds" in info and Path(agent).is_dir():
+        note(f"{agent} holds {info['seeds']} agents: this is the first; {agent}@SEED names one.")
 
 
 def make_world(name: str) -> Any:
@@ -518,8 +542,12 @@ def make_world(name: str) -> Any:
 
 
 def beside(agent: str, name: str) -> Path:
-    """`name` in the run folder, or here if the agent is none."""
-    return Path(agent) / name if Path(agent).is_dir() else Path(name)
+    """`name` in the run folder, or here if the agent is none; with the seed if one was named."""
+    from dreamer_lite import runs
+
+    with refusing():
+        folder, seed = runs.find_run(agent) or (Path(), None)
+    return folder / (name if seed is None else name.replace(".", f"-s{seed}."))
 
 
 def note(line: str, end: str = "\n") -> None:

@@ -49,7 +49,8 @@ def save(folder: Path, state: RunState, meta: Mapping[str, Any]) -> Path:
     """Write the next checkpoint into `folder`, remove all but the latest two, return its path.
 
     Rows of the replay that are still empty are left out. The state stays usable. `meta` is plain
-    JSON with the keys "config", of the run, and "summary", how far it is.
+    JSON with the keys "config", of the run, "summary", how far it is, and, of several agents,
+    "agents", what of the summary is each one's own ({name: [N values]}).
 
     Raises:
       OSError: one sentence; earlier checkpoints are untouched.
@@ -111,11 +112,29 @@ def restore(folder: Path, like: RunState) -> tuple[RunState, dict[str, Any]]:
     return _rebuild(arrays, like, f"Checkpoint {place}"), meta
 
 
-def newest_agent(folder: Path) -> LoadedAgent:
-    """Only the agent of the newest checkpoint; raises CheckpointError as `restore` does."""
+def newest_agent(folder: Path, seed: int | None = None) -> LoadedAgent:
+    """Only the agent of the newest checkpoint; of several, that of `seed`, else the first.
+
+    Its config and info are as if it had been trained alone.
+
+    Raises:
+      CheckpointError: as `restore`; also if no agent of this run has this seed.
+    """
     place, meta = _verified(folder)
     arrays = {name.removeprefix(_AGENT): x for name, x in _read(place, "agent").items()}
-    return _agent(meta["config"], arrays, meta["summary"], f"Checkpoint {place}")
+    settings, info = meta["config"], meta["summary"]
+    first, count = settings.get("seed", 0), settings.get("seeds", 1)
+    seed = first if seed is None else seed
+    if not first <= seed < first + count:
+        valid = ", ".join(map(str, range(first, first + count)))
+        raise CheckpointError(
+            f"The run in {folder.parent} has no seed {seed}: valid behind @ are {valid}."
+        )
+    if count > 1:
+        arrays = {name: x[seed - first] for name, x in arrays.items()}
+        settings = settings | {"seed": seed, "seeds": 1}
+        info = info | {name: values[seed - first] for name, values in meta["agents"].items()}
+    return _agent(settings, arrays, info, f"Checkpoint {place}")
 
 
 def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -153,11 +172,13 @@ def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 def _to_host(state: RunState) -> dict[str, np.ndarray]:
     """Every array by name; rings without their empty rows. On a CPU nothing is copied."""
-    used = max(1, int(min(state.replay.added, state.replay.deter.shape[0])))
+    axis = state.rows.ndim  # of time in a ring: 0, or 1 behind the axis of several agents
+    used = max(1, int(min(state.replay.added.max(), state.replay.deter.shape[axis])))
+    filled = (*(slice(None),) * axis, slice(used))
     arrays = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
         host = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-        arrays[_name(path)] = host[:used] if _is_ring(path, host) else host
+        arrays[_name(path)] = host[filled] if _is_ring(path, host, axis) else host
     return arrays
 
 
@@ -177,13 +198,15 @@ def _make_sure_of_room(file: Path, size: int) -> None:
 def _rebuild(arrays: Mapping[str, np.ndarray], like: Any, what: str) -> Any:
     """A tree like `like` with these arrays, which must agree in names, shapes and dtypes."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
+    axis = like.rows.ndim if isinstance(like, RunState) else 0
     odd = sorted({_name(path) for path, _ in leaves} ^ set(arrays))
     rebuilt = []
     for path, leaf in leaves if not odd else []:
         saved, wanted = arrays[_name(path)], jax.random.key_data(leaf) if _is_key(leaf) else leaf
-        if _is_ring(path, saved) and saved.shape[1:] == wanted.shape[1:]:
-            empty = wanted.shape[0] - saved.shape[0]
-            saved = np.pad(saved, [(0, max(0, empty))] + [(0, 0)] * (saved.ndim - 1))
+        if _is_ring(path, saved, axis) and saved.ndim == wanted.ndim:
+            empty = [(0, 0)] * saved.ndim
+            empty[axis] = (0, max(0, wanted.shape[axis] - saved.shape[axis]))
+            saved = np.pad(saved, empty)
         if saved.shape != wanted.shape or saved.dtype != wanted.dtype:
             odd = [_name(path)]
             break
@@ -201,8 +224,8 @@ def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _is_ring(path: tuple, array: np.ndarray) -> bool:
-    return _name(path[:1]) == "replay" and array.ndim > 0
+def _is_ring(path: tuple, array: np.ndarray, axis: int) -> bool:
+    return _name(path[:1]) == "replay" and array.ndim > axis
 
 
 def _name(path: tuple) -> str:

@@ -34,6 +34,7 @@ class Config:
     world: str = "minatar/breakout"
     size: str = "tiny"
     seed: int = number(0, 0, 2**31 - 1)
+    seeds: int = number(1, 1, 64, "agents trained side by side, from seed on")
 
     # Worlds and replay (notebook 01)
     worlds: int = number(16, 1, 4096, "worlds side by side (W)")

@@ -6,6 +6,7 @@ core never imports it.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dreamer_lite.dreams import Comparison, Signals
 
-Record = Mapping[str, float]  # a line of metrics.jsonl, see `training.make_record`
+Record = Mapping[str, Any]  # a line of metrics.jsonl, see `training.make_record`
 Run = tuple[str, Sequence[Record]]  # label, records
 
 BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK = (
@@ -41,7 +42,8 @@ def style(number: int, points: int) -> dict:
 def curves(runs: Sequence[Run]) -> Figure:
     """How the return of the training episodes grew, against agent steps and against wall time.
 
-    The band is one standard error. A single run gets its losses below (see `draw_losses`).
+    The band is one standard error; of a run of several seeds, around their mean, it goes from the
+    lowest to the highest seed. A single run gets its losses below (see `draw_losses`).
 
     Raises:
       ValueError: no runs, or one without records.
@@ -52,20 +54,21 @@ def curves(runs: Sequence[Run]) -> Figure:
     grid = figure.add_gridspec(2 if alone else 1, 2)
     by_steps, by_time = (figure.add_subplot(grid[0, i]) for i in range(2))
     for number, (label, records) in enumerate(runs):
-        records = [record for record in records if record["episodes"]] or list(records)
-        mean, error = column(records, "return_mean"), column(records, "return_stderr")
+        records = [record for record in records if fewest_episodes(record)] or list(records)
+        mean, (low, high) = column(records, "return_mean"), band(records, "return_mean")
+        label += in_brackets(records[-1])
         for axes, x in (
             (by_steps, column(records, "agent_steps") / 1000),
             (by_time, column(records, "seconds") / 60),
         ):
             axes.plot(x, mean, label=label, **style(number, len(x)))
-            axes.fill_between(x, mean - error, mean + error, alpha=0.2, color=COLOURS[number % 7])
+            axes.fill_between(x, low, high, alpha=0.2, color=COLOURS[number % 7])
     decorate(by_steps, "agent steps (thousands)", "return of the latest episodes")
     decorate(by_time, "wall time (minutes)", "return of the latest episodes")
     if len(runs) > 1:
         by_steps.legend(frameon=False)
     else:
-        figure.suptitle(runs[0][0], fontsize=12)
+        figure.suptitle(runs[0][0] + in_brackets(runs[0][1][-1]), fontsize=12)
         draw_losses(figure.add_subplot(grid[1, :]), runs[0][1])
     return figure
 
@@ -76,7 +79,7 @@ def losses(label: str, records: Sequence[Record], free_nats: float = 1.0) -> Fig
     figure = Figure(figsize=(9.6, 3.8), layout="constrained")
     axes = figure.add_subplot()
     draw_losses(axes, records, free_nats)
-    axes.set_title(label)
+    axes.set_title(label + in_brackets(records[-1]))
     return figure
 
 
@@ -88,13 +91,16 @@ def draw_losses(axes: Axes, records: Sequence[Record], free_nats: float = 1.0) -
     """The world model's losses on a log scale, with the line of the free nats.
 
     `dyn` cannot fall below that line: the KL is free there (SPEC 5.7). `rep` has the same value,
-    and so is left out.
+    and so is left out. Of several seeds, the bands go from the lowest to the highest.
     """
     names = [name for name in records[-1] if name.startswith("loss/") and name not in BEHAVIOUR]
     updates = column(records, "updates")
     for number, name in enumerate(names):
         y = np.maximum(column(records, name), 1e-6)
         axes.plot(updates, y, label=name.removeprefix("loss/"), **style(number, len(y)))
+        if "seeds" in records[-1]:
+            low, high = (np.maximum(edge, 1e-6) for edge in band(records, name))
+            axes.fill_between(updates, low, high, alpha=0.2, color=COLOURS[number % 7])
     line = axes.axhline(free_nats, color="0.4", linewidth=1.2, linestyle=(0, (1, 3)))
     line.set_label(f"free nats: {free_nats:g}")
     axes.set_yscale("log")
@@ -103,7 +109,10 @@ def draw_losses(axes: Axes, records: Sequence[Record], free_nats: float = 1.0) -
 
 
 def describe_curves(runs: Sequence[Run]) -> str:
-    """What `curves` shows, one sentence a run. Raises ValueError as `curves` does."""
+    """What `curves` shows, one sentence a run; of several seeds also how far they are apart.
+
+    Raises ValueError as `curves` does.
+    """
     check_runs(runs)
     lines = []
     for label, records in runs:
@@ -114,6 +123,7 @@ def describe_curves(runs: Sequence[Run]) -> str:
             f"{last['agent_steps']:,} agent steps, {last['updates']:,} updates and "
             f"{last['seconds'] / 60:.1f} minutes; it began at {records[0]['return_mean']:.2f}, "
             f"its best was {best['return_mean']:.2f} at {best['seconds'] / 60:.1f} minutes."
+            + describe_spread(last)
         )
     return "\n".join(lines)
 
@@ -222,6 +232,40 @@ def describe_horizon(comparison: Comparison) -> str:
             f"{comparison.mean_frame[i]:.4f}"
         )
     return "\n".join(lines)
+
+
+def describe_spread(record: Record) -> str:
+    """How far the seeds are apart in returns and losses; nothing for a run of one."""
+    if "seeds" not in record:
+        return ""
+    own = record["seeds"]
+    names = [name for name in own if name.startswith("loss/") and name not in BEHAVIOUR]
+    spread = ", ".join(
+        f"{name.removeprefix('loss/')} {min(own[name]):.2f} to {max(own[name]):.2f}"
+        for name in ("return_mean", *names)
+    ).replace("return_mean", "return")
+    return f" These are means of {len(own['return_mean'])} seeds, which are apart by: {spread}."
+
+
+def in_brackets(record: Record) -> str:
+    """What a label adds where the line is the mean of several seeds."""
+    if "seeds" not in record:
+        return ""
+    return f" (mean of {len(record['seeds']['return_mean'])} seeds; band: lowest to highest)"
+
+
+def fewest_episodes(record: Record) -> int:
+    """Finished episodes, of the seed that has the fewest."""
+    return min(record["seeds"]["episodes"]) if "seeds" in record else record["episodes"]
+
+
+def band(records: Sequence[Record], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper edge (n,) of a metric: lowest and highest seed, or a return's error."""
+    if "seeds" in records[-1]:
+        own = np.array([record["seeds"][name] for record in records], np.float64)
+        return own.min(1), own.max(1)
+    mean, error = column(records, name), column(records, "return_stderr")
+    return mean - error, mean + error
 
 
 def column(records: Sequence[Record], name: str) -> np.ndarray:

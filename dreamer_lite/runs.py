@@ -30,7 +30,7 @@ import numpy as np
 
 from dreamer_lite import __version__, assets, checkpoints, devices, hosted, replay, training, worlds
 from dreamer_lite.checkpoints import LoadedAgent
-from dreamer_lite.config import Config, make_config, to_dict
+from dreamer_lite.config import Config, from_dict, make_config, to_dict
 from dreamer_lite.training import Driver, Limits, RunState, train
 from dreamer_lite.worlds import AnyWorld, World
 
@@ -41,7 +41,8 @@ except ImportError:  # Windows: runs work, but two processes in one folder are n
 
 SAVE_EVERY = 60.0  # seconds
 LONG_SAVE = 2.0  # seconds; a save that takes n times as long comes n times less often
-Record = dict[str, float]
+Record = dict[str, Any]  # see `training.make_record`
+RESULTS = ("return_mean", "return_stderr", "episodes")
 
 
 class RunError(ValueError):
@@ -149,6 +150,9 @@ class _Run:
             raise FloatingPointError(f"A parameter became infinite at update {record['updates']}.")
         summary = make_summary(record, self.seconds(), self.first_update_seconds, self.repeat)
         meta = {"config": to_dict(self.config), "summary": summary}
+        if self.config.seeds > 1:
+            summary["seeds"] = self.config.seeds
+            meta["agents"] = {name: record["seeds"][name] for name in RESULTS}
         checkpoints.save(self.folder / "state", state, meta)
         _write_json(self.folder / "summary.json", summary)
 
@@ -182,12 +186,15 @@ def _version(package: str) -> str:
 def load(agent: str) -> LoadedAgent:
     """The agent of a run folder, of a .safetensors file, or a shipped one by its name.
 
+    A run of several seeds gives its first agent; "DIR@2" names the one with seed 2.
+
     Raises:
       ValueError: there is none, or it cannot be used; one sentence.
     """
+    if found := find_run(agent):
+        folder, seed = found
+        return checkpoints.newest_agent(folder / "state", seed)
     path = Path(agent)
-    if path.is_dir():
-        return checkpoints.newest_agent(path / "state")
     if path.suffix == ".safetensors":
         return checkpoints.load_agent(path)
     if agent in assets.agents():
@@ -199,16 +206,39 @@ def load(agent: str) -> LoadedAgent:
     )
 
 
-def export(folder: Path, out: Path) -> dict[str, Any]:
-    """Write the agent of a run folder as `out` (.safetensors) and a .json; returns its info.
+def find_run(agent: str | Path) -> tuple[Path, int | None] | None:
+    """(folder, seed) of a run that is named DIR or DIR@SEED; None if it names no folder.
+
+    Raises:
+      ValueError: what follows the @ is no number.
+    """
+    if Path(agent).is_dir():
+        return Path(agent), None
+    folder, _, seed = str(agent).rpartition("@")
+    if not folder or not Path(folder).is_dir():
+        return None
+    if not seed.isdecimal():
+        raise ValueError(f"{agent} names no seed: write a number behind the @, as in {folder}@0.")
+    return Path(folder), int(seed)
+
+
+def export(agent: str | Path, out: Path) -> dict[str, Any]:
+    """Write the agent of a run, DIR or DIR@SEED, as `out` (.safetensors) and a .json.
+
+    Returns what the .json says of its training.
 
     Raises:
       ValueError: as `load`. OSError: `out` cannot be written.
     """
-    config, params, summary = checkpoints.newest_agent(folder / "state")
+    found = find_run(agent)
+    if found is None:
+        raise ValueError(f"There is no run folder {agent}.")
+    folder, seed = found
+    config, params, summary = checkpoints.newest_agent(folder / "state", seed)
+    whole = from_dict(checkpoints.read_meta(folder / "state")["config"])
     summary = dict(summary)
-    results = {name: summary.pop(name) for name in ("return_mean", "return_stderr", "episodes")}
-    info = {**results, "trained": {"command": command(config, summary["updates"]), **summary}}
+    results = {name: summary.pop(name) for name in RESULTS}
+    info = {**results, "trained": {"command": command(whole, summary["updates"]), **summary}}
     checkpoints.save_agent(out, params, config, info)
     return info
 
@@ -217,8 +247,10 @@ def command(config: Config, updates: int) -> str:
     """What to type to repeat a run of so many updates."""
     usual, mine = to_dict(make_config(config.world, config.size)), to_dict(config)
     words = ["dreamer-lite", "train", "--world", config.world, "--size", config.size]
-    words += ["--seed", str(config.seed), "--updates", str(updates)]
-    changes = [name for name in mine if mine[name] != usual[name] and name != "seed"]
+    words += ["--seed", str(config.seed)]
+    words += ["--seeds", str(config.seeds)] if config.seeds > 1 else []
+    words += ["--updates", str(updates)]
+    changes = [n for n in mine if mine[n] != usual[n] and n not in ("seed", "seeds")]
     return shlex.join(words + [w for n in changes for w in ("--set", f"{n}={as_text(mine[n])}")])
 
 
@@ -234,6 +266,11 @@ def make_driver(config: Config, world: AnyWorld) -> Driver:
       ValueError: as `make_agent`.
     """
     if worlds.is_hosted(world):
+        if config.seeds > 1:
+            raise ValueError(
+                f"seeds is {config.seeds}, but {config.world} does not run inside the program that "
+                f"learns: train its seeds one by one, or choose one of {', '.join(worlds.names())}."
+            )
         return hosted.make_driver(config, world)
     return training.make_driver(config, cast(World, world))
 
@@ -315,7 +352,7 @@ def _start(config: Config, folder: Path, resume: bool) -> tuple[AnyWorld, Driver
     try:
         world = worlds.make(config.world)
         needed = replay.bytes_needed(config, world.obs_space, world.action_space)
-        devices.check_room(needed, config.capacity)
+        devices.check_room(config.seeds * needed, config.capacity)
         driver = make_driver(config, world)
     except ValueError as error:
         raise RunError(str(error)) from error

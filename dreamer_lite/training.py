@@ -5,13 +5,13 @@ For JAX worlds everything, world included, runs inside one compiled and donated 
 bar, a curve, or saves. Nothing here knows who watches. Put together in notebook 07.
 """
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dreamer_lite import replay as rp
 from dreamer_lite.agent import Graph, Mind, Params, act, blank_mind, make_agent
@@ -35,7 +35,10 @@ class Actors(NamedTuple):
 
 
 class RunState(NamedTuple):
-    """All that a run is: save it and the run can go on from here, bit for bit."""
+    """All that a run is: save it and the run can go on from here, bit for bit.
+
+    With `seeds` = N > 1 every array has a leading axis (N, ...), one agent each.
+    """
 
     learner: LearnerState
     replay: Replay
@@ -48,7 +51,7 @@ class RunState(NamedTuple):
 class Progress(NamedTuple):
     """What `train` yields: the news, and the run as it stands."""
 
-    record: dict[str, float]  # plain numbers, see `make_record`
+    record: dict[str, Any]  # plain numbers, see `make_record`
     state: RunState  # donated when the generator goes on: save it before, or never touch it
 
 
@@ -80,6 +83,8 @@ class Driver(NamedTuple):
 def make_driver(config: Config, world: World) -> Driver:
     """The fused driver: one program that lives in a JAX world and learns from it.
 
+    With `seeds` = N > 1 it is mapped over N agents, each of which does what it would do alone.
+
     Raises:
       ValueError: as `make_agent`.
     """
@@ -87,15 +92,11 @@ def make_driver(config: Config, world: World) -> Driver:
     graph, learner = make_agent(config, *spaces), make_learner(config, *spaces)
     learn = make_learn(config, learner, world.action_space)
 
-    @jax.jit  # one program, for speed of starting; and no two outputs share a buffer
     def begin(learning: LearnerState, key: jax.Array) -> RunState:
         world_key, run_key = jax.random.split(key)
         states, row = jax.vmap(world.reset)(jax.random.split(world_key, config.worlds))
         state = first_state(config, graph, learning, spaces, run_key)
         return state._replace(actors=state.actors._replace(world=states, row=row))
-
-    def init(seed: int) -> RunState:
-        return begin(learner.init(seed), jax.random.key(seed))
 
     def live(state: RunState) -> RunState:
         """One row of every world: look, act, store, step."""
@@ -121,7 +122,17 @@ def make_driver(config: Config, world: World) -> Driver:
         count = jnp.maximum(1, times * updates)
         return state, jax.tree.map(lambda x: x / count, sums)
 
-    return Driver(init, jax.jit(advance, donate_argnums=0, compiler_options=compiler_options()))
+    # One program to begin with, for speed of starting; and no two outputs share a buffer.
+    starting = jax.jit(begin if config.seeds == 1 else jax.vmap(begin))
+    going = advance if config.seeds == 1 else jax.vmap(advance, (0, None, None, None))
+
+    def init(seed: int) -> RunState:
+        if config.seeds == 1:
+            return starting(learner.init(seed), jax.random.key(seed))
+        begun = [(learner.init(s), jax.random.key(s)) for s in range(seed, seed + config.seeds)]
+        return starting(*jax.tree.map(lambda *agents: jnp.stack(agents), *begun))
+
+    return Driver(init, jax.jit(going, donate_argnums=0, compiler_options=compiler_options()))
 
 
 def first_state(
@@ -242,7 +253,7 @@ def train(
     """
     start = time.perf_counter() - seconds
     rows, updates = config.schedule
-    live_rows, learnt = int(state.rows), int(state.updates)
+    live_rows, learnt = (int(x.flat[0]) for x in jax.device_get((state.rows, state.updates)))
     while not limits.reached(time.perf_counter() - start, live_rows * config.worlds, learnt):
         if live_rows < config.rows_before_learning - rows:
             waiting = config.rows_before_learning - rows - live_rows
@@ -251,10 +262,10 @@ def train(
         before = time.perf_counter()
         times = calls_until_news(config, limits, live_rows, learnt)
         state, metrics = driver.advance(state, times, rows, updates)
-        metrics = {name: float(x) for name, x in jax.device_get(metrics).items()}
+        metrics = jax.device_get(metrics)
         live_rows, learnt = live_rows + times * rows, learnt + times * updates
         speed = times * updates / (time.perf_counter() - before)
-        check_finite(metrics, learnt)
+        check_finite(metrics, learnt, config)
         record = make_record(config, state, metrics, time.perf_counter() - start, speed)
         yield Progress(record, state)
 
@@ -272,29 +283,48 @@ def calls_until_news(config: Config, limits: Limits, rows: int, updates: int) ->
     return max(1, min(ends))
 
 
-def check_finite(metrics: dict[str, float], updates: int) -> None:
-    """Raise FloatingPointError that names the first loss that is not finite."""
-    for name, value in metrics.items():
-        if name.startswith("loss/") and not math.isfinite(value):
-            raise FloatingPointError(f"{name} became {value} before update {updates}.")
+def check_finite(
+    metrics: Mapping[str, jax.typing.ArrayLike], updates: int, config: Config | None = None
+) -> None:
+    """Raise FloatingPointError that names the first loss that is not finite, and whose it is."""
+    for name, values in metrics.items():
+        for agent, value in enumerate(np.ravel(values)):
+            if name.startswith("loss/") and not np.isfinite(value):
+                whose = f" of seed {config.seed + agent}" if config and config.seeds > 1 else ""
+                raise FloatingPointError(f"{name}{whose} became {value} before update {updates}.")
 
 
 def make_record(
-    config: Config, state: RunState, metrics: dict[str, float], seconds: float, speed: float
-) -> dict[str, float]:
-    """One line of `metrics.jsonl`: counters, the return of the latest episodes, mean metrics."""
-    actors = jax.device_get(state.actors._replace(world=None, row=None, mind=None))
-    rows, updates = jax.device_get((state.rows, state.updates))
-    episodes = int(actors.episodes)
-    latest = actors.scores[: min(episodes, EPISODES)]
-    spread = latest.std(ddof=1) / len(latest) ** 0.5 if len(latest) > 1 else 0.0
-    return {
-        "updates": int(updates),
-        "agent_steps": int(rows) * config.worlds,
-        "episodes": episodes,
-        "return_mean": float(latest.mean()) if episodes else 0.0,
-        "return_stderr": float(spread),
+    config: Config, state: RunState, metrics: Metrics, seconds: float, speed: float
+) -> dict[str, Any]:
+    """One line of `metrics.jsonl`: counters, the return of the latest episodes, mean metrics.
+
+    Of several agents, each number is the mean, `return_stderr` the standard error of that mean, and
+    "seeds" has every agent's own: {name: [N numbers]}. Steps and updates are those of one agent.
+    """
+    counters = jax.device_get((state.rows, state.updates, state.actors.episodes))
+    rows, updates, episodes = (np.ravel(x) for x in counters)
+    rings = np.asarray(state.actors.scores).reshape(-1, EPISODES)
+    latest = [ring[: min(count, EPISODES)] for ring, count in zip(rings, episodes)]
+    means, errors = map(list, zip(*map(mean_and_error, latest)))
+    mean, error = mean_and_error(np.array(means)) if config.seeds > 1 else (means[0], errors[0])
+    record = {
+        "updates": int(updates[0]),
+        "agent_steps": int(rows[0]) * config.worlds,
+        "episodes": round(float(episodes.mean())),
+        "return_mean": mean,
+        "return_stderr": error,
         "seconds": seconds,
         "updates_per_second": speed,
-        **metrics,
+        **{name: float(np.mean(x)) for name, x in metrics.items()},
     }
+    if config.seeds > 1:
+        own = {"episodes": episodes.tolist(), "return_mean": means, "return_stderr": errors}
+        record["seeds"] = own | {name: np.asarray(x).tolist() for name, x in metrics.items()}
+    return record
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard error of values (n,); 0 where there are too few."""
+    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return float(values.mean()) if len(values) else 0.0, float(error)

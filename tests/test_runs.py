@@ -33,7 +33,7 @@ def driver() -> Driver:
 
 @pytest.fixture
 def same_driver(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "make_driver", lambda config, world: driver)
+    monkeypatch.setattr(runs, "make_driver", lambda *_: driver)
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -186,7 +186,7 @@ def breaking(driver: Driver, calls: int, name: str) -> Driver:
 def test_nan_stops_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "make_driver", lambda c, w: breaking(driver, 4, "loss/reward"))
+    monkeypatch.setattr(runs, "make_driver", lambda *_: breaking(driver, 4, "loss/reward"))
     seen = []
     with pytest.raises(FloatingPointError, match=r"loss/reward became nan"):
         for record in runs.run(CONFIG, tmp_path, Limits(updates=100), save_every=0):
@@ -198,7 +198,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(
 
 def test_a_state_with_nan_is_not_saved(tmp_path: Path, same_driver: None, driver: Driver) -> None:
     list(runs.run(CONFIG, tmp_path, Limits(updates=10)))
-    going_on = runs._Run(CONFIG, tmp_path, summary(tmp_path), 0.0)
+    going_on = runs._Run(CONFIG, tmp_path, summary(tmp_path), 0.0, 1)
     state = driver.init(0)
     bad = jax.tree.map(lambda x: x * jax.numpy.nan, state.learner.params)
     with pytest.raises(FloatingPointError, match="A parameter became"):
