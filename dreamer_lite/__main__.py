@@ -9,9 +9,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
 import sys
-import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -230,7 +228,6 @@ def check_out(out: Path, *suffixes: str) -> None:
 
 def train(args: argparse.Namespace) -> int:
     """Make or continue a run, with a progress bar."""
-    began = time.time() - age_of_process()
     if args.minutes is args.steps is args.updates is None:
         note("No limit given: training until you press Ctrl-C, which saves.")
     from dreamer_lite import config, runs, worlds
@@ -247,7 +244,7 @@ def train(args: argparse.Namespace) -> int:
     runs.enable_compilation_cache()
     with runs.stop_on_signals() as stop:
         with refusing():
-            records = runs.run(settled, folder, limits, stop=stop, elapsed=time.time() - began)
+            records = runs.run(settled, folder, limits, stop=stop, elapsed=runs.age_of_process())
         if runs.finished(folder, limits):
             note(f"{folder} has reached this limit already: a higher one would go on.")
             return report(folder)
@@ -260,15 +257,6 @@ def train(args: argparse.Namespace) -> int:
             ) from error
     report(folder)
     return 128 + stop.signal if stop.signal else 0
-
-
-def age_of_process() -> float:
-    """Seconds since this process started, imports included; 0 where /proc does not tell."""
-    try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, AttributeError):
-        return 0.0
 
 
 def follow(records: Generator[Record, None, None], limits: Any) -> None:

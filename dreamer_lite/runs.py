@@ -424,6 +424,15 @@ def _processor() -> str:
     return f"{platform.machine()}-{zlib.crc32(flags.encode()):08x}"
 
 
+def age_of_process() -> float:
+    """Seconds since this process started, imports included; 0 where /proc does not tell."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError):
+        return 0.0
+
+
 class Stop:
     """Whether somebody asked to stop; call it."""
 
