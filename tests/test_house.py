@@ -113,9 +113,8 @@ def test_metadata_admits_colab() -> None:
 
 def test_extras_and_settings() -> None:
     table = project()
-    assert set(table["project"]["optional-dependencies"]) == {
-        *("gym", "atari", "dmc", "notebooks", "dev")
-    }
+    extras = {"gym", "atari", "dmc", "notebooks", "dev"}
+    assert set(table["project"]["optional-dependencies"]) == extras
     assert set(table["tool"]["dreamer_lite"]) == {"repository", "ref"}
 
 
