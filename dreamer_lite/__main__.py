@@ -105,6 +105,9 @@ def make_parser() -> Parser:
     limit.add_argument(
         "--updates", type=whole(1), help="without a limit: until Ctrl-C, which saves"
     )
+    sub.add_argument(
+        "--devices", choices=("all", "1"), default="1", help="all: share out the work (JAX worlds)"
+    )
     sub.add_argument("--run", type=Path, help="folder; default: runs/WORLD-SIZE-sSEED[-nN]")
     sub.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting; repeatable"
@@ -240,7 +243,14 @@ def train(args: argparse.Namespace) -> int:
     runs.enable_compilation_cache()
     with runs.stop_on_signals() as stop:
         with refusing():
-            records = runs.run(settled, folder, limits, stop=stop, elapsed=time.time() - began)
+            records = runs.run(
+                settled,
+                folder,
+                limits,
+                stop=stop,
+                elapsed=time.time() - began,
+                all_devices=args.devices == "all",
+            )
         if runs.finished(folder, limits):
             note(f"{folder} has reached this limit already: a higher one would go on.")
             return report(folder)
