@@ -19,8 +19,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import those before it. `worlds.base` (rows and spaces) is open to all.
 ORDER = (
-    "config transforms distributions networks rssm world_model behavior agent optimizer learner "
-    "replay devices rendering worlds training hosted checkpoints pictures rollouts open_loop "
+    "config devices transforms distributions networks rssm world_model behavior agent optimizer "
+    "learner replay rendering worlds training hosted checkpoints pictures rollouts open_loop "
     "dreams video plots widgets checks colab assets doctor runs __main__"
 ).split()
 
