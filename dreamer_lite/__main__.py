@@ -103,6 +103,9 @@ def make_parser() -> Parser:
     limit.add_argument(
         "--updates", type=whole(1), help="without a limit: until Ctrl-C, which saves"
     )
+    sub.add_argument(
+        "--devices", choices=("all", "1"), default="1", help="all: share out the work (JAX worlds)"
+    )
     sub.add_argument("--run", type=Path, help="folder; default: runs/WORLD-SIZE-sSEED[-nN]")
     sub.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting; repeatable"
@@ -244,7 +247,14 @@ def train(args: argparse.Namespace) -> int:
     runs.enable_compilation_cache()
     with runs.stop_on_signals() as stop:
         with refusing():
-            records = runs.run(settled, folder, limits, stop=stop, elapsed=runs.age_of_process())
+            records = runs.run(
+                settled,
+                folder,
+                limits,
+                stop=stop,
+                elapsed=runs.age_of_process(),
+                all_devices=args.devices == "all",
+            )
         if runs.finished(folder, limits):
             note(f"{folder} has reached this limit already: a higher one would go on.")
             return report(folder)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dreamer_lite import devices
 from dreamer_lite.config import Config
 from dreamer_lite.distributions import BoundedNormal, OneHot, TwoHot
 from dreamer_lite.networks import Linear, Mlp
@@ -71,6 +72,7 @@ def imagine(
     start (N, ...) -> states (H+1, N, ...), the first being `start`, and actions (H, N, A), the
     one taken in each state but the last.
     """
+    start = devices.share_out(start)
     noise_key, action_key = jax.random.split(key)
     start = start.astype(model.rssm.dtype)
     u = jax.random.uniform(noise_key, (horizon, *start.stoch.shape[:-1]))

@@ -211,7 +211,9 @@ def _rebuild(arrays: Mapping[str, np.ndarray], like: Any, what: str) -> Any:
             odd = [_name(path)]
             break
         array = jnp.array(saved)  # a copy: memory that numpy owns cannot be donated
-        rebuilt.append(jax.random.wrap_key_data(array) if _is_key(leaf) else array)
+        array = jax.random.wrap_key_data(array) if _is_key(leaf) else array
+        spread = len(leaf.sharding.device_set) > 1  # over several devices
+        rebuilt.append(jax.device_put(array, leaf.sharding) if spread else array)
     if odd:
         raise CheckpointError(
             f"{what} does not fit this program ({odd[0]} differs in name, shape or type): use the "

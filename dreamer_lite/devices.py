@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 
 SPARE = 0.9  # share of the free memory that a replay may take
 
@@ -40,6 +41,18 @@ def has_bfloat16(device: Any) -> bool:
     if device.platform == "tpu":
         return True
     return device.platform == "gpu" and float(device.compute_capability) >= 8.0
+
+
+def share_out(tree: Any) -> Any:
+    """Spread the leading axis over the devices of the mesh in use, if there is one.
+
+    For arrays (N, ...) that the compiler would otherwise work on whole on every device. See
+    `jax.set_mesh`.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, P(mesh.axis_names[0]))
 
 
 def free_bytes(device: Any = None) -> int | None:

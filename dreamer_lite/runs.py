@@ -57,6 +57,7 @@ def run(
     stop: Callable[[], bool] = lambda: False,
     save_every: float = SAVE_EVERY,
     elapsed: float = 0.0,
+    all_devices: bool = False,
 ) -> Generator[Record, None, None]:
     """Train in `folder` until a limit, going on from its checkpoint if it has one.
 
@@ -64,6 +65,7 @@ def run(
     reached its limits gives no records. Checkpoints come with the first record, then every
     `save_every` seconds, and at the end: at a limit, when `stop()` turns true, or when the caller
     closes the iterator. `elapsed` is how long this process took before the call, in seconds.
+    `all_devices` spreads the work over all local ones; a run may go on with another number of them.
 
     Raises:
       RunError: the folder is in use, cannot be written, or belongs to a run of another config.
@@ -78,7 +80,7 @@ def run(
         if finished(folder, limits):
             lock.close()
             return (record for record in ())
-        world, driver, state = _start(config, folder, bool(summary))
+        world, driver, state = _start(config, folder, bool(summary), all_devices)
     except BaseException:
         lock.close()
         raise
@@ -149,6 +151,8 @@ class _Run:
         if not all(np.isfinite(x).all() for x in jax.tree.leaves(state.learner.params)):
             raise FloatingPointError(f"A parameter became infinite at update {record['updates']}.")
         summary = make_summary(record, self.seconds(), self.first_update_seconds, self.repeat)
+        if (used := len(state.updates.sharding.device_set)) > 1:
+            summary["devices"] = used
         meta = {"config": to_dict(self.config), "summary": summary}
         if self.config.seeds > 1:
             summary["seeds"] = self.config.seeds
@@ -259,20 +263,28 @@ def as_text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def make_driver(config: Config, world: AnyWorld) -> Driver:
+def make_driver(config: Config, world: AnyWorld, all_devices: bool = False) -> Driver:
     """The loop for this world: fused with it if it is written in JAX, else around it.
 
     Raises:
-      ValueError: as `make_agent`.
+      ValueError: as `make_agent` and `training.make_mesh`; several seeds or devices for a world
+        that is not written in JAX.
     """
-    if worlds.is_hosted(world):
-        if config.seeds > 1:
-            raise ValueError(
-                f"seeds is {config.seeds}, but {config.world} does not run inside the program that "
-                f"learns: train its seeds one by one, or choose one of {', '.join(worlds.names())}."
-            )
-        return hosted.make_driver(config, world)
-    return training.make_driver(config, cast(World, world))
+    if not worlds.is_hosted(world):
+        mesh = training.make_mesh(config) if all_devices else None
+        return training.make_driver(config, cast(World, world), mesh)
+    outside = f"{config.world} does not run inside the program that learns"
+    if config.seeds > 1:
+        raise ValueError(
+            f"seeds is {config.seeds}, but {outside}: train its seeds one by one, or choose one of "
+            f"{', '.join(worlds.names())}."
+        )
+    if all_devices:
+        raise ValueError(
+            f"--devices all needs a world in JAX, but {outside}: use --devices 1, or choose one of "
+            f"{', '.join(worlds.names())}."
+        )
+    return hosted.make_driver(config, world)
 
 
 # Opening a run folder
@@ -347,13 +359,15 @@ def _refuse_another(config: Config, saved: dict[str, Any], folder: Path) -> None
         )
 
 
-def _start(config: Config, folder: Path, resume: bool) -> tuple[AnyWorld, Driver, RunState]:
+def _start(
+    config: Config, folder: Path, resume: bool, all_devices: bool
+) -> tuple[AnyWorld, Driver, RunState]:
     """The world, its driver, and the state to go on from."""
     try:
         world = worlds.make(config.world)
         needed = replay.bytes_needed(config, world.obs_space, world.action_space)
         devices.check_room(config.seeds * needed, config.capacity)
-        driver = make_driver(config, world)
+        driver = make_driver(config, world, all_devices)
     except ValueError as error:
         raise RunError(str(error)) from error
     state = driver.init(config.seed)

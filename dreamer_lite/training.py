@@ -5,6 +5,7 @@ For JAX worlds everything, world included, runs inside one compiled and donated 
 bar, a curve, or saves. Nothing here knows who watches. Put together in notebook 07.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -12,15 +13,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from dreamer_lite import replay as rp
 from dreamer_lite.agent import Graph, Mind, Params, act, blank_mind, make_agent
 from dreamer_lite.config import Config
 from dreamer_lite.learner import Learner, LearnerState, Metrics, make_learner
 from dreamer_lite.replay import Replay
+from dreamer_lite.world_model import Batch
 from dreamer_lite.worlds.base import Row, Space, World, next_row
 
 EPISODES = 100  # `return_mean` is over this many of the latest training episodes
+
+SPREAD = "devices"  # the one axis of a mesh
 
 
 class Actors(NamedTuple):
@@ -80,17 +86,18 @@ class Driver(NamedTuple):
     close: Callable[[], None] = lambda: None  # let go of worlds on the host
 
 
-def make_driver(config: Config, world: World) -> Driver:
+def make_driver(config: Config, world: World, mesh: Mesh | None = None) -> Driver:
     """The fused driver: one program that lives in a JAX world and learns from it.
 
     With `seeds` = N > 1 it is mapped over N agents, each of which does what it would do alone.
+    With a mesh, see `make_mesh`, the work is spread over its devices.
 
     Raises:
       ValueError: as `make_agent`.
     """
     spaces = world.obs_space, world.action_space
     graph, learner = make_agent(config, *spaces), make_learner(config, *spaces)
-    learn = make_learn(config, learner, world.action_space)
+    learn = make_learn(config, learner, world.action_space, mesh if config.seeds == 1 else None)
 
     def begin(learning: LearnerState, key: jax.Array) -> RunState:
         world_key, run_key = jax.random.split(key)
@@ -123,8 +130,14 @@ def make_driver(config: Config, world: World) -> Driver:
         return state, jax.tree.map(lambda x: x / count, sums)
 
     # One program to begin with, for speed of starting; and no two outputs share a buffer.
-    starting = jax.jit(begin if config.seeds == 1 else jax.vmap(begin))
-    going = advance if config.seeds == 1 else jax.vmap(advance, (0, None, None, None))
+    where = places(config, mesh)
+    starting = jax.jit(begin if config.seeds == 1 else jax.vmap(begin), out_shardings=where)
+    going = jax.jit(
+        advance if config.seeds == 1 else jax.vmap(advance, (0, None, None, None)),
+        donate_argnums=0,
+        out_shardings=None if mesh is None else (where, NamedSharding(mesh, P())),
+        compiler_options=compiler_options() if mesh is None else None,
+    )
 
     def init(seed: int) -> RunState:
         if config.seeds == 1:
@@ -132,7 +145,51 @@ def make_driver(config: Config, world: World) -> Driver:
         begun = [(learner.init(s), jax.random.key(s)) for s in range(seed, seed + config.seeds)]
         return starting(*jax.tree.map(lambda *agents: jnp.stack(agents), *begun))
 
-    return Driver(init, jax.jit(going, donate_argnums=0, compiler_options=compiler_options()))
+    return Driver(init, going)
+
+
+def make_mesh(config: Config) -> Mesh | None:
+    """All local devices in a row, to spread a run over; None if there is only one.
+
+    One agent has its batch (B) and its worlds (W) spread: each device works on a part of every
+    batch with a copy of the parameters, and the gradients are summed. Several agents (`seeds`) are
+    spread whole.
+
+    Raises:
+      ValueError: what is to be spread cannot be shared out evenly.
+    """
+    devices = jax.local_devices()
+    names = ("batch", "worlds") if config.seeds == 1 else ("seeds",)
+    odd = [f"{n}={getattr(config, n)}" for n in names if getattr(config, n) % len(devices)]
+    if odd:
+        raise ValueError(
+            f"{len(devices)} devices cannot share {' and '.join(odd)} evenly: choose multiples of "
+            f"{len(devices)}, or --devices 1."
+        )
+    return Mesh(np.array(devices), (SPREAD,)) if len(devices) > 1 else None
+
+
+def places(config: Config, mesh: Mesh | None) -> Any:
+    """Where each array of a RunState lies on the mesh: a prefix tree of shardings."""
+    if mesh is None:
+        return None
+    whole, first, second = axes_spread(mesh)
+    if config.seeds > 1:
+        return first
+    replay = Replay(second, second, second, second, added=whole, queued=whole)  # (L, W, ...)
+    actors = Actors(first, first, first, first, scores=whole, episodes=whole)  # (W, ...)
+    return RunState(whole, replay, actors, key=whole, rows=whole, updates=whole)
+
+
+def axes_spread(mesh: Mesh) -> list[Any]:
+    """Shardings that spread no axis, the first, and the second."""
+    return [NamedSharding(mesh, P(*axes)) for axes in ((), (SPREAD,), (None, SPREAD))]
+
+
+def batch_places(mesh: Mesh) -> Any:
+    """Where each array of a Batch lies on the mesh: its sequences are shared out."""
+    _, first, second = axes_spread(mesh)
+    return Batch(second, second, second, second, second, second, context=first)
 
 
 def first_state(
@@ -171,18 +228,25 @@ def look_and_act(
 
 
 def make_learn(
-    config: Config, learner: Learner, action_space: Space
+    config: Config, learner: Learner, action_space: Space, mesh: Mesh | None = None
 ) -> Callable[[RunState], tuple[RunState, Metrics]]:
-    """The function that makes one update from one batch of the replay."""
+    """The function that makes one update from one batch of the replay, spread over a mesh."""
 
     @jax.jit  # so that it is traced once for its metrics' shapes and for the loop
     def learn(state: RunState) -> tuple[RunState, Metrics]:
         key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.updates)
         sample_key, learn_key = jax.random.split(key)
-        replay, places = rp.sample(state.replay, config, sample_key)
-        batch = rp.gather(replay, places, config, action_space)
-        learning, latents, metrics = learner.update(state.learner, batch, learn_key)
-        replay = rp.write_latents(replay, places, latents, config)
+        replay, chosen = rp.sample(state.replay, config, sample_key)
+        batch = rp.gather(replay, chosen, config, action_space)
+        with (
+            contextlib.nullcontext()
+            if mesh is None
+            else jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+        ):
+            if mesh is not None:
+                batch = jax.lax.with_sharding_constraint(batch, batch_places(mesh))
+            learning, latents, metrics = learner.update(state.learner, batch, learn_key)
+        replay = rp.write_latents(replay, chosen, latents, config)
         return state._replace(learner=learning, replay=replay, updates=state.updates + 1), metrics
 
     return learn

@@ -77,7 +77,7 @@ def test_what_pip_says_is_passed_on(pip, monkeypatch):
 
 
 def test_an_unknown_extra_is_refused():
-    with pytest.raises(ValueError, match="valid are atari, dev, dmc, notebooks"):
+    with pytest.raises(ValueError, match="valid are atari, dev, dmc, gym, notebooks"):
         colab.setup("walker")
 
 

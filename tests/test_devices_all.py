@@ -1,0 +1,76 @@
+"""One run on several devices: what one device computes, only shared out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_run
+
+from dreamer_lite import runs, training, worlds
+from dreamer_lite.__main__ import main
+from dreamer_lite.training import Limits
+
+FOUR = {
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+    "JAX_PLATFORMS": "cpu",
+    "PYTHONPATH": str(small_run.ROOT),
+}
+
+
+def on_four_devices(words: list[str]) -> tuple[str, str, int]:
+    child = small_run.start(words, **FOUR)
+    out, err = child.communicate(timeout=550)
+    return out, err, child.returncode
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({}, id="one agent"),
+        pytest.param({"seeds": 4}, marks=pytest.mark.slow, id="four agents"),
+    ],
+)
+def test_four_devices_compute_what_one_does(tmp_path: Path, settings: dict[str, int]) -> None:
+    child = ["tests/devices_child.py", str(tmp_path / "run"), json.dumps(settings)]
+    out, err, status = on_four_devices(child)
+    assert status == 0, err
+    found = json.loads(out)
+    assert found["devices"] == 4 and found["difference"] < 1, "floats differ in the last digits"
+    one, four = found["losses"]
+    np.testing.assert_allclose(four, one, rtol=1e-3)
+    assert len(set(one)) == len(one) > 1
+    shared = (0, 0, 0) if settings else (1, 0, None)
+    for (name, (whole, part)), axis in zip(found["parts"].items(), shared, strict=True):
+        expected = [n // 4 if i == axis else n for i, n in enumerate(whole)]
+        assert part == expected, f"{name} lies on every device as it should"
+    assert found["donated"]
+    once, finally_ = found["traces"]
+    assert once == finally_ > 0, "compiled once"
+    if not settings:
+        assert found["resumed"] == [True] and found["summary"] == 4
+
+
+def test_what_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
+    words = ["-m", "dreamer_lite", "train", *small_run.FLAGS, "--devices", "all", "--updates", "2"]
+    words += ["--run", str(tmp_path / "run"), "--set", "batch=6"]
+    out, err, status = on_four_devices(words)
+    assert (out, status) == ("", 2)
+    assert err == (
+        "dreamer-lite: 4 devices cannot share batch=6 evenly: choose multiples of 4, or "
+        "--devices 1.\n"
+    )
+
+
+def test_worlds_on_the_host_are_refused(tmp_path: Path) -> None:
+    config = small_run.config()
+    hosted = type(config)(**{**vars(config), "world": "gym/CartPole-v1"})
+    with pytest.raises(runs.RunError, match=r"^--devices all needs a world in JAX, but gym/Cart"):
+        runs.run(hosted, tmp_path, Limits(updates=2), all_devices=True)
+
+
+def test_one_device_is_no_mesh(capsys: pytest.CaptureFixture) -> None:
+    assert training.make_mesh(small_run.config(batch=3, worlds=7)) is None
+    assert main(["train", "--world", "catch", "--devices", "2"]) == 2
+    assert "choose from" in capsys.readouterr().err
+    assert not worlds.is_hosted(worlds.make("catch"))
