@@ -317,7 +317,7 @@ def claims_03(names: dict) -> None:
 
 def claims_04(names: dict) -> None:
     assert max(names["gaps"].values()) < 1e-4  # the reader's losses are the package's
-    parts, losses = list(names["PARTS"]), names["LOSSES"]
+    parts, losses = list(names["PARTS"]), list(names["scales"])
     alone, in_time = (
         {name: dict(zip(parts, row)) for name, row in zip(losses, numbers)}
         for numbers in names["taught"].values()
@@ -374,9 +374,8 @@ def test_run_all_on_an_untouched_student_copy_finishes(source, tmp_path):
     stubs = sum(cell.source.count(build.STUB) for cell in notebook.cells)
     assert said.count("still the stub") == said.count("the PACKAGE's function") == stubs > 0
     assert lint.errors_in_outputs(notebook) == []
-    images = [
-        sum("image/png" in o.get("data", {}) for o in c.outputs) for c in lint.codes(notebook)
-    ]
+    cells = lint.codes(notebook)
+    images = [sum("image/png" in out.get("data", {}) for out in cell.outputs) for cell in cells]
     assert any(images)
     # A live picture is redrawn in its place.
     assert all(n == 1 for c, n in zip(cells, images) if "= live()" in c.source)
