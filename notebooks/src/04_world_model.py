@@ -20,7 +20,7 @@
 #
 # | Minutes to read | Minutes to run | You should know | Adds to the agent |
 # |---|---|---|---|
-# | 30 | 4, on 2 CPU cores | notebooks 02 and 03 | what teaches its memory: decoder, heads, KL |
+# | 30 | 3, on 2 CPU cores | notebooks 02 and 03 | what teaches its memory: decoder, heads, KL |
 #
 # **You will be able to**
 #
