@@ -42,15 +42,34 @@ def show(figure: Figure, alt: str, name: str = "") -> None:
     With a `name`, and DREAMER_LITE_FIGURES set to a folder, it is saved there too: that is how
     `notebooks/build.py run` makes the pictures of what a reader should see.
     """
-    folder = os.environ.get("DREAMER_LITE_FIGURES")
-    if name and folder:
-        (Path(folder) / f"{name}.png").write_bytes(png(figure, alt))
-    if in_notebook():
+    live()(figure, alt, name)
+
+
+def live() -> Callable[..., None]:
+    """A place in a cell for a figure that changes: call what this returns as you call `show`.
+
+    The last picture stays, and is what the notebook keeps. In a script every call prints its alt
+    text, which should say how far things are.
+    """
+    handle = None
+
+    def draw(figure: Figure, alt: str, name: str = "") -> None:
+        nonlocal handle
+        folder = os.environ.get("DREAMER_LITE_FIGURES")
+        if name and folder:
+            (Path(folder) / f"{name}.png").write_bytes(png(figure, alt))
+        if not in_notebook():
+            print(f"[picture] {alt}", flush=True)
+            return
         from IPython.display import Image, display
 
-        display(Image(png(figure, alt), alt=alt))
-    else:
-        print(f"[picture] {alt}")
+        picture = Image(png(figure, alt), alt=alt)
+        if handle is None:
+            handle = display(picture, display_id=True)
+        else:
+            handle.update(picture)
+
+    return draw
 
 
 def slide(draw: Callable[[float], None], low: float, high: float, start: float, label: str) -> None:

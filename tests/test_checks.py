@@ -83,12 +83,35 @@ def forget(deter, stoch, action, is_first):
     return deter * keep[:, None], stoch * keep[:, None, None], action * keep[:, None]
 
 
+def cont_target(is_last, is_terminal, discount):
+    return jnp.where(is_terminal, 0.0, discount)
+
+
+def two_sides(post, prior):
+    def kl(a, b):
+        return jnp.einsum("...c,...c->...", jnp.exp(a), a - b)
+
+    return kl(sg(post), prior), kl(post, sg(prior))
+
+
+def free_nats(kl, free):
+    total = jnp.einsum("...s->...", kl)
+    return jnp.where(total > free, total, free)
+
+
+def total_loss(losses, scales):
+    total = losses["image"].mean()
+    for name in scales:
+        total += scales[name] * jnp.average(losses[name])
+    return total
+
+
 # Compiled as a whole, which is quicker than op by op.
 SOLUTIONS: dict[str, Callable] = {
     function.__name__: jax.jit(function, static_argnums=(2,) if function is previous_action else ())
     for function in (
         keep_mask, previous_action, symlog, symexp, two_hot, symmetric_mean, unimix, block_gru,
-        sample_latent, forget,
+        sample_latent, forget, cont_target, two_sides, free_nats, total_loss,
     )
 }  # fmt: skip
 
@@ -159,6 +182,41 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("forget", lambda d, s, a, f: forget(d, s, a, ~f), "swapped"),
     ("forget", lambda d, s, a, f: (d, s, a), "nothing was zeroed"),
     ("forget", lambda d, s, a, f: forget(d, s, a, f)[:2], "returned 2 arrays where 3"),
+    ("cont_target", lambda last, end, d: (1.0 - last) * d, "is_last"),
+    ("cont_target", lambda last, end, d: 1.0 - end, "discount is missing"),
+    ("cont_target", lambda last, end, d: end * d, "swapped"),
+    ("cont_target", lambda last, end, d: jnp.where(end, 1 - d, d), "exactly 0"),
+    ("cont_target", lambda last, end, d: ~end, "wrong dtype: bool"),
+    ("two_sides", lambda post, prior: two_sides(prior, post), "POSTERIOR's odds"),
+    ("two_sides", lambda post, prior: two_sides(post, prior)[::-1], "sides are swapped"),
+    (
+        "two_sides",
+        lambda post, prior: (jnp.sum(jnp.exp(post) * (post - prior), -1),) * 2,
+        "no stop-gradients",
+    ),
+    (
+        "two_sides",
+        lambda post, prior: (jnp.sum(jnp.exp(post) * (prior - post), -1),) * 2,
+        "never negative",
+    ),
+    ("two_sides", lambda post, prior: sg(two_sides(post, prior)), "no gradient is left"),
+    ("two_sides", lambda post, prior: two_sides(post, prior)[0], "1 arrays where 2"),
+    ("two_sides", lambda p, q: tuple(x.sum(-1) for x in two_sides(p, q)), "wrong shape: (6,)"),
+    ("free_nats", lambda kl, free: jnp.maximum(kl, free).sum(-1), "clip every group"),
+    ("free_nats", lambda kl, free: jnp.maximum(kl.sum(-1) - free, 0), "subtract"),
+    ("free_nats", lambda kl, free: jnp.clip(kl.sum(-1), 0, free), "ceiling"),
+    ("free_nats", lambda kl, free: kl.sum(-1), "nothing is clipped"),
+    ("free_nats", lambda kl, free: jnp.maximum(kl.sum(-1).mean(), free), "wrong shape: ()"),
+    (
+        "free_nats",
+        lambda kl, free: kl.sum(-1) + sg(free_nats(kl, free) - kl.sum(-1)),
+        "no gradient",
+    ),
+    ("total_loss", lambda x, s: 12 * total_loss(x, s), "take the mean"),
+    ("total_loss", lambda x, s: sum(loss.mean() for loss in x.values()), "weights are missing"),
+    ("total_loss", lambda x, s: sum(s[k] * x[k].mean() for k in s), "without a weight"),
+    ("total_loss", lambda x, s: total_loss(x, s) / 5, "number of losses"),
+    ("total_loss", lambda x, s: sum(s[k] * x[k].mean() for k in x), "KeyError"),
 ]
 
 

@@ -11,7 +11,11 @@ from pathlib import Path
 import jax
 import nbformat
 import pytest
+from matplotlib.figure import Figure
 from nbclient import NotebookClient
+from PIL import Image
+
+from dreamer_lite.notebook import live
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -269,6 +273,16 @@ def test_without_a_repository_it_says_what_to_do(tmp_path):
     assert "clone its repository and run `make lab` there" in result.stderr
 
 
+def test_a_live_picture_says_in_a_script_how_far_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DREAMER_LITE_FIGURES", str(tmp_path))
+    draw = live()
+    draw(Figure(), "a line, update 1 of 2")
+    assert capsys.readouterr().out == "[picture] a line, update 1 of 2\n"
+    assert not list(tmp_path.iterdir())  # only the last one has a name
+    draw(Figure(), "a line, update 2 of 2", "curve")
+    assert Image.open(tmp_path / "curve.png").info["Description"] == "a line, update 2 of 2"
+
+
 def claims_01(names: dict) -> None:
     right = names["right"]
     assert right["both masks"] == (1, 1)
@@ -301,7 +315,29 @@ def claims_03(names: dict) -> None:
     assert right["both"] > 1.5 * right["average picture"]
 
 
-CLAIMS = {"01_worlds": claims_01, "02_predicting_anything": claims_02, "03_rssm": claims_03}
+def claims_04(names: dict) -> None:
+    assert max(names["gaps"].values()) < 1e-4  # the reader's losses are the package's
+    parts, losses = list(names["PARTS"]), list(names["scales"])
+    alone, in_time = (
+        {name: dict(zip(parts, row)) for name, row in zip(losses, numbers)}
+        for numbers in names["taught"].values()
+    )
+    assert alone["dyn"]["posterior"] == alone["dyn"]["encoder"] == 0 < alone["dyn"]["prior"]
+    assert alone["rep"]["prior"] == in_time["rep"]["prior"] == 0 < alone["rep"]["posterior"]
+    assert in_time["dyn"]["posterior"] > 0 and in_time["dyn"]["encoder"] > 0
+    whole, paddle = names["wrong"].values()
+    assert (whole["dream"] < 0.6 * whole["copy the last frame"]).all()
+    assert (whole["dream"] < 0.8 * whole["mean frame"]).all()
+    assert (paddle["another's actions"] > 1.4 * paddle["dream"]).all()
+    assert (paddle["another's actions"] > 1).all() and paddle["dream"][0] < 0.3
+
+
+CLAIMS = {
+    "01_worlds": claims_01,
+    "02_predicting_anything": claims_02,
+    "03_rssm": claims_03,
+    "04_world_model": claims_04,
+}
 
 
 @pytest.mark.slow
@@ -338,7 +374,11 @@ def test_run_all_on_an_untouched_student_copy_finishes(source, tmp_path):
     stubs = sum(cell.source.count(build.STUB) for cell in notebook.cells)
     assert said.count("still the stub") == said.count("the PACKAGE's function") == stubs > 0
     assert lint.errors_in_outputs(notebook) == []
-    assert any("image/png" in output.get("data", {}) for output in outputs)
+    cells = lint.codes(notebook)
+    images = [sum("image/png" in out.get("data", {}) for out in cell.outputs) for cell in cells]
+    assert any(images)
+    # A live picture is redrawn in its place.
+    assert all(n == 1 for c, n in zip(cells, images) if "= live()" in c.source)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=NAMES)
