@@ -10,11 +10,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab lint clean interpreter
+.PHONY: help demo test test-all lab lint clean interpreter
 
 help:
 	@echo "make demo    learn MinAtar Breakout for $(MINUTES) minutes, film the dream beside reality"
-	@echo "make test    all tests, less than 10 minutes on 2 cores"
+	@echo "make test    the tests, about 15 minutes on 2 cores the first time; make test-all: slow ones too"
 	@echo "make lab     the notebooks in JupyterLab"
 	@echo "make lint    ruff and basedpyright"
 	@echo "make clean   remove .venv and caches; runs/ stays"
@@ -32,6 +32,9 @@ demo: $(READY)
 	@echo "Watch it: $$(cd "$(RUN)" && pwd)/dream.mp4"
 
 test: $(READY)
+	@"$(BIN)/python" -m pytest -m "not slow" $(ARGS)
+
+test-all: $(READY)
 	@"$(BIN)/python" -m pytest $(ARGS)
 
 lab: $(READY)

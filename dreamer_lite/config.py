@@ -246,10 +246,7 @@ _CONTROL: dict[str, Any] = dict(
 
 PRESETS: dict[str, dict[str, Any]] = {
     "minatar/breakout": _GRID,
-    # At a train ratio of 1 the queue fills nearly the whole batch with what the policy does now. A
-    # column that it gives up is then seen without a catch only, and the model believes that there
-    # is none. Drawn from all of the run, the early catches of all columns stay in sight.
-    "catch": _GRID | dict(online_queue=False, capacity=300_000),
+    "catch": _GRID,
     "pendulum": _CONTROL,
     "gym": _CONTROL,
     "dmc": dict(
