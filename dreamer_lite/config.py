@@ -226,22 +226,16 @@ _GRID: dict[str, Any] = dict(
     updates_per_call=50,
 )
 
-# For small control tasks with a few numbers to see, learnt in minutes.
-_CONTROL: dict[str, Any] = dict(
-    size="tiny",
+# For small control tasks with a few numbers to see: a first guess, one run each so far (README).
+_CONTROL: dict[str, Any] = _GRID | dict(
+    image_net="conv",  # for environments of one's own that have pictures
     worlds=16,
-    batch=16,
     length=16,
     starts=8,
-    train_ratio=16,
-    capacity=100_000,
-    unimix=0.003,
-    free_nats=0.1,
-    discount_horizon=100,
+    train_ratio=16,  # these worlds may be slow: learn more from each step
     entropy=3e-3,
     learning_rate=1e-3,
-    warmup=100,
-    rms_decay=0.99,
+    decay=0,
 )
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -42,9 +42,9 @@ class Troupe:
             self._end = weakref.finalize(self, self.stepper.close)
             self.row = self.stepper.reset()
 
-    def step(self, action: jax.Array) -> None:
+    def step(self, action: np.ndarray) -> None:
         """Move all worlds on by one action (W, ...)."""
-        self.row = self.stepper.step(np.asarray(action))
+        self.row = self.stepper.step(action)
 
     def close(self) -> None:
         """End the worlds; `begin` would start new ones."""
@@ -100,10 +100,10 @@ def make_driver(config: Config, world: HostedWorld) -> Driver:
                 learning = state.learner
                 state, action = look(learning.params, state._replace(learner=None), troupe.row)
                 state = state._replace(learner=learning)
-                action.block_until_ready()
+                chosen = np.asarray(action)
                 if updates and not left:  # the device learns while the host steps the worlds
                     state, sums = learn_often(state, sums, updates)
-                troupe.step(action)
+                troupe.step(chosen)
         return state, {name: x / max(1, times * updates) for name, x in sums.items()}
 
     return Driver(init, advance, troupe.close)

@@ -361,14 +361,6 @@ def check_image(key: str, shape: tuple[int, ...], config: Config) -> None:
         )
 
 
-def flat_size(space: Space) -> int:
-    """Numbers that the MLP sees of one observation key."""
-    size = space.classes or 1
-    for side in space.shape:
-        size *= side
-    return size
-
-
 class Encoder(nnx.Module):
     """One observation to its embedding, (...) -> (..., E) (SPEC 4).
 
@@ -389,7 +381,7 @@ class Encoder(nnx.Module):
         self.flat, self.images = map(tuple, split_keys(spaces, config))
         self.size = 0
         if self.flat:
-            inputs = sum(flat_size(spaces[key]) for key in self.flat)
+            inputs = sum(spaces[key].size for key in self.flat)
             self.mlp = Mlp(inputs, config.units, config.encoder_layers, rng)
             self.size += config.units
         if self.images:
@@ -438,7 +430,7 @@ class Decoder(nnx.Module):
             heads = {}
             for key in self.flat:
                 start = EMPTY if spaces[key].is_image else 0.0
-                heads[key] = Linear(config.units, flat_size(spaces[key]), rng, bias=start)
+                heads[key] = Linear(config.units, spaces[key].size, rng, bias=start)
             self.heads = nnx.data(heads)
         if self.images:
             h, w, _ = spaces[self.images[0]].shape

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dreamer_lite.agent import Agent, Params, embed_action, make_agent
 from dreamer_lite.config import Config
@@ -131,8 +130,8 @@ def numbers(obs: dict[str, jax.Array], spaces: dict[str, Space]) -> jax.Array:
             x = jax.nn.one_hot(x, space.classes) if x.dtype == jnp.int32 else x
         else:
             x = symlog(x)
-        size = int(np.prod(space.shape)) * max(1, space.classes)
-        parts.append(x.reshape(*x.shape[: x.ndim - len(space.shape) - space.is_discrete], size))
+        lead = x.ndim - len(space.shape) - space.is_discrete
+        parts.append(x.reshape(*x.shape[:lead], space.size))
     return jnp.concatenate(parts, -1)
 
 

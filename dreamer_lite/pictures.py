@@ -100,16 +100,14 @@ def painter(world: Any, seen: Iterable[dict[str, np.ndarray]]) -> Callable[..., 
     per number, whose ends are the extremes of `seen`, observations with any leading axes.
     """
     spaces = dict(sorted(world.obs_space.items()))
-    flat = [as_numbers(obs, spaces).reshape(-1, _count(spaces)) for obs in seen]
     first = {key: np.zeros(space.shape, space.dtype) for key, space in spaces.items()}
     if world.render(first) is not None:
         return lambda obs: enlarge(world.render(obs))
-    low = np.min([x.min(0) for x in flat], 0)
-    high = np.max([x.max(0) for x in flat], 0)
     names = []
     for key, space in spaces.items():
-        size = _size(space)
-        names += [key] if size == 1 else [f"{key} {i}" for i in range(size)]
+        names += [key] if space.size == 1 else [f"{key} {i}" for i in range(space.size)]
+    flat = np.concatenate([as_numbers(obs, spaces).reshape(-1, len(names)) for obs in seen])
+    low, high = flat.min(0), flat.max(0)
     return lambda obs: gauges(as_numbers(obs, spaces), low, high, names)
 
 
@@ -123,14 +121,6 @@ def as_numbers(obs: dict[str, np.ndarray], spaces: dict[str, Any]) -> np.ndarray
         lead = x.ndim - len(space.shape) - space.is_discrete
         parts.append(x.reshape(*x.shape[:lead], -1).astype(np.float32))
     return np.concatenate(parts, -1)
-
-
-def _size(space: Any) -> int:
-    return int(np.prod(space.shape)) * max(1, space.classes)
-
-
-def _count(spaces: dict[str, Any]) -> int:
-    return sum(_size(space) for space in spaces.values())
 
 
 def gauges(values: np.ndarray, low: np.ndarray, high: np.ndarray, names: list[str]) -> np.ndarray:

@@ -158,7 +158,7 @@ def make_hosted_player(config: Config, world: HostedWorld, film: bool) -> Player
         action, mind = look(params, stage.mind, stage.row, stage.key, stage.rows)
         frame = stage.world.stepper.frames() if film else None
         trace = Trace(stage.row, action, None if mind is None else mind.state, frame)
-        stage.world.step(action)
+        stage.world.step(np.asarray(action))
         return stage._replace(row=stage.world.row, mind=mind, rows=stage.rows + 1), trace
 
     def play(params: Params | None, stage: Stage, rows: int) -> tuple[Stage, Trace]:
@@ -267,12 +267,9 @@ def annotated_frames(world: AnyWorld, recording: Recording) -> np.ndarray:
     episode = np.cumsum(recording.is_first)
     starts = np.maximum.accumulate(np.where(recording.is_first, np.arange(count), 0))
     frames = np.empty(0)
-    draw = pictures.painter(world, [recording.obs])
+    picture_of = make_picture_of(world, recording)
     for i in range(count):  # one by one, to hold only one set of large pictures
-        if recording.frame is None:
-            picture = draw({k: x[i] for k, x in recording.obs.items()})
-        else:
-            picture = pictures.enlarge(recording.frame[i])
+        picture = picture_of(i)
         words = [f"step {i - starts[i]}"]
         if episode[-1] > 1:
             words.insert(0, f"episode {episode[i]}")
@@ -288,6 +285,15 @@ def annotated_frames(world: AnyWorld, recording: Recording) -> np.ndarray:
             frames = np.empty((count, *picture.shape), np.uint8)
         frames[i] = picture
     return frames
+
+
+def make_picture_of(world: AnyWorld, recording: Recording) -> Callable[[int], np.ndarray]:
+    """A function from a row of a recording to its picture: the world's own, else drawn from obs."""
+    frame = recording.frame
+    if frame is not None:
+        return lambda i: pictures.enlarge(frame[i])
+    draw = pictures.painter(world, [recording.obs])
+    return lambda i: draw({key: x[i] for key, x in recording.obs.items()})
 
 
 def in_short(number: float) -> str:

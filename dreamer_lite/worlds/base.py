@@ -10,6 +10,7 @@ step (SPEC 1.1); replay and training rely on their names and dtypes.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -29,6 +30,11 @@ class Space:
     shape: tuple[int, ...]
     dtype: str  # "uint8", "float32" or "int32"
     classes: int = 0  # number of values of a discrete space, else 0
+
+    @property
+    def size(self) -> int:
+        """How many numbers one value is when it is written flat, classes as one-hot."""
+        return math.prod(self.shape) * max(1, self.classes)
 
     @property
     def is_image(self) -> bool:
@@ -53,8 +59,8 @@ class Row(NamedTuple):
     is_terminal: jax.Array  # () bool, a true end: no future reward
 
 
-class World(Protocol):
-    """A world as two pure functions; hashable, no arrays inside. Batches come from `jax.vmap`."""
+class Described(Protocol):
+    """What any world, in JAX or on the host, says of itself."""
 
     @property
     def name(self) -> str: ...
@@ -64,6 +70,10 @@ class World(Protocol):
     def action_space(self) -> Space: ...
     @property
     def action_names(self) -> tuple[str, ...]: ...
+
+
+class World(Described, Protocol):
+    """A world as two pure functions; hashable, no arrays inside. Batches come from `jax.vmap`."""
 
     def reset(self, key: jax.Array) -> tuple[Any, Row]:
         """Starts an episode. The key is consumed."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dreamer_lite.worlds.base import Row, Space
+from dreamer_lite.worlds.base import Described, Row, Space
 
 Observation = dict[str, np.ndarray]
 
@@ -47,17 +47,9 @@ class Stepper(Protocol):
     def close(self) -> None: ...
 
 
-class HostedWorld(Protocol):
+class HostedWorld(Described, Protocol):
     """A description: cheap, frozen and hashable, without an environment inside."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def obs_space(self) -> dict[str, Space]: ...
-    @property
-    def action_space(self) -> Space: ...
-    @property
-    def action_names(self) -> tuple[str, ...]: ...
     @property
     def repeat(self) -> int:
         """Environment frames per agent step."""
