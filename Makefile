@@ -137,7 +137,7 @@ environment() {
     echo "Setting up: $(VENV), this once, by $$(have_uv && echo uv || echo pip) with $$python;" \
       "400 MB to fetch, 1.7 GB on disk, 1 to 5 minutes"
     if have_uv; then
-      uv venv --quiet --python "$$python" "$(VENV)"
+      uv venv --quiet --seed --python "$$python" "$(VENV)"
     else
       "$$python" -m venv "$(VENV)"
     fi || fail "$$python could not make $(VENV)."
@@ -145,6 +145,9 @@ environment() {
   : >"$$log"
   install -r requirements.txt
   install --no-deps -e .
+  # What requirements.txt cannot name for Python 3.13: there dm_control goes in without its labmaze.
+  "$(BIN)/python" -c 'from dreamer_lite import colab; colab.install(colab.requirements("dmc"))' \
+    >>"$$log" 2>&1 || fail "Installing dm_control failed: see $$log. Try again."
   printf '%s\n' "$$checksum" >"$(READY)"
   echo "Setting up: done in $$SECONDS s"
 }

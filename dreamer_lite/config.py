@@ -256,6 +256,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         capacity=100_000,  # 1.4 GB; more than atari100k lives
         updates_per_call=10,
     ),
+    "atari@200m": dict(
+        size="1m",
+        train_ratio=32,  # SPEC 15, atari
+        capacity=500_000,  # 4.6 GB of 96x96 grey
+        updates_per_call=10,
+    ),
 }
 
 
@@ -265,7 +271,9 @@ def make_config(world: str, size: str | None = None, **changes: Any) -> Config:
     Raises:
       ValueError: unknown size or setting, or a value out of range.
     """
-    preset = PRESETS.get(world) or PRESETS.get(world.split("/")[0], {})
+    family = world.split("/")[0]
+    protocol = family + "".join(world.partition("@")[1:])
+    preset = PRESETS.get(world) or PRESETS.get(protocol) or PRESETS.get(family, {})
     size = str(size or changes.get("size") or preset.get("size", "tiny"))
     check_name("size", size, SIZES)
     settings: dict[str, Any] = SIZES[size] | preset | {"world": world, "size": size} | changes

@@ -95,6 +95,8 @@ def test_presets_build_and_changes_win_over_size_and_preset() -> None:
             assert (config.world, config.size) == (world, size)
     assert make_config("catch/hidden").image_net == PRESETS["catch"]["image_net"]
     assert make_config("catch").size == PRESETS["catch"]["size"]
+    assert make_config("atari/pong").train_ratio == 256
+    assert make_config("atari/pong@200m").train_ratio == 32
     assert make_config("catch", "1m", deter=64, image_net="conv").deter == 64
     assert make_config("catch", "1m", image_net="conv").image_net == "conv"
 
