@@ -5,6 +5,8 @@ MINUTES ?= 5
 RUN ?= runs/demo
 PYTHON ?=
 ARGS ?=
+# Tests on up to four cores: each process takes 3 GB.
+SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -32,10 +34,10 @@ demo: $(READY)
 	@echo "Watch it: $$(cd "$(RUN)" && pwd)/dream.mp4"
 
 test: $(READY)
-	@"$(BIN)/python" -m pytest -m "not slow" $(ARGS)
+	@"$(BIN)/python" -m pytest $(SPREAD) -m "not slow" $(ARGS)
 
 test-all: $(READY)
-	@"$(BIN)/python" -m pytest $(ARGS)
+	@"$(BIN)/python" -m pytest $(SPREAD) $(ARGS)
 
 lab: $(READY)
 	@if [ ! -d notebooks ]; then echo "There is no folder notebooks/ here yet." >&2; exit 1; fi

@@ -1,0 +1,92 @@
+"""Runs around worlds on the host, killed again and again: no row that was kept is wrong.
+
+Such a world cannot be part of a checkpoint, so a run that goes on starts its worlds anew. What the
+replay then holds must be, process by process, the rows that the worlds gave, up to the checkpoint
+from which the next process went on.
+"""
+
+import importlib.util
+import random
+import signal
+import time
+from pathlib import Path
+
+import hosted_child
+import jax
+import numpy as np
+import pytest
+import small_run
+
+from dreamer_lite import checkpoints, runs, worlds
+from dreamer_lite.config import make_config
+
+KILLS = 3
+UPDATES = 60
+MODULES = {"gym": "gymnasium", "atari": "ale_py", "dmc": "dm_control"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gym/CartPole-v1",
+        pytest.param("atari/pong", marks=pytest.mark.slow),
+        pytest.param("dmc/walker-walk", marks=pytest.mark.slow),
+    ],
+)
+def test_no_row_that_was_kept_is_wrong(name: str, tmp_path: Path) -> None:
+    if importlib.util.find_spec(MODULES[name.partition("/")[0]]) is None:
+        pytest.skip(f"{name} needs {MODULES[name.partition('/')[0]]}")
+    run, going_on_from = tmp_path / "run", [0]
+    chance = random.Random(0)
+    for number in range(KILLS):
+        child = start(name, run, tmp_path / f"{number}.log")
+        assert child.stdout is not None
+        line = child.stdout.readline()
+        assert line.startswith("updates"), line or child.communicate()[1]
+        time.sleep(chance.uniform(0, 0.6))
+        child.kill()
+        child.communicate()
+        assert child.returncode == -signal.SIGKILL
+        going_on_from.append(rows_of(run))
+    child = start(name, run, tmp_path / f"{KILLS}.log")
+    _, err = child.communicate(timeout=400)
+    assert child.returncode == 0, err
+
+    kept = rows_kept(name, run)
+    going_on_from.append(len(kept))
+    assert len(kept) == rows_of(run)
+    for number in range(KILLS + 1):
+        first, end = going_on_from[number : number + 2]
+        lived = np.fromfile(tmp_path / f"{number}.log", np.uint8)
+        lived = lived.reshape(-1, *kept.shape[1:])
+        np.testing.assert_array_equal(kept[first:end], lived[: end - first], f"process {number}")
+    files = {"config.json", "lock", "metrics.jsonl", "state", "summary.json"}
+    assert {file.name for file in run.iterdir()} == files
+    assert all(place.name.isdigit() for place in (run / "state").iterdir())
+
+
+def start(name: str, run: Path, log: Path):
+    """The child; it saves after every record, so that most kills fall into the middle of that."""
+    script = str(Path(hosted_child.__file__))
+    # A killed process must not leave half a file in the shared cache: it only reads there.
+    only_read = {} if not run.exists() else {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1000"}
+    return small_run.start([script, name, str(run), str(log), str(UPDATES), "0"], **only_read)
+
+
+def rows_of(run: Path) -> int:
+    """Rows that the newest checkpoint has of each world."""
+    meta = checkpoints.read_meta(run / "state")
+    return meta["summary"]["agent_steps"] // meta["config"]["worlds"]
+
+
+def rows_kept(name: str, run: Path) -> np.ndarray:
+    """The replay's rows as the child writes them down, (rows, W, bytes)."""
+    config = make_config(name, **hosted_child.SETTINGS)
+    driver = runs.make_driver(config, worlds.make(name))
+    state, _ = checkpoints.restore(run / "state", driver.init(0))
+    driver.close()
+    rows, count = state.replay.rows, int(state.replay.added)
+    assert count < len(rows.reward), "the ring must not have begun to overwrite"
+    rows = jax.tree.map(np.asarray, rows)
+    written = [hosted_child.as_bytes(jax.tree.map(lambda x, i=i: x[i], rows)) for i in range(count)]
+    return np.frombuffer(b"".join(written), np.uint8).reshape(count, config.worlds, -1)
