@@ -7,7 +7,7 @@ Every picture has an alt text, which is what a script prints. Figures are drawn 
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -84,3 +84,27 @@ def slide(draw: Callable[[float], None], low: float, high: float, start: float, 
         continuous_update=False, style={"description_width": "initial"},
     )  # fmt: skip
     widgets.interact(lambda value: draw(value), value=slider)
+
+
+def buttons(labels: Sequence[str], press: Callable[[str], tuple[Figure, str]]) -> None:
+    """A row of buttons; pressing one shows the figure of `press(label)`, its alt text below.
+
+    In a script: every label is pressed once, in order, and the alt text printed.
+    """
+    if not in_notebook():
+        for label in labels:
+            print(f"[{label}] {press(label)[1]}", flush=True)
+        return
+    import ipywidgets as widgets
+    from IPython.display import display
+
+    picture, words = widgets.Image(format="png"), widgets.Label("press a button")
+
+    def pressed(button: widgets.Button) -> None:
+        figure, alt = press(button.description)
+        picture.value, words.value = png(figure, alt), alt
+
+    row = [widgets.Button(description=label) for label in labels]
+    for button in row:
+        button.on_click(pressed)
+    display(widgets.VBox([widgets.HBox(row), picture, words]))

@@ -3,8 +3,10 @@
 The solutions here are written apart from the package, as a reader would write them.
 """
 
+import inspect
 import re
 from collections.abc import Callable
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -106,12 +108,63 @@ def total_loss(losses, scales):
     return total
 
 
+def open_loop(step, start, actions, noise):
+    states = [start]
+    for action, u in zip(actions, noise):
+        states.append(step(states[-1], action, u))
+    return jax.tree.map(lambda *parts: jnp.stack(parts), *states[1:])
+
+
+def dream_on(step, policy, start, keys, noise):
+    states, actions = [start], []
+    for key, u in zip(keys, noise):
+        actions.append(policy(states[-1], key))
+        states.append(step(states[-1], actions[-1], u))
+    return jax.tree.map(lambda *parts: jnp.stack(parts), *states), jnp.stack(actions)
+
+
+def mean_and_band(errors, valid):
+    count = jnp.einsum("hm->h", valid.astype(jnp.float32))
+    mean = jnp.einsum("hm,hm->h", errors, valid) / count
+    square = jnp.einsum("hm,hm->h", errors**2, valid) / count
+    return mean, 1.96 * jnp.sqrt((square - mean**2) / (count - 1))
+
+
+def lambda_returns(reward, cont, value, lam):
+    returns = [value[-1]]
+    for t in reversed(range(len(reward) - 1)):
+        mixed = (1 - lam) * value[t + 1] + lam * returns[0]
+        returns.insert(0, reward[t + 1] + cont[t + 1] * mixed)
+    return jnp.stack(returns[:-1])
+
+
+def dream_weights(cont):
+    return jnp.exp(jnp.cumsum(jnp.log(cont), 0))[:-1]
+
+
+def return_scale(low, high, returns):
+    low = low + 0.01 * (jnp.quantile(returns, 0.05) - low)
+    high = high + 0.01 * (jnp.quantile(returns, 0.95) - high)
+    return low, high, jnp.where(high - low > 1, high - low, 1.0)
+
+
+def actor_loss(log_prob, entropy, advantage, weight, eta):
+    return -sg(weight) * log_prob * sg(advantage) - sg(weight) * eta * entropy
+
+
+def normal_log_prob(x, center, std):
+    return jax.scipy.stats.norm.logpdf(x, center, std).sum(-1)
+
+
+STATIC = {previous_action: (2,), open_loop: (0,), dream_on: (0, 1)}
+
 # Compiled as a whole, which is quicker than op by op.
 SOLUTIONS: dict[str, Callable] = {
-    function.__name__: jax.jit(function, static_argnums=(2,) if function is previous_action else ())
+    function.__name__: jax.jit(function, static_argnums=STATIC.get(function, ()))
     for function in (
         keep_mask, previous_action, symlog, symexp, two_hot, symmetric_mean, unimix, block_gru,
-        sample_latent, forget, cont_target, two_sides, free_nats, total_loss,
+        sample_latent, forget, cont_target, two_sides, free_nats, total_loss, open_loop, dream_on,
+        mean_and_band, lambda_returns, dream_weights, return_scale, actor_loss, normal_log_prob,
     )
 }  # fmt: skip
 
@@ -217,7 +270,151 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("total_loss", lambda x, s: sum(s[k] * x[k].mean() for k in s), "without a weight"),
     ("total_loss", lambda x, s: total_loss(x, s) / 5, "number of losses"),
     ("total_loss", lambda x, s: sum(s[k] * x[k].mean() for k in x), "KeyError"),
+    ("open_loop", lambda f, s, a, n: shift(s, open_loop(f, s, a, n)), "BEFORE each step"),
+    (
+        "open_loop",
+        lambda f, s, a, n: jax.tree.map(
+            lambda *x: jnp.stack(x), *[f(s, *inputs) for inputs in zip(a, n)]
+        ),
+        "begins at the start again",
+    ),
+    ("open_loop", lambda f, s, a, n: open_loop(f, s, a, 0 * n + n[0]), "same noise"),
+    ("open_loop", lambda f, s, a, n: open_loop(f, s, a, n).deter, "1 arrays where 2"),
+    ("open_loop", lambda f, s, a, n: open_loop(f, s, a[::-1], n), "wrong numbers"),
+    (
+        "dream_on",
+        lambda f, p, s, k, n: without_start(dream_on(f, p, s, k, n)),
+        "wrong shape: (5, 3, 8)",
+    ),
+    (
+        "dream_on",
+        lambda f, p, s, k, n: dream_on(f, p, s, jnp.broadcast_to(k[:1], k.shape), n),
+        "same key",
+    ),
+    ("dream_on", lambda f, p, s, k, n: late(p, k, dream_on(f, p, s, k, n)[0]), "BEFORE the step"),
+    (
+        "dream_on",
+        lambda f, p, s, k, n: dream_on(f, lambda _, key: p(s, key), s, k, n),
+        "start all the time",
+    ),
+    ("mean_and_band", lambda e, v: mean_and_band(e, v | True), "leave out"),
+    ("mean_and_band", lambda e, v: mean_and_band(e * v, v | True), "errors of 0"),
+    (
+        "mean_and_band",
+        lambda e, v: (mean_and_band(e, v)[0], mean_and_band(e, v)[1] * jnp.sqrt(v.sum(1))),
+        "root of the count",
+    ),
+    (
+        "mean_and_band",
+        lambda e, v: (mean_and_band(e, v)[0], mean_and_band(e, v)[1] / 1.96),
+        "1.96 of them",
+    ),
+    (
+        "mean_and_band",
+        lambda e, v: (jnp.mean(e, 1, where=v), 1.96 * jnp.std(e, 1, where=v) / v.sum(1) ** 0.5),
+        "n - 1",
+    ),
+    ("mean_and_band", lambda e, v: mean_and_band(e.T, v.T), "wrong shape: (6,)"),
+    (
+        "lambda_returns",
+        lambda r, c, v, lam: lambda_returns(jnp.roll(r, 1, 0), c, v, lam),
+        "reward of the state itself",
+    ),
+    (
+        "lambda_returns",
+        lambda r, c, v, lam: lambda_returns(r, jnp.roll(c, 1, 0), v, lam),
+        "continuation of the state itself",
+    ),
+    ("lambda_returns", lambda r, c, v, lam: lambda_returns(r, c, v, 1 - lam), "swapped"),
+    (
+        "lambda_returns",
+        lambda r, c, v, lam: lambda_returns(r, c, v.at[-1].set(0), lam),
+        "not with 0",
+    ),
+    ("lambda_returns", lambda r, c, v, lam: lambda_returns(r, c, 0 * v, 1), "values are left out"),
+    ("lambda_returns", lambda r, c, v, lam: r, "wrong shape: (6, 4)"),
+    ("dream_weights", lambda c: c[:-1], "multiply all"),
+    ("dream_weights", lambda c: jnp.cumprod(c[1:], 0), "wrong numbers"),
+    ("dream_weights", lambda c: jnp.cumprod(c, 0)[1:], "LAST state"),
+    ("dream_weights", lambda c: dream_weights(c) / c[:1], "first state's own"),
+    ("dream_weights", lambda c: jnp.cumprod(c, 0), "wrong shape: (6, 4)"),
+    ("dream_weights", lambda c: jnp.cumsum(c, 0)[:-1], "wrong numbers"),
+    (
+        "return_scale",
+        lambda low, high, x: return_scale(jnp.quantile(x, 0.05), jnp.quantile(x, 0.95), x),
+        "forget the old range",
+    ),
+    (
+        "return_scale",
+        lambda low, high, x: (*return_scale(low, high, x)[:2], jnp.maximum(1, high - low)),
+        "NEW range",
+    ),
+    (
+        "return_scale",
+        lambda low, high, x: (*(r := return_scale(low, high, x))[:2], r[1] - r[0]),
+        "blown up",
+    ),
+    (
+        "return_scale",
+        lambda low, high, x: (
+            a := 0.99 * low + 0.01 * x.min(),
+            b := 0.99 * high + 0.01 * x.max(),
+            jnp.maximum(1, b - a),
+        ),
+        "one lucky dream",
+    ),
+    ("return_scale", lambda low, high, x: return_scale(low, high, x)[2], "1 arrays where 3"),
+    ("actor_loss", lambda *x: -actor_loss(*x), "sign is wrong"),
+    ("actor_loss", lambda p, h, a, w, eta: actor_loss(p, -h, a, w, eta), "entropy is a gain"),
+    (
+        "actor_loss",
+        lambda p, h, a, w, eta: actor_loss(p, h, a, 0 * w + 1, eta),
+        "weight is missing",
+    ),
+    ("actor_loss", lambda p, h, a, w, eta: -w * (p * a + eta * h), "stop_gradient around both"),
+    ("actor_loss", lambda *x: sg(actor_loss(*x)), "nothing teaches"),
+    ("actor_loss", lambda *x: actor_loss(*x).mean(), "wrong shape: ()"),
+    (
+        "normal_log_prob",
+        lambda x, m, s: normal_log_prob(jnp.clip(x, -1, 1), m, s),
+        "do not clip",
+    ),
+    (
+        "normal_log_prob",
+        lambda x, m, s: (-0.5 * ((x - m) / s) ** 2 - jnp.log(s)).sum(-1),
+        "constant is missing",
+    ),
+    (
+        "normal_log_prob",
+        lambda x, m, s: normal_log_prob(x, m, s) + jnp.log(s).sum(-1),
+        "ln std is missing",
+    ),
+    (
+        "normal_log_prob",
+        lambda x, m, s: normal_log_prob(m + (x - m) * jnp.sqrt(s), m, s),
+        "no variance",
+    ),
+    (
+        "normal_log_prob",
+        lambda x, m, s: jax.scipy.stats.norm.logpdf(x, m, s),
+        "wrong shape: (6, 3)",
+    ),
 ]
+
+
+def shift(start, states):
+    """The states before each step."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), start, states)
+
+
+def without_start(dream):
+    return jax.tree.map(lambda x: x[1:], dream[0]), dream[1]
+
+
+def late(policy, keys, states):
+    """Actions chosen in the state that they should lead to."""
+    after = [jax.tree.map(lambda x, t=t: x[t + 1], states) for t in range(len(keys))]
+    return states, jnp.stack([policy(state, key) for state, key in zip(after, keys)])
 
 
 def gru(deter, x, kernel, bias, inside=True, shift=-1):
@@ -270,15 +467,15 @@ def test_every_check_has_two_wrong_answers_with_different_messages():
 
 
 def test_every_check_is_tested():
-    public = {name for name in vars(checks) if not name.startswith("_")}
-    functions = {
+    modules = [module for module in vars(checks).values() if isinstance(module, ModuleType)]
+    written = {
         name
-        for name in public
-        if getattr(vars(checks)[name], "__module__", "") == checks.__name__
-        and not isinstance(vars(checks)[name], type)
-    }
-    functions = {name for name in functions if callable(vars(checks)[name])}
-    assert functions == set(SOLUTIONS)
+        for module in modules
+        for name, function in vars(module).items()
+        if name[0] != "_" and getattr(function, "__module__", "") == module.__name__
+        and inspect.signature(function).parameters.keys() == {"mine"}
+    }  # fmt: skip
+    assert len(modules) > 5 and written == set(checks.__all__) == set(SOLUTIONS)
 
 
 def test_strict_raises_and_says_the_same(monkeypatch):

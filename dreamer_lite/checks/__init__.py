@@ -1,0 +1,48 @@
+"""Exercise checks: the reader's function against the package's, on fixed random inputs.
+
+`symlog = checks.symlog(my_symlog)` says what was compared, the largest difference and what to do
+next. It returns the reader's function if that passed, else the package's, and says which, so that a
+notebook goes on either way. With DREAMER_LITE_STRICT=1 a failure raises.
+
+One module a notebook. To add an exercise, write an oracle from the package, the mistakes worth a
+hint of their own, and a function that calls `compare`; then name it here. tests/test_checks.py
+proves each of them.
+"""
+
+from dreamer_lite.checks.acting import (
+    actor_loss,
+    dream_weights,
+    lambda_returns,
+    normal_log_prob,
+    return_scale,
+)
+from dreamer_lite.checks.dreaming import dream_on, mean_and_band, open_loop
+from dreamer_lite.checks.latents import block_gru, forget, sample_latent
+from dreamer_lite.checks.model_losses import cont_target, free_nats, total_loss, two_sides
+from dreamer_lite.checks.predicting import symexp, symlog, symmetric_mean, two_hot, unimix
+from dreamer_lite.checks.rows import keep_mask, previous_action
+
+__all__ = [
+    "actor_loss",
+    "block_gru",
+    "cont_target",
+    "dream_on",
+    "dream_weights",
+    "forget",
+    "free_nats",
+    "keep_mask",
+    "lambda_returns",
+    "mean_and_band",
+    "normal_log_prob",
+    "open_loop",
+    "previous_action",
+    "return_scale",
+    "sample_latent",
+    "symexp",
+    "symlog",
+    "symmetric_mean",
+    "total_loss",
+    "two_hot",
+    "two_sides",
+    "unimix",
+]
