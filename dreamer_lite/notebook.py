@@ -1,16 +1,23 @@
-"""Shows pictures and sliders in notebooks, and says the same in words in scripts.
+"""Shows pictures, films and sliders in notebooks, and says the same in words in scripts.
 
 Every picture has an alt text, which is what a script prints. Figures are drawn on
 `matplotlib.figure.Figure`, never through pyplot. Nothing but notebooks imports this.
 """
 
+import base64
+import html
 import io
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+
+from dreamer_lite import video
 
 
 def in_notebook() -> bool:
@@ -24,14 +31,25 @@ def in_notebook() -> bool:
 
 def png(figure: Figure, alt: str) -> bytes:
     """The figure as a PNG of at most 64 colours that carries its alt text."""
-    from PIL import Image, PngImagePlugin
+    from PIL import Image
 
     raw = io.BytesIO()
     figure.savefig(raw, format="png", dpi=80, facecolor="white")
+    return with_alt(Image.open(raw), alt, any(axes.images for axes in figure.axes))
+
+
+def with_alt(picture: Any, alt: str, colourful: bool) -> bytes:
+    """A picture of Pillow's as a PNG of 64 colours that carries its alt text.
+
+    In a colourful one, rare colours are kept at the cost of fine shades: a ball, not a grey line.
+    """
+    from PIL import Image, PngImagePlugin
+
     info = PngImagePlugin.PngInfo()
     info.add_itxt("Description", alt)
     small = io.BytesIO()
-    picture = Image.open(raw).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    way = Image.Quantize.FASTOCTREE if colourful else Image.Quantize.MEDIANCUT
+    picture = picture.convert("RGB").quantize(64, way, dither=Image.Dither.NONE)
     picture.save(small, "PNG", optimize=True, pnginfo=info)
     return small.getvalue()
 
@@ -55,9 +73,7 @@ def live() -> Callable[..., None]:
 
     def draw(figure: Figure, alt: str, name: str = "") -> None:
         nonlocal handle
-        folder = os.environ.get("DREAMER_LITE_FIGURES")
-        if name and folder:
-            (Path(folder) / f"{name}.png").write_bytes(png(figure, alt))
+        keep(lambda: png(figure, alt), name)
         if not in_notebook():
             print(f"[picture] {alt}", flush=True)
             return
@@ -70,6 +86,46 @@ def live() -> Callable[..., None]:
             handle.update(picture)
 
     return draw
+
+
+def keep(draw: Callable[[], bytes], name: str) -> None:
+    """Save a picture as NAME.png in the folder DREAMER_LITE_FIGURES, if both are given."""
+    folder = os.environ.get("DREAMER_LITE_FIGURES")
+    if name and folder:
+        (Path(folder) / f"{name}.png").write_bytes(draw())
+
+
+def show_film(
+    frames: np.ndarray, alt: str, name: str = "", fps: float = 8, columns: int = 4, rows: int = 1
+) -> None:
+    """Play frames (n, h, w, 3) uint8, and show some of them as a picture for pages that play none.
+
+    `alt`, `name` and scripts as in `show`.
+    """
+    from PIL import Image as Pillow
+
+    def still() -> bytes:
+        strip = Pillow.fromarray(video.strip(frames, columns * rows, columns))
+        strip.thumbnail((960, 960))
+        return with_alt(strip, alt, colourful=True)
+
+    keep(still, name)
+    if not in_notebook():
+        print(f"[picture] {alt}", flush=True)
+        return
+    from IPython.display import HTML, Image, display
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "film.mp4"
+        video.write(file, frames, fps)
+        data = base64.b64encode(file.read_bytes()).decode()
+    display(
+        HTML(
+            f'<video controls autoplay loop muted playsinline style="max-width:100%" '
+            f'aria-label="{html.escape(alt)}" src="data:video/mp4;base64,{data}"></video>'
+        ),
+        Image(still(), alt=alt),
+    )
 
 
 def slide(draw: Callable[[float], None], low: float, high: float, start: float, label: str) -> None:

@@ -5,7 +5,7 @@ it carries. A leaf: the core never imports it.
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -160,6 +160,28 @@ def pad_to_even(frames: np.ndarray) -> np.ndarray:
 BORDER, GAP, BAR = 8, 16, 6  # pixels
 
 
+def side_by_side(
+    panels: Sequence[np.ndarray],
+    titles: Sequence[str],
+    notes: Sequence[str],
+    borders: Sequence[tuple[Colour, bool]],
+    last_note: Callable[[int], np.ndarray] | None = None,
+) -> np.ndarray:
+    """Framed pictures (h, w, 3) in a row, with titles above and notes below.
+
+    A border is a colour and whether it is dashed. `last_note` draws what stands below the last
+    panel from its width, if `notes` has none for it.
+    """
+    framed = [frame(x, y[0], BORDER, y[1]) for x, y in zip(panels, borders, strict=True)]
+    width = framed[0].shape[1]
+    above = [caption(width, 32, title, size=20) for title in titles]
+    below = [caption(width, 36, note) for note in notes]
+    below += [last_note(width)] if last_note else []
+    columns = [np.concatenate(parts) for parts in zip(above, framed, below, strict=True)]
+    gap = np.full((columns[0].shape[0], GAP, 3), GROUND, np.uint8)
+    return np.concatenate([gap, *(part for column in columns for part in (column, gap))], 1)
+
+
 def triptych(
     panels: list[np.ndarray],
     titles: list[str],
@@ -179,20 +201,14 @@ def triptych(
     """
     colour = GREEN if awake else PURPLE
     borders = [(FAINT, False), (colour, not awake), (FAINT, False)]
-    framed = [frame(x, y[0], BORDER, y[1]) for x, y in zip(panels, borders, strict=True)]
-    width = framed[0].shape[1]
-    above = [caption(width, 32, title, size=20) for title in titles]
-    below = [*(caption(width, 36, note) for note in notes), key_to_difference(width)]
-    columns = [np.concatenate(parts) for parts in zip(above, framed, below, strict=True)]
-    gap = np.full((columns[0].shape[0], GAP, 3), GROUND, np.uint8)
-    body = np.concatenate([gap, columns[0], gap, columns[1], gap, columns[2], gap], 1)
+    body = side_by_side(panels, titles, notes, borders, key_to_difference)
     width = body.shape[1]
     head = caption(width - 2 * GAP, 44, header, corner, 26, colour, FAINT)
     bar = np.full((BAR, width - 2 * GAP, 3), 40, np.uint8)
     filled, closed = round(done * bar.shape[1]), round(closing * bar.shape[1])
     bar[:, :filled] = PURPLE
     bar[:, : min(filled, closed)] = GREEN
-    bar[:, closed - 1 : closed + 1] = TEXT
+    bar[:, max(0, closed - 1) : closed + 1] = TEXT
     side = np.full((head.shape[0] + BAR, GAP, 3), GROUND, np.uint8)
     top = np.concatenate([side, np.concatenate([head, bar]), side], 1)
     return pad_to_even(np.concatenate([top, body]))

@@ -92,10 +92,20 @@ def images(nb: NotebookNode) -> list[str]:
     ]
 
 
+def builds_nothing(nb: NotebookNode) -> bool:
+    """Whether the table at the top says that the notebook adds nothing to the agent."""
+    table = r"^\|.*Adds to the agent \|\n\|[-|]+\|\n\|.*\| nothing \|$"
+    return any(re.search(table, text, re.M) for text in texts(nb))
+
+
 def anatomy(nb: NotebookNode) -> list[str]:
-    """Everything in ANATOMY is there, first occurrences in this order."""
+    """Everything in ANATOMY is there, first occurrences in this order.
+
+    A notebook that builds nothing has neither exercises nor checks.
+    """
     found, last, before = [], -1, ""
-    for what, sign in ANATOMY:
+    needed = [x for x in ANATOMY if not (builds_nothing(nb) and x[1] in ("exercise", "check"))]
+    for what, sign in needed:
         if sign in TAGS:
             at = [i for i, cell in enumerate(nb.cells) if sign in tags_of(cell)]
         else:

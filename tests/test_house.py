@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     "config devices transforms distributions coarse networks rssm world_model behavior agent "
     "optimizer learner replay rendering worlds training hosted checkpoints pictures rollouts "
-    "open_loop dreams video plots notebook widgets compare checks colab assets doctor runs bench "
+    "open_loop dreams video plots notebook compare checks colab assets doctor runs widgets bench "
     "__main__"
 ).split()
 

@@ -87,7 +87,7 @@ double
 def small(folder: Path, text: str = SMALL) -> Path:
     """A source in a folder of its own."""
     path = folder / "src" / "05_small.py"
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     path.write_text(text)
     return path
 
@@ -153,6 +153,17 @@ def test_lint_says_what_is_wrong(tmp_path, old, new, words):
     assert SMALL.count(old) == 1
     found = complaints(small(tmp_path, SMALL.replace(old, new)))
     assert words in found and found.startswith("05_small.py: ")
+
+
+def test_a_notebook_that_builds_nothing_needs_no_exercise(tmp_path):
+    nothing = SMALL.replace(
+        "Minutes to run |\n# |---|---|\n# | 1 | 1 |",
+        "Minutes to run | Adds to the agent |\n# |---|---|---|\n# | 1 | 1 | nothing |",
+    )
+    bare = re.sub(r'# %% tags=\["(exercise|check)"\]\n', "# %%\n", nothing)
+    assert complaints(small(tmp_path / "a", bare)) == ""
+    words = complaints(small(tmp_path / "b", bare.replace("| nothing |", "| a block |")))
+    assert "an exercise is missing" in words and "a check is missing" in words
 
 
 def test_syntax_errors_are_named(tmp_path):
@@ -283,6 +294,14 @@ def test_a_live_picture_says_in_a_script_how_far_it_is(tmp_path, monkeypatch, ca
     assert Image.open(tmp_path / "curve.png").info["Description"] == "a line, update 2 of 2"
 
 
+def claims_00(names: dict) -> None:
+    lines = names["lines"]
+    assert (lines["dream"] < 0.5 * lines["copy the last frame"]).all()
+    assert (lines["dream, hands crossed"] > 1.3 * lines["dream"]).all()
+    assert names["columns"]["all left"] < names["columns"]["all right"] - 4
+    assert names["game"].score[names["ends"]].mean() > 3  # random play: 0.4
+
+
 def claims_01(names: dict) -> None:
     right = names["right"]
     assert right["both masks"] == (1, 1)
@@ -333,6 +352,7 @@ def claims_04(names: dict) -> None:
 
 
 CLAIMS = {
+    "00_the_dream": claims_00,
     "01_worlds": claims_01,
     "02_predicting_anything": claims_02,
     "03_rssm": claims_03,
@@ -372,7 +392,8 @@ def test_run_all_on_an_untouched_student_copy_finishes(source, tmp_path):
     outputs = [output for cell in lint.codes(notebook) for output in cell.outputs]
     said = "".join(output.get("text", "") for output in outputs)
     stubs = sum(cell.source.count(build.STUB) for cell in notebook.cells)
-    assert said.count("still the stub") == said.count("the PACKAGE's function") == stubs > 0
+    assert said.count("still the stub") == said.count("the PACKAGE's function") == stubs
+    assert lint.builds_nothing(notebook) == (stubs == 0)
     assert lint.errors_in_outputs(notebook) == []
     cells = lint.codes(notebook)
     images = [sum("image/png" in out.get("data", {}) for out in cell.outputs) for cell in cells]
@@ -390,7 +411,7 @@ def test_student_notebooks_export_to_python(source, tmp_path, monkeypatch, capsy
         check=True,
     )  # fmt: skip
     compile(script.read_text(), str(script), "exec")
-    if source == SOURCES[0]:
+    if source.stem == "01_worlds":
         monkeypatch.setenv("DREAMER_LITE_FAST", "1")
         monkeypatch.delenv("DREAMER_LITE_STRICT", raising=False)
         runpy.run_path(str(script), run_name="__main__")

@@ -1,0 +1,11 @@
+"""What a reader can touch in notebooks: the dream player, the dashboard, the panel of settings.
+
+Core ipywidgets only, in the way that versions 7.7 and 8 share, so that they work in JupyterLab and
+on Colab. Each is a plain object first and widgets second: in a script, and in tests, the same
+methods do the same things without a front end. Nothing but notebooks imports this; ipywidgets comes
+with the extra `notebooks`.
+"""
+
+from dreamer_lite.widgets.player import Dream, DreamPlayer, steer
+
+__all__ = ["Dream", "DreamPlayer", "steer"]
