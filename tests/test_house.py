@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from dreamer_lite import config
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dreamer_lite"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -217,3 +219,38 @@ def test_ci_says_which_command_is_missing(tmp_path: Path) -> None:
     result = ci_show(copy_of_ci(tmp_path, "```\nmake test\n```\nmake demo\n"))
     assert result.returncode != 0
     assert 'no line starting with "make demo"' in result.stderr
+
+
+# assets/paper_to_code.md
+
+PAGE = (ROOT / "assets" / "paper_to_code.md").read_text()
+ROWS = re.findall(r"^\|(?!.*---)(.*)\| (\d\d) \|$", PAGE, re.M)
+
+
+def test_the_page_from_paper_to_code_names_what_exists() -> None:
+    assert len(ROWS) > 20
+    for line, number in ROWS:
+        names = re.findall(r"`([\w.]+)`", line)
+        assert [n for n in names if not n.startswith("test_")], line
+        assert [n for n in names if n.startswith("test_")], line
+        for name in names:
+            assert name_exists(name), f"{name} in {line}"
+        assert list((ROOT / "notebooks" / "src").glob(f"{number}_*.py")), f"notebook {number}"
+
+
+def name_exists(dotted: str) -> bool:
+    """Whether `module.name` or `module.Class.name` is defined in the package or the tests."""
+    module, *path = dotted.split(".")
+    file = (ROOT / "tests" if module.startswith("test_") else PACKAGE) / f"{module}.py"
+    body = ast.parse(file.read_text()).body if file.exists() else []
+    for name in path:
+        found = [node for node in body if getattr(node, "name", None) == name]
+        if not found:
+            return False
+        body = getattr(found[0], "body", [])
+    return bool(path)
+
+
+def test_departures_on_that_page_are_settings_or_files() -> None:
+    for setting in re.findall(r"`(\w+)=", PAGE.partition("## Where we depart")[2]):
+        assert setting in config.make_config("catch").__dataclass_fields__
