@@ -302,6 +302,28 @@ def test_an_environment_that_cannot_be_made_is_one_sentence(register):
         register(entry=Raises)
 
 
+OWN = """
+import gymnasium, numpy as np
+
+class Own(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+gymnasium.register("Own-v0", entry_point=Own)
+"""
+
+
+def test_a_module_in_the_current_folder_registers_its_environment(tmp_path, monkeypatch):
+    (tmp_path / "my_own_worlds.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])  # as a command's
+    try:
+        world = worlds.make("gym/my_own_worlds:Own-v0")
+    finally:
+        gymnasium.registry.pop("Own-v0", None)
+    assert world.obs_space == {"vector": Space((3,), "float32")}
+
+
 def test_pictures(register):
     class Drawn(Custom):
         metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012

@@ -15,6 +15,8 @@ on as they are where not (SPEC 14.3).
 import dataclasses
 import difflib
 import functools
+import os
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -124,6 +126,8 @@ def make(id: str) -> GymWorld:
         from dreamer_lite.worlds import gymnasium_envs
 
         gymnasium_envs.register()
+    if ":" in id and os.getcwd() not in sys.path:  # the commands look where `python -m` would
+        sys.path.append(os.getcwd())
     try:
         env = gymnasium.make(id, disable_env_checker=True)
     except Exception as error:  # whatever the constructor of somebody's environment raises
