@@ -108,6 +108,12 @@ def make_parser() -> Parser:
     )
     sub.add_argument("--run", type=Path, help="folder; default: runs/WORLD-SIZE-sSEED[-nN]")
     sub.add_argument(
+        "--mirror",
+        type=Path,
+        metavar="DIR",
+        help="keep a copy there, as on Google Drive, and go on from it where the run is gone",
+    )
+    sub.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting; repeatable"
     )
 
@@ -254,6 +260,7 @@ def train(args: argparse.Namespace) -> int:
                 stop=stop,
                 elapsed=runs.age_of_process(),
                 all_devices=args.devices == "all",
+                mirror_folder=args.mirror,
             )
         if runs.finished(folder, limits):
             note(f"{folder} has reached this limit already: a higher one would go on.")

@@ -55,13 +55,20 @@ def save(folder: Path, state: RunState, meta: Mapping[str, Any]) -> Path:
     Raises:
       OSError: one sentence; earlier checkpoints are untouched.
     """
+    rings, rest = split_rings(state)
+    used = max(1, int(min(state.replay.added.max(), ring_length(state))))
+    filled = (*(slice(None),) * time_axis(state), slice(used))
+    return write(folder, rest | {name: x[filled] for name, x in rings.items()}, meta)
+
+
+def write(folder: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Path:
+    """`save` for arrays by name, rings without their empty rows."""
     earlier = _listing(folder)
     place = folder / f"{int(earlier[-1].name) + 1 if earlier else 1:06d}"
     partial = folder / "partial"
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        arrays = _to_host(state)
         _make_sure_of_room(partial / "room", sum(x.nbytes for x in arrays.values()))
         agent = {name: x for name, x in arrays.items() if name.startswith(_AGENT)}
         with _orbax() as orbax:
@@ -151,7 +158,7 @@ def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
         way_out = f"delete the folder {folder.parent} and train anew"
     try:
         manifest = json.loads((place / "manifest.json").read_text())
-        _check_format(manifest["format"], f"Checkpoint {place}")
+        check_format(manifest["format"], f"Checkpoint {place}")
         now, then = _checksums(place), manifest["files"]
         odd = sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
         if not odd:
@@ -170,16 +177,23 @@ def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
     )
 
 
-def _to_host(state: RunState) -> dict[str, np.ndarray]:
-    """Every array by name; rings without their empty rows. On a CPU nothing is copied."""
-    axis = state.rows.ndim  # of time in a ring: 0, or 1 behind the axis of several agents
-    used = max(1, int(min(state.replay.added.max(), state.replay.deter.shape[axis])))
-    filled = (*(slice(None),) * axis, slice(used))
-    arrays = {}
+def split_rings(state: RunState) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Every array by name, on the host: (rings of the replay, all others). On a CPU no copies."""
+    rings, rest = {}, {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
         host = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-        arrays[_name(path)] = host[filled] if _is_ring(path, host, axis) else host
-    return arrays
+        (rings if _is_ring(path, host, time_axis(state)) else rest)[_name(path)] = host
+    return rings, rest
+
+
+def time_axis(state: RunState) -> int:
+    """The axis of time in a ring: 0, or 1 behind the axis of several agents."""
+    return state.rows.ndim
+
+
+def ring_length(state: RunState) -> int:
+    """Rows that the replay holds of each world when it is full."""
+    return state.replay.deter.shape[time_axis(state)]
 
 
 def _make_sure_of_room(file: Path, size: int) -> None:
@@ -198,7 +212,7 @@ def _make_sure_of_room(file: Path, size: int) -> None:
 def _rebuild(arrays: Mapping[str, np.ndarray], like: Any, what: str) -> Any:
     """A tree like `like` with these arrays, which must agree in names, shapes and dtypes."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
-    axis = like.rows.ndim if isinstance(like, RunState) else 0
+    axis = time_axis(like) if isinstance(like, RunState) else 0
     odd = sorted({_name(path) for path, _ in leaves} ^ set(arrays))
     rebuilt = []
     for path, leaf in leaves if not odd else []:
@@ -269,7 +283,7 @@ def _checksums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def _check_format(found: Any, what: str) -> None:
+def check_format(found: Any, what: str) -> None:
     if found != FORMAT:
         raise CheckpointError(
             f"{what} has format {found}, and this version of Dreamer Lite reads format {FORMAT}: "
@@ -321,7 +335,7 @@ def load_agent(path: Path) -> LoadedAgent:
     try:
         data = path.read_bytes()
         about = json.loads(path.with_suffix(".json").read_text())
-        _check_format(about["format"], f"Agent {path}")
+        check_format(about["format"], f"Agent {path}")
         if about.pop("checksum") != _agent_checksum(data, about):
             raise ValueError("the checksum differs")
         arrays = from_bytes(data)

@@ -4,6 +4,8 @@
     DIR/summary.json    how it stands           DIR/state/          checkpoints (`checkpoints`)
     DIR/lock            held while a process trains here
 
+A mirror (`mirror`) is a copy elsewhere, for disks that vanish, as Colab's.
+
 The order of writing makes a kill at any moment harmless: first the line of metrics, then the
 checkpoint, then the summary, which can be made again from the checkpoint. What metrics.jsonl has
 beyond the checkpoint is cut off when the run goes on. Read with notebook 08.
@@ -28,7 +30,17 @@ from typing import IO, Any, cast
 import jax
 import numpy as np
 
-from dreamer_lite import __version__, assets, checkpoints, devices, hosted, replay, training, worlds
+from dreamer_lite import (
+    __version__,
+    assets,
+    checkpoints,
+    devices,
+    hosted,
+    mirror,
+    replay,
+    training,
+    worlds,
+)
 from dreamer_lite.checkpoints import LoadedAgent
 from dreamer_lite.config import Config, from_dict, make_config, to_dict
 from dreamer_lite.training import Driver, Limits, RunState, train
@@ -40,6 +52,7 @@ except ImportError:  # Windows: runs work, but two processes in one folder are n
     fcntl = None
 
 SAVE_EVERY = 60.0  # seconds
+MIRROR_EVERY = 300.0  # seconds at least
 LONG_SAVE = 2.0  # seconds; a save that takes n times as long comes n times less often
 Record = dict[str, Any]  # see `training.make_record`
 RESULTS = ("return_mean", "return_stderr", "episodes")
@@ -58,6 +71,7 @@ def run(
     save_every: float = SAVE_EVERY,
     elapsed: float = 0.0,
     all_devices: bool = False,
+    mirror_folder: Path | None = None,
 ) -> Generator[Record, None, None]:
     """Train in `folder` until a limit, going on from its checkpoint if it has one.
 
@@ -66,9 +80,11 @@ def run(
     `save_every` seconds, and at the end: at a limit, when `stop()` turns true, or when the caller
     closes the iterator. `elapsed` is how long this process took before the call, in seconds.
     `all_devices` spreads the work over all local ones; a run may go on with another number of them.
+    `mirror_folder` gets a copy of the run now and then and at the end; where that copy is further
+    than `folder`, as on a new machine, the run goes on from it.
 
     Raises:
-      RunError: the folder is in use, cannot be written, or belongs to a run of another config.
+      RunError: a folder is in use, cannot be written, or belongs to a run of another config.
       CheckpointError: the folder's checkpoint is damaged, foreign or newer.
       OSError: the disk is full; one sentence.
       FloatingPointError: a loss is no longer finite; the last good checkpoint stays.
@@ -76,6 +92,8 @@ def run(
     started = time.perf_counter() - elapsed
     lock = _lock(folder)
     try:
+        if mirror_folder is not None:
+            _take_from(mirror_folder, config, folder)
         summary = _claim(config, folder)
         if finished(folder, limits):
             lock.close()
@@ -85,7 +103,8 @@ def run(
         lock.close()
         raise
     repeat = getattr(world, "repeat", 1)  # JAX worlds repeat no action
-    going_on = _Run(config, folder, summary, started - summary.get("wall_seconds", 0.0), repeat)
+    started -= summary.get("wall_seconds", 0.0)
+    going_on = _Run(config, folder, summary, started, repeat, mirror_folder)
     return going_on.records(lock, driver, state, limits, stop, save_every)
 
 
@@ -102,9 +121,11 @@ class _Run:
     """A run that is going on, and the files it writes."""
 
     def __init__(
-        self, config: Config, folder: Path, summary: dict[str, Any], started: float, repeat: int
-    ):
+        self, config: Config, folder: Path, summary: dict[str, Any], started: float, repeat: int,
+        mirror_folder: Path | None,
+    ):  # fmt: skip
         self.config, self.folder, self.started, self.repeat = config, folder, started, repeat
+        self.mirror_folder, self.mirror_due = mirror_folder, time.perf_counter() + MIRROR_EVERY
         self.first_update_seconds: float = summary.get("first_update_seconds", 0.0)
 
     def records(
@@ -140,6 +161,7 @@ class _Run:
             finally:
                 driver.close()
                 if whole:
+                    self.mirror_due = 0.0
                     self.save(state, record)
 
     def seconds(self) -> float:
@@ -159,6 +181,9 @@ class _Run:
             meta["agents"] = {name: record["seeds"][name] for name in RESULTS}
         checkpoints.save(self.folder / "state", state, meta)
         _write_json(self.folder / "summary.json", summary)
+        if self.mirror_folder is not None and time.perf_counter() >= self.mirror_due:
+            mirror.push(self.mirror_folder, state, meta, self.folder / "metrics.jsonl")
+            self.mirror_due = time.perf_counter() + MIRROR_EVERY
 
 
 def make_summary(
@@ -315,6 +340,19 @@ def _lock(folder: Path) -> IO:
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
+
+
+def _take_from(mirror_folder: Path, config: Config, folder: Path) -> None:
+    """Bring the run here from its mirror if it is further there."""
+    if not mirror.exists(mirror_folder):
+        return
+    meta = mirror.read_meta(mirror_folder)
+    _refuse_another(config, meta["config"], mirror_folder)
+    here = -1
+    if checkpoints.exists(folder / "state"):
+        here = checkpoints.read_meta(folder / "state")["summary"]["updates"]
+    if meta["summary"]["updates"] > here:
+        mirror.fetch(mirror_folder, folder)
 
 
 def _claim(config: Config, folder: Path) -> dict[str, Any]:

@@ -1,0 +1,177 @@
+"""The copy of a run where folders may vanish: it arrives, is checked, and a run goes on from it."""
+
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import small_run
+
+from dreamer_lite import checkpoints, mirror, runs, worlds
+from dreamer_lite.__main__ import main
+from dreamer_lite.checkpoints import CheckpointError
+from dreamer_lite.runs import RunError
+from dreamer_lite.training import Driver, Limits, RunState, make_driver
+
+# One row an update; the ring begins to overwrite after 100 rows.
+CONFIG = small_run.config(capacity=400, train_ratio=8)
+
+
+@pytest.fixture(scope="module")
+def driver() -> Driver:
+    return make_driver(CONFIG, worlds.make("catch"))
+
+
+@pytest.fixture(autouse=True)
+def same_driver(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "make_driver", lambda *_: driver)
+
+
+def train(folder: Path, copy: Path, updates: int, every: float = 0.0) -> None:
+    """To this many updates, with a push after every record."""
+    pytest.MonkeyPatch().setattr(runs, "MIRROR_EVERY", every)
+    limits = Limits(updates=updates)
+    list(runs.run(CONFIG, folder, limits, save_every=0, mirror_folder=copy))
+
+
+def state_of(folder: Path, driver: Driver) -> RunState:
+    return checkpoints.restore(folder / "state", driver.init(0))[0]
+
+
+def without_latents(state: RunState) -> RunState:
+    """Stored latents are refreshed after their rows were copied."""
+    latents = jax.tree.map(np.zeros_like, (state.replay.deter, state.replay.stoch))
+    return state._replace(replay=state.replay._replace(deter=latents[0], stoch=latents[1]))
+
+
+def chunks(copy: Path) -> list[str]:
+    return sorted(file.name for file in copy.glob("replay-*"))
+
+
+@pytest.mark.parametrize("updates", [10, 120], ids=["ring not full", "ring overwritten"])
+def test_what_is_fetched_is_what_was_pushed(
+    updates: int, driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "CHUNK", 5_000)  # bytes: several files at a time
+    train(tmp_path / "here", tmp_path / "copy", updates)
+    mirror.fetch(tmp_path / "copy", tmp_path / "there")
+    here, there = (state_of(tmp_path / name, driver) for name in ("here", "there"))
+    full = int(here.replay.added) > checkpoints.ring_length(here)
+    assert full == (updates == 120)
+    small_run.assert_same(without_latents(there), without_latents(here))
+    remembered = np.asarray(there.replay.deter).any((1, 2)) | there.replay.rows.is_first.all(1)
+    assert remembered[: int(there.replay.added)].all(), "latents as they were when copied"
+    metrics = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("here", "there")]
+    assert metrics[0] == metrics[1]
+
+
+def test_a_run_goes_on_where_its_folder_is_gone(driver: Driver, tmp_path: Path) -> None:
+    train(tmp_path / "first", tmp_path / "copy", 20)
+    lived = int(state_of(tmp_path / "first", driver).replay.added)
+    shutil.rmtree(tmp_path / "first")  # the machine was taken away
+    train(tmp_path / "second", tmp_path / "copy", 40)
+    records = (tmp_path / "second" / "metrics.jsonl").read_text().splitlines()
+    updates = [json.loads(line)["updates"] for line in records]
+    assert updates == sorted(set(updates)) and updates[0] <= 5 and updates[-1] >= 40
+    assert int(state_of(tmp_path / "second", driver).replay.added) > lived
+
+
+def test_rows_are_written_once(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    train(tmp_path / "run", copy, 20)
+    before = {name: (copy / name).stat().st_mtime_ns for name in chunks(copy)}
+    train(tmp_path / "run", copy, 40)
+    assert before == {name: (copy / name).stat().st_mtime_ns for name in before}
+    assert len(chunks(copy)) > len(before)
+
+
+def test_files_of_overwritten_rows_are_used_again(tmp_path: Path) -> None:
+    train(tmp_path / "run", tmp_path / "copy", 120)
+    count = len(chunks(tmp_path / "copy"))
+    train(tmp_path / "run", tmp_path / "copy", 200)
+    assert len(chunks(tmp_path / "copy")) == count
+    assert {f.name for f in (tmp_path / "copy").iterdir()} == {
+        "slot-0", "slot-1", "metrics.jsonl", *chunks(tmp_path / "copy"),
+    }  # fmt: skip
+
+
+def newest_slot(copy: Path) -> Path:
+    return max((copy / "slot-0", copy / "slot-1"), key=lambda file: file.stat().st_mtime_ns)
+
+
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("harm", [cut_short, flip, lambda file: file.write_bytes(b"")])
+@pytest.mark.parametrize("what", ["slot", "rows"])
+def test_what_did_not_arrive_whole_leaves_the_one_before(harm, what: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    train(tmp_path / "run", copy, 20)
+    earlier = [slot.meta["summary"]["updates"] for slot in mirror._slots(copy)]
+    last_rows = mirror._slots(copy)[0].chunks[-1]["file"]
+    harm(newest_slot(copy) if what == "slot" else copy / last_rows)
+    with pytest.warns(UserWarning, match=f"going on from the one before, update {earlier[1]}"):
+        mirror.fetch(copy, tmp_path / "there")
+    meta = checkpoints.read_meta(tmp_path / "there" / "state")
+    assert meta["summary"]["updates"] == earlier[1] < earlier[0]
+
+
+def test_a_copy_that_is_broken_twice_is_refused(tmp_path: Path) -> None:
+    train(tmp_path / "run", tmp_path / "copy", 20)
+    for name in ("slot-0", "slot-1"):
+        flip(tmp_path / "copy" / name)
+    with pytest.raises(CheckpointError, match="has not arrived whole: wait until"):
+        train(tmp_path / "other", tmp_path / "copy", 40)
+
+
+def test_the_copy_of_another_run_is_left_alone(tmp_path: Path) -> None:
+    train(tmp_path / "run", tmp_path / "copy", 10)
+    before = {file.name: file.read_bytes() for file in (tmp_path / "copy").iterdir()}
+    other = dataclasses.replace(CONFIG, seed=1)
+    sentence = re.escape(f"{tmp_path / 'copy'} holds a run with seed=0 (asked: 1)")
+    with pytest.raises(RunError, match=sentence):
+        list(runs.run(other, tmp_path / "o", Limits(updates=5), mirror_folder=tmp_path / "copy"))
+    assert before == {file.name: file.read_bytes() for file in (tmp_path / "copy").iterdir()}
+
+
+def test_the_run_that_is_further_is_gone_on_from(driver: Driver, tmp_path: Path) -> None:
+    """The local one here; rows of the copy's other past do not get mixed in."""
+    train(tmp_path / "short", tmp_path / "copy", 10)
+    list(runs.run(CONFIG, tmp_path / "long", Limits(updates=40)))
+    state = state_of(tmp_path / "long", driver)
+    reward = np.asarray(state.replay.rows.reward).copy()
+    rows = state.replay.rows._replace(reward=reward + 1)  # another past
+    meta = checkpoints.read_meta(tmp_path / "long" / "state")
+    other = state._replace(replay=state.replay._replace(rows=rows))
+    checkpoints.save(tmp_path / "long" / "state", other, meta)
+    train(tmp_path / "long", tmp_path / "copy", 60)
+    mirror.fetch(tmp_path / "copy", tmp_path / "there")
+    long, there = (state_of(tmp_path / name, driver) for name in ("long", "there"))
+    small_run.assert_same(without_latents(there), without_latents(long))
+
+
+def test_no_room_for_the_copy_leaves_the_run(tmp_path: Path) -> None:
+    (tmp_path / "copy").write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="the run itself is intact"):
+        train(tmp_path / "run", tmp_path / "copy", 10)
+    assert checkpoints.exists(tmp_path / "run" / "state")
+
+
+def test_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", *small_run.FLAGS, "--set", "capacity=400", "--mirror", str(tmp_path / "copy")]
+    assert main([*words, "--updates", "10", "--run", str(tmp_path / "a")]) == 0
+    assert mirror.exists(tmp_path / "copy")
+    assert main([*words, "--updates", "10", "--run", str(tmp_path / "b")]) == 0
+    assert "10" in capsys.readouterr().out
+    assert json.loads((tmp_path / "b" / "summary.json").read_text())["updates"] >= 10
