@@ -24,7 +24,7 @@ ORDER = (
     "config devices transforms distributions coarse networks rssm world_model behavior agent "
     "optimizer learner replay rendering worlds training hosted checkpoints mirror pictures "
     "rollouts open_loop dreams video plots notebook compare checks colab assets doctor runs "
-    "widgets bench __main__"
+    "planner widgets bench __main__"
 ).split()
 
 # Some of the versions that Colab had in August 2026 (Python 3.13).
