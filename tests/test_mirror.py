@@ -18,7 +18,7 @@ from dreamer_lite.runs import RunError
 from dreamer_lite.training import Driver, Limits, RunState, make_driver
 
 # One row an update; the ring begins to overwrite after 100 rows.
-CONFIG = small_run.config(capacity=400, train_ratio=8)
+CONFIG = small_run.config(capacity=400, train_ratio=8, updates_per_call=10)
 
 
 @pytest.fixture(scope="module")
