@@ -201,7 +201,12 @@ def windows(rows: Play, start: jax.Array, place: jax.Array, length: int) -> Batc
     return Batch(**cut._asdict(), previous_action=before, context=blank)
 
 
-@functools.partial(jax.jit, compiler_options=compiler_options())  # made for small products
+options = compiler_options()  # made for small products
+if FAST and options:
+    options["xla_backend_optimization_level"] = 0  # compiles sooner
+
+
+@functools.partial(jax.jit, compiler_options=options)
 def learn(params: dict, state: tuple, rows: Play, key: jax.Array) -> tuple:
     """CHUNK updates on windows from anywhere: (params, state, mean losses). The key is consumed."""
 
@@ -776,17 +781,33 @@ class Steering:
         self.bricks += self.alive * float(reward)
         self.alive *= float(cont)
         self.steps += 1
-        words = f"step {self.steps}, {self.bricks:.1f} bricks, {self.alive:.0%} alive"
+        words = f"step {self.steps}, {self.bricks:.1f} bricks, alive {self.alive:.0%}"
         return np.asarray(frame), words
 
 
 steering = Steering()
 strip = [(letter, *steering(letter)) for letter in plan]
 figure = Figure(figsize=(8.4, 1.7), layout="constrained")
-for axes, (letter, frame, _) in zip(figure.subplots(1, len(plan)), strip):
+for axes, (letter, frame, words) in zip(figure.subplots(1, len(plan)), strip):
     axes.imshow(world.render({"image": frame}))
     axes.set(xticks=[], yticks=[], title=letter)
-show(figure, f"A dream steered by hand along {plan}; at the end: {strip[-1][-1]}.", "05_steer")
+    axes.set_xlabel(words.split(", ")[-1], fontsize=6)
+show(
+    figure,
+    f"A dream steered by hand along {plan}. "
+    + "; ".join(words for _, _, words in strip[::2])
+    + ".",
+    "05_steer",
+)
+
+# %% [markdown]
+# <details><summary>What you should see</summary>
+#
+# ![](figure:05_steer)
+# </details>
+#
+# With this plan the paddle runs past the ball, and at step 5 life is over; what the pictures show
+# after it is nonsense that looks like a game. Find a plan that catches the ball.
 
 # %%
 dreaming = {"now": Steering()}
@@ -861,7 +882,7 @@ show(
 )
 
 # %%
-half = int(np.flatnonzero((walls >= 11) & (walls <= 13))[0])  # turn me: any number below 512
+half = int(np.abs(walls - 13).argmin())  # turn me: any number below 512
 figure = Figure(figsize=(7.4, 2.6), layout="constrained")
 pictures = {
     "last frame seen": far_moments.frames[0, half],
