@@ -336,7 +336,7 @@ def claims_04(names: dict) -> None:
 def claims_05(names: dict) -> None:
     dream, copy, mean, other = (mean for mean, _ in names["errors"].values())
     assert (dream[:5] < 0.85 * mean[:5]).all() and (dream[:10] < 0.7 * copy[:10]).all()
-    assert (other[:5] > 2 * dream[:5]).all()  # a dream of this very moment
+    assert (other[:5] > 1.5 * dream[:5]).all()  # a dream of this very moment
     scores = {label: mean for label, (mean, _) in names["scores"].items()}
     assert scores["its own dream"] > 1.1 * scores["another's dream"]
     assert scores["its own dream"] > 1.3 * scores["a plan at random"]
@@ -393,7 +393,7 @@ def test_run_all_on_an_untouched_student_copy_finishes(source, tmp_path):
     environment.pop("DREAMER_LITE_STRICT", None)
     # The script above shows what is learnt; here a few updates show that every cell runs.
     (parameters,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
-    parameters.source += "\nupdates = lived = behaviour_updates = pendulum_updates = 60"
+    parameters.source += "\nupdates = behaviour_updates = pendulum_updates = 60"
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     )
