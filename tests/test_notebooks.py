@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import nbformat
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
@@ -351,12 +352,40 @@ def claims_04(names: dict) -> None:
     assert (paddle["another's actions"] > 1).all() and paddle["dream"][0] < 0.3
 
 
+def claims_05(names: dict) -> None:
+    dream, copy, mean, other = (mean for mean, _ in names["errors"].values())
+    assert (dream[:5] < 0.85 * mean[:5]).all() and (dream[:10] < 0.7 * copy[:10]).all()
+    assert (other[:5] > 1.5 * dream[:5]).all()  # a dream of this very moment
+    scores = {label: mean for label, (mean, _) in names["scores"].items()}
+    assert scores["its own dream"] > 1.1 * scores["another's dream"]
+    assert scores["its own dream"] > 1.3 * scores["a plan at random"]
+    assert scores["its own dream"] <= scores["best in hindsight"]
+    walls = {label: np.array(bars)[:, 0] for label, bars in names["by_wall"].items()}
+    narrow, mixed = walls["trained on random rows"], walls["trained on mixed rows"]
+    assert (narrow[1:] > 1.5 * walls["copy the last frame"][1:]).all()  # it rebuilds the wall
+    assert (mixed[1:] < 0.7 * narrow[1:]).all()
+
+
+def claims_06(names: dict) -> None:
+    assert np.allclose(names["by_hand"], (0.873, 1.54))
+    heard = names["heard"]
+    assert heard[0.0][0] == 0 < heard[0.8][0] < heard[0.95][0] < heard[1.0][0]
+    assert all(jax.tree.leaves(names["same"]))  # the world model was frozen
+    caught = {label: score.mean() for label, score in names["caught"].items()}
+    assert caught["trained in dreams"] > 1.5 * caught["random"]
+    assert caught["trained in scrambled dreams"] < 1.4 * caught["random"]
+    assert abs(names["center"][-1] - 0.6) < 0.1
+    assert names["tried"]["random"].shape == names["tried"]["trained in dreams"].shape
+
+
 CLAIMS = {
     "00_the_dream": claims_00,
     "01_worlds": claims_01,
     "02_predicting_anything": claims_02,
     "03_rssm": claims_03,
     "04_world_model": claims_04,
+    "05_imagination": claims_05,
+    "06_actor_critic": claims_06,
 }
 
 
@@ -384,7 +413,7 @@ def test_run_all_on_an_untouched_student_copy_finishes(source, tmp_path):
     environment.pop("DREAMER_LITE_STRICT", None)
     # The script above shows what is learnt; here a few updates show that every cell runs.
     (parameters,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
-    parameters.source += "\nupdates = lived = 60"
+    parameters.source += "\nupdates = behaviour_updates = pendulum_updates = 60"
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     )
