@@ -13,6 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamer_lite import transforms
+from dreamer_lite.checks_07 import (  # noqa: F401
+    clip_gradient,
+    fresh_windows,
+    rms_momentum,
+    schedule,
+    write_latents,
+)
 from dreamer_lite.compare import Function, Part, compare, gradient, on
 from dreamer_lite.distributions import OneHot
 from dreamer_lite.networks import block_product

@@ -21,8 +21,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     "config devices transforms distributions coarse networks rssm world_model behavior agent "
     "optimizer learner replay rendering worlds training hosted checkpoints pictures rollouts "
-    "open_loop dreams video plots notebook compare checks colab assets doctor runs widgets bench "
-    "__main__"
+    "open_loop dreams video plots notebook compare checks_07 checks colab assets doctor runs "
+    "widgets bench __main__"
 ).split()
 
 # Some of the versions that Colab had in August 2026 (Python 3.13).
