@@ -65,7 +65,8 @@ def test_pause_go_on_and_stop(board):
     assert board.state == "stopped" and not board.running and able(board) == {"go on"}
     summary = json.loads((board.folder / "summary.json").read_text())
     assert summary["updates"] == board.records[-1]["updates"] > 0
-    assert f"Saved in {board.folder}" in board.report.value
+    assert "is saved; start goes on" in board.report.value
+    assert f"Folder: {board.folder}" in board.report.value
     # What was saved is an agent, and the run goes on from it.
     assert board.agent().config.world == "catch"
     board.buttons["go on"].click()

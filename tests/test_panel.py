@@ -110,10 +110,15 @@ def test_a_script_prints_the_same(capsys):
 
 def test_timing_runs_updates_and_says_what_they_cost():
     made = Panel(small_run.config(), updates=600)
-    made.set(horizon=3)
     sentence = made.time()
     assert sentence in made.words() and "20 updates were timed on " in sentence
-    assert "before the change" in sentence and "times the cost" in sentence
+
+
+def test_a_change_is_timed_beside_what_was_before(monkeypatch):
+    monkeypatch.setattr(panel, "seconds_per_update", lambda config: 0.1 * config.horizon)
+    made = Panel(small_run.config(horizon=5), updates=600)
+    made.set(horizon=10)
+    assert "before the change 2.0 updates/s" in made.time()
 
 
 def test_cost_is_seconds_times_updates():

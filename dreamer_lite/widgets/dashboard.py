@@ -83,7 +83,8 @@ class Dashboard:
         self.state, self.error = "ready", None
         self._go, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._due, self._dream, self._brush, self._name = 0.0, None, None, ""
+        self._due, self._said = 0.0, 0.0
+        self._dream, self._brush, self._name = None, None, ""
         self._draw: Callable[..., None] = live()
 
     # What a reader does
@@ -94,12 +95,18 @@ class Dashboard:
         `name` is that of the last picture, see `notebook.show`.
         """
         self._draw, self._name = live(), name
+        self._settle()
         self.go_on()
         if not self.running:
             self._prepare()
         self._show()
         if not self.running:
             self._begin()
+
+    def _settle(self) -> None:
+        """Let a thread that has ended draw its last picture."""
+        if self.state in ("stopping", "stopped", "finished", "failed"):
+            self.join()
 
     def _prepare(self) -> None:
         for other in _active:
@@ -192,7 +199,7 @@ class Dashboard:
             self.error = error
         finally:
             done = bool(self.records) and self.records[-1]["updates"] >= self.updates
-            self._set("failed" if self.error else "finished" if done else "stopped")
+            self.state = "failed" if self.error else "finished" if done else "stopped"
             self._refresh(last=True)
 
     def _watch(self, state: RunState) -> None:
@@ -209,6 +216,8 @@ class Dashboard:
         """Draw, if it is due; what has ended is drawn in any case."""
         begun = time.perf_counter()
         if begun < self._due and not last:
+            if begun > self._said + 0.5:
+                self._say()
             return
         self._draw(self.figure(), self.words(), self._name if last else "")
         ended = time.perf_counter()
@@ -234,7 +243,7 @@ class Dashboard:
         text = (
             f"{self.state}, update {last['updates']:,} of {self.updates:,}, {speed:.1f} updates/s"
         )
-        if self.state in ("running", "starting") and len(self.records) > 1:
+        if self.state == "running" and len(self.records) > 1:
             text += f", about {duration((self.updates - last['updates']) / max(speed, 1e-9))} left"
         text += f"; return {last['return_mean']:.2f} ± {last['return_stderr']:.2f}"
         losses = [name for name in last if name.startswith("loss/") and name not in plots.BEHAVIOUR]
@@ -244,7 +253,7 @@ class Dashboard:
 
     def _kept(self) -> str:
         saved = (self.folder / "summary.json").exists()
-        return f"Saved in {self.folder}: start again goes on from there." if saved else ""
+        return "What was learnt is saved; start goes on from there." if saved else ""
 
     def figure(self) -> Figure:
         """Return and losses against updates, and the newest dream."""
@@ -258,6 +267,7 @@ class Dashboard:
         left, right = (figure.add_subplot(cell) for cell in grid[0].subgridspec(1, 2))
         self._draw_return(left)
         plots.draw_losses(right, self.records, self.config.free_nats)
+        right.legend(frameon=False, ncols=2, fontsize=8, loc="best")
         strip = [figure.add_subplot(cell) for cell in grid[1].subgridspec(1, AHEAD + 1)]
         self._draw_dream(strip)
         return figure
@@ -302,9 +312,9 @@ class Dashboard:
 
     def _press_go_on(self) -> None:
         """End a pause, or start again in the same place of the notebook."""
-        if self.running:
-            self.go_on()
-        else:
+        self._settle()
+        self.go_on()
+        if not self.running:
             self._prepare()
             self._begin()
 
@@ -322,6 +332,7 @@ class Dashboard:
         """Bring the buttons and the line of words up to date."""
         if "view" not in self.__dict__:
             return
+        self._said = time.perf_counter()
         able = {
             "pause": self.state == "running",
             "go on": self.state in ("paused", "stopped", "failed"),
@@ -329,7 +340,8 @@ class Dashboard:
         }
         for label, button in self.buttons.items():
             button.disabled = not able[label]
-        self.report.value = f'<p role="status">{html.escape(self.words())}</p>'
+        words = f"{self.words()} Folder: {self.folder}"
+        self.report.value = f'<p role="status">{html.escape(words)}</p>'
 
 
 def read_records(folder: Path) -> list[runs.Record]:

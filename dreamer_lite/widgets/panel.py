@@ -86,11 +86,12 @@ class Panel:
 
         Returns a sentence, which the panel shows too.
         """
-        self.timing = "Compiling and timing; some 20 s for each of the two settings ..."
+        self.timing = "Compiling and timing; some 20 s, and again for the settings before ..."
         self._refresh()
         try:
             now = seconds_per_update(self.config)
-            self.timing = self.cost(now, seconds_per_update(self.before))
+            same = self.config == self.before
+            self.timing = self.cost(now, now if same else seconds_per_update(self.before))
         except ValueError as error:
             self.timing = str(error)
         self._refresh()
