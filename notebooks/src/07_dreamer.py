@@ -595,8 +595,10 @@ print(f"live {LIVE} row of {config.worlds} worlds, learn {LEARN} time; again and
 
 
 # %% [markdown]
-# Is it the package's loop? From the same seed both must say the same after a few updates. (In fast
-# mode this is left out: it compiles a second time.)
+# Is it the package's loop? From the same seed both must say the same after a few updates, but for
+# rounding; and with ε = 10⁻²⁰ rounding counts: a gradient that should be 0 and is 10⁻¹² makes a whole
+# step. So expect a few thousandths, not a perfect match. (Fast mode leaves this out: it compiles a
+# second time.)
 
 
 # %%
@@ -644,6 +646,10 @@ print(dashboard.words())
 #
 # ![](figure:07_training)
 # </details>
+#
+# First the picture, then the return: while the decoder cannot say where the ball is, dreams teach
+# nothing. `dyn` touches the line early, as long as $z$ says nothing, and then rises (notebook 04). The
+# picture's loss rises now and then *because* the agent gets better: it sees walls that it never saw.
 #
 # How good is it? A hundred new games. The baseline acts at random. The negative control is the same
 # agent in a world where ball and trail are *hidden* from it: if it had only learnt a lucky rhythm of
