@@ -72,6 +72,8 @@ def run(
     elapsed: float = 0.0,
     all_devices: bool = False,
     mirror_folder: Path | None = None,
+    driver: Driver | None = None,
+    watch: Callable[[RunState], None] = lambda state: None,
 ) -> Generator[Record, None, None]:
     """Train in `folder` until a limit, going on from its checkpoint if it has one.
 
@@ -82,6 +84,8 @@ def run(
     `all_devices` spreads the work over all local ones; a run may go on with another number of them.
     `mirror_folder` gets a copy of the run now and then and at the end; where that copy is further
     than `folder`, as on a new machine, the run goes on from it.
+    `driver` replaces the package's own, and `watch` is shown the state before each record is given;
+    it must not keep it.
 
     Raises:
       RunError: a folder is in use, cannot be written, or belongs to a run of another config.
@@ -98,14 +102,14 @@ def run(
         if finished(folder, limits):
             lock.close()
             return (record for record in ())
-        world, driver, state = _start(config, folder, bool(summary), all_devices)
+        world, driver, state = _start(config, folder, bool(summary), all_devices, driver)
     except BaseException:
         lock.close()
         raise
     repeat = getattr(world, "repeat", 1)  # JAX worlds repeat no action
     started -= summary.get("wall_seconds", 0.0)
     going_on = _Run(config, folder, summary, started, repeat, mirror_folder)
-    return going_on.records(lock, driver, state, limits, stop, save_every)
+    return going_on.records(lock, driver, state, limits, stop, save_every, watch)
 
 
 def finished(folder: Path, limits: Limits) -> bool:
@@ -136,6 +140,7 @@ class _Run:
         limits: Limits,
         stop: Callable[[], bool],
         save_every: float,
+        watch: Callable[[RunState], None],
     ) -> Generator[Record, None, None]:
         """Train, write and save as `run` says. Holds the lock until it ends or is closed."""
         record, due = {}, 0.0
@@ -152,6 +157,7 @@ class _Run:
                         # A large replay takes seconds to write, so it is written less often.
                         due = ended + save_every * max(1.0, (ended - begun) / LONG_SAVE)
                     whole = True
+                    watch(state)
                     yield record
                     if stop():
                         break
@@ -398,14 +404,14 @@ def _refuse_another(config: Config, saved: dict[str, Any], folder: Path) -> None
 
 
 def _start(
-    config: Config, folder: Path, resume: bool, all_devices: bool
+    config: Config, folder: Path, resume: bool, all_devices: bool, driver: Driver | None
 ) -> tuple[AnyWorld, Driver, RunState]:
     """The world, its driver, and the state to go on from."""
     try:
         world = worlds.make(config.world)
         needed = replay.bytes_needed(config, world.obs_space, world.action_space)
         devices.check_room(config.seeds * needed, config.capacity)
-        driver = make_driver(config, world, all_devices)
+        driver = driver or make_driver(config, world, all_devices)
     except ValueError as error:
         raise RunError(str(error)) from error
     state = driver.init(config.seed)
@@ -495,8 +501,12 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[Stop]:
+def stop_on_signals(
+    note: bytes = b"\nStopping: finishing this step and saving; once more stops at once.\n",
+) -> Iterator[Stop]:
     """Inside, Ctrl-C and SIGTERM only set a flag, so that the run can save; a second one raises.
+
+    `note` is what the first one writes to stderr.
 
     A KeyboardInterrupt could be swallowed inside JAX. Python allows handlers in the main thread
     only: in another one the flag stays unset.
@@ -514,7 +524,7 @@ def stop_on_signals() -> Iterator[Stop]:
     def ask(number: int, _frame: Any) -> None:
         stop.signal = number
         restore()
-        os.write(2, b"\nStopping: finishing this step and saving; once more stops at once.\n")
+        os.write(2, note)
 
     for number in before:
         signal.signal(number, ask)

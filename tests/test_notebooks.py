@@ -378,6 +378,19 @@ def claims_06(names: dict) -> None:
     assert names["tried"]["random"].shape == names["tried"]["trained in dreams"].shape
 
 
+def claims_07(names: dict) -> None:
+    ours, adam = (size.max() for size in names["sizes"].values())
+    assert ours < 1.5 and adam > 20
+    uniform, queue = names["shares"].values()
+    assert uniform[0] > 0.4 and queue[0] < 0.15
+    assert names["dashboard"].state == "finished"
+    assert names["dashboard"].records[-1]["updates"] == names["updates"]
+    scores = {label: mean for label, (mean, _) in names["scores"].items()}
+    assert scores["this agent"] > scores["random"] + 0.4
+    assert scores["this agent"] > scores["the ball hidden"] + 0.4
+    assert names["trial"].config.horizon == 30
+
+
 CLAIMS = {
     "00_the_dream": claims_00,
     "01_worlds": claims_01,
@@ -386,6 +399,7 @@ CLAIMS = {
     "04_world_model": claims_04,
     "05_imagination": claims_05,
     "06_actor_critic": claims_06,
+    "07_dreamer": claims_07,
 }
 
 

@@ -18,6 +18,13 @@ from dreamer_lite.checks.acting import (
 )
 from dreamer_lite.checks.dreaming import dream_on, mean_and_band, open_loop
 from dreamer_lite.checks.latents import block_gru, forget, sample_latent
+from dreamer_lite.checks.learning import (
+    clip_gradient,
+    fresh_windows,
+    rms_momentum,
+    schedule,
+    write_latents,
+)
 from dreamer_lite.checks.model_losses import cont_target, free_nats, total_loss, two_sides
 from dreamer_lite.checks.predicting import symexp, symlog, symmetric_mean, two_hot, unimix
 from dreamer_lite.checks.rows import keep_mask, previous_action
@@ -25,11 +32,13 @@ from dreamer_lite.checks.rows import keep_mask, previous_action
 __all__ = [
     "actor_loss",
     "block_gru",
+    "clip_gradient",
     "cont_target",
     "dream_on",
     "dream_weights",
     "forget",
     "free_nats",
+    "fresh_windows",
     "keep_mask",
     "lambda_returns",
     "mean_and_band",
@@ -37,7 +46,9 @@ __all__ = [
     "open_loop",
     "previous_action",
     "return_scale",
+    "rms_momentum",
     "sample_latent",
+    "schedule",
     "symexp",
     "symlog",
     "symmetric_mean",
@@ -45,4 +56,5 @@ __all__ = [
     "two_hot",
     "two_sides",
     "unimix",
+    "write_latents",
 ]

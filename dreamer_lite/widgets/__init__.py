@@ -6,6 +6,8 @@ methods do the same things without a front end. Nothing but notebooks imports th
 with the extra `notebooks`.
 """
 
+from dreamer_lite.widgets.dashboard import Dashboard
+from dreamer_lite.widgets.panel import Panel
 from dreamer_lite.widgets.player import Dream, DreamPlayer, steer
 
-__all__ = ["Dream", "DreamPlayer", "steer"]
+__all__ = ["Dashboard", "Dream", "DreamPlayer", "Panel", "steer"]

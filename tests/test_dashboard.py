@@ -1,0 +1,231 @@
+"""The dashboard: a real small training in a thread is paused, goes on, stops, saves, and fails."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import pytest
+import small_run
+
+from dreamer_lite import runs, worlds
+from dreamer_lite.training import Driver, make_driver
+from dreamer_lite.widgets import Dashboard, dashboard
+
+ENDLESS = 10**6  # updates
+
+
+def until(condition: Callable[[], bool], seconds: float = 300) -> None:
+    """Wait for a condition; a time-out only says that a thread hangs."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def driver() -> Driver:
+    """The package's own loop, compiled once for all boards."""
+    return make_driver(small_run.config(), worlds.make("catch"))
+
+
+@pytest.fixture
+def board(tmp_path, driver):
+    made = Dashboard(small_run.config(), ENDLESS, tmp_path / "run", driver, background=True)
+    assert made.view is not None
+    yield made
+    made.stop()
+    made.join()
+
+
+def able(board: Dashboard) -> set[str]:
+    return {label for label, button in board.buttons.items() if not button.disabled}
+
+
+def test_pause_go_on_and_stop(board):
+    assert board.state == "ready" and not board.running
+    board.start()
+    until(lambda: len(board.records) >= 2)
+    assert board.state == "running" and able(board) == {"pause", "stop"}
+    board.buttons["pause"].click()
+    count = len(board.records)
+    assert board.state == "paused" and able(board) == {"go on", "stop"}
+    time.sleep(1.0)
+    assert len(board.records) <= count + 1  # the one that was under way
+    assert "paused, update " in board.report.value and board.running
+    board.buttons["go on"].click()
+    until(lambda: len(board.records) > count + 3)
+    assert board.state == "running"
+    board.buttons["stop"].click()
+    board.join(120)
+    assert board.state == "stopped" and not board.running and able(board) == {"go on"}
+    summary = json.loads((board.folder / "summary.json").read_text())
+    assert summary["updates"] == board.records[-1]["updates"] > 0
+    assert "is saved; start goes on" in board.report.value
+    assert f"Folder: {board.folder}" in board.report.value
+    # What was saved is an agent, and the run goes on from it.
+    assert board.agent().config.world == "catch"
+    board.buttons["go on"].click()
+    until(lambda: board.records[-1]["updates"] > summary["updates"])
+    updates = [record["updates"] for record in board.records]
+    assert updates == sorted(set(updates)) and updates[0] == 1
+
+
+def test_stop_ends_a_pause_and_saves(board):
+    board.start()
+    until(lambda: len(board.records) >= 1)
+    until(lambda: board.state == "running")
+    board.pause()
+    board.stop()
+    board.join(120)
+    assert board.state == "stopped" and (board.folder / "summary.json").exists()
+
+
+def test_starting_another_stops_and_saves_the_first(board, driver, tmp_path):
+    board.start()
+    until(lambda: len(board.records) >= 1)
+    other = Dashboard(small_run.config(seed=1), 3, tmp_path / "other", driver, background=True)
+    other.start()
+    assert board.state == "stopped" and (board.folder / "summary.json").exists()
+    other.wait()
+    assert other.state == "finished"
+
+
+def faulty(driver: Driver, error: Exception | None) -> Driver:
+    """A driver that after some calls raises, or gives a loss that is no number."""
+    calls = []
+
+    def advance(state, *counts):
+        calls.append(1)
+        state, metrics = driver.advance(state, *counts)
+        if len(calls) >= 5:
+            if error:
+                raise error
+            metrics = metrics | {"loss/image": metrics["loss/image"] * np.nan}
+        return state, metrics
+
+    return driver._replace(advance=advance)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (None, "failed: loss/image became nan before update "),
+        (RuntimeError("boom\nmore"), "failed: RuntimeError: boom"),
+    ],
+)
+def test_failure_in_the_thread_is_one_sentence_and_what_was_saved_stays(
+    tmp_path, driver, error, words
+):
+    board = Dashboard(
+        small_run.config(), ENDLESS, tmp_path / "run", faulty(driver, error), background=True
+    )
+    assert board.view is not None
+    board.start()
+    board.join(120)
+    assert board.state == "failed" and words in board.words() and "\n" not in board.words()
+    assert words in board.report.value and "go on" in able(board)
+    assert board.agent().config.world == "catch"  # the checkpoint of the first record
+    with pytest.raises(RuntimeError if error else FloatingPointError):
+        board.wait()
+
+
+def test_a_folder_of_another_run_is_refused_in_a_sentence(board, tmp_path):
+    board.start()
+    until(lambda: len(board.records) >= 1)
+    board.stop()
+    board.join()
+    other = Dashboard(small_run.config(units=16), 5, board.folder, background=True)
+    other.start()
+    other.join()
+    assert "failed: " in other.words() and "units=8 (asked: 16)" in other.words()
+
+
+def test_in_a_script_it_trains_in_lines_and_a_second_start_finds_it_finished(
+    tmp_path, driver, capsys
+):
+    board = Dashboard(small_run.config(), 12, tmp_path, driver)
+    assert not board.background
+    board.start()
+    out = capsys.readouterr().out
+    assert "[picture] starting" in out and "finished, update 12 of 12" in out
+    assert "losses in nats: " in out and "image " in out and "return " in out
+    again = Dashboard(small_run.config(), 12, tmp_path, driver)
+    again.start()
+    assert again.state == "finished" and len(again.records) == len(board.records)
+    again.wait()
+
+
+def test_an_interrupt_stops_and_saves_where_training_blocks_the_cell(tmp_path, driver):
+    board = Dashboard(small_run.config(), ENDLESS, tmp_path, driver)
+
+    def interrupt() -> None:
+        until(lambda: len(board.records) >= 2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    board.start()
+    helper.join()
+    assert board.state == "stopped"
+    saved = json.loads((tmp_path / "summary.json").read_text())
+    assert saved["updates"] == board.records[-1]["updates"]
+
+
+def test_an_interrupt_while_waiting_stops_the_thread_and_ends_a_pause(board):
+    board.start()
+    until(lambda: board.state == "running")
+    board.pause()
+    helper = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    helper.start()
+    board.wait()
+    assert board.state == "stopped" and not board.running
+
+
+def test_the_picture_shows_return_losses_and_a_dream_of_the_training_agent(
+    tmp_path, driver, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(dashboard, "in_notebook", lambda: True)
+    monkeypatch.setattr(dashboard, "EVERY", 0.0)
+    monkeypatch.setattr(dashboard, "live", lambda: lambda *args: drawn.append(args))
+    board = Dashboard(small_run.config(), 40, tmp_path, driver, background=False)
+    board.start("07_dashboard")
+    figure, words, name = drawn[-1]
+    assert name == "07_dashboard" and all(entry[2:] in ((), ("",)) for entry in drawn[:-1])
+    assert words.startswith("finished, update 40 of 40")
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels[:2] == ["return of the latest episodes", "loss (nats, log scale)"]
+    legend = figure.axes[1].get_legend().get_texts()
+    assert any("free nats" in text.get_text() for text in legend)
+    strip = [axes.get_title() for axes in figure.axes[2:]]
+    assert strip == ["it sees"] + [f"dream {i}" for i in range(1, dashboard.AHEAD + 1)]
+    assert all(axes.images for axes in figure.axes[2:])
+
+
+def test_the_glimpse_is_a_dream_from_what_the_agent_sees(driver):
+    config, world = small_run.config(), worlds.make("catch")
+    state = driver.init(0)
+    glimpse = dashboard.make_glimpse(config, world)
+    mind = state.actors.mind.state
+    found = glimpse(state.learner.params, mind, jax.random.key(0))["image"]
+    assert found.shape == (dashboard.AHEAD + 1, 10, 10, 2)
+    other = glimpse(state.learner.params, mind, jax.random.key(1))["image"]
+    np.testing.assert_array_equal(found[0], other[0])  # no dice in what it sees
+    assert (np.asarray(found[1:]) != np.asarray(other[1:])).any()
+
+
+def test_watch_sees_every_state_before_its_record(tmp_path, driver):
+    seen = []
+    news = runs.run(
+        small_run.config(),
+        tmp_path,
+        runs.Limits(updates=11),
+        driver=driver,
+        watch=lambda state: seen.append(int(state.updates)),
+    )
+    assert [record["updates"] for record in news] == seen == [1, 5, 10, 11]
