@@ -46,6 +46,8 @@ updates = 300 if FAST else 2000  # @param {type: "raw"}
 lived = 400  # @param {type: "integer"}
 
 # %% tags=["setup"]
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,7 +100,7 @@ print(dreamer_lite.__doc__)
 
 
 # %% tags=["exercise"]
-def my_open_loop(step, start: State, actions: jax.Array, noise: jax.Array) -> State:
+def my_open_loop(step: Callable, start: State, actions: jax.Array, noise: jax.Array) -> State:
     """The T states dreamt from `start` (B, ...); (T, B, A), (T, B, S) -> (T, B, ...)."""
 
     # BEGIN SOLUTION
@@ -154,6 +156,7 @@ class Play(NamedTuple):
     game: tuple  # the world's own state, from which it could go on
 
 
+# %%
 def toward(paddle: jax.Array, column: jax.Array) -> jax.Array:
     """The action that moves the paddle nearer to a column; any shape, ints."""
     return jnp.where(column > paddle, RIGHT, jnp.where(column < paddle, LEFT, STAY))
@@ -201,12 +204,7 @@ def windows(rows: Play, start: jax.Array, place: jax.Array, length: int) -> Batc
     return Batch(**cut._asdict(), previous_action=before, context=blank)
 
 
-options = compiler_options()  # made for small products
-if FAST and options:
-    options["xla_backend_optimization_level"] = 0  # compiles sooner
-
-
-@functools.partial(jax.jit, compiler_options=options)
+@functools.partial(jax.jit, compiler_options=compiler_options())  # made for small products
 def learn(params: dict, state: tuple, rows: Play, key: jax.Array) -> tuple:
     """CHUNK updates on windows from anywhere: (params, state, mean losses). The key is consumed."""
 
@@ -312,6 +310,7 @@ def fall_asleep(params: dict, rows: Play, time: jax.Array, place: jax.Array) -> 
     return jax.tree.map(lambda x: x[-1], states)
 
 
+# %%
 class Dream(NamedTuple):
     """What dreamt states look and feel like."""
 
@@ -417,7 +416,7 @@ show(
 
 # %% tags=["exercise"]
 def my_dream_on(
-    step, policy, start: State, keys: jax.Array, noise: jax.Array
+    step: Callable, policy: Callable, start: State, keys: jax.Array, noise: jax.Array
 ) -> tuple[State, jax.Array]:
     """States (H+1, N, ...), the start first, and the actions (H, N, A) that led on."""
 
@@ -785,6 +784,7 @@ class Steering:
         return np.asarray(frame), words
 
 
+# %%
 steering = Steering()
 strip = [(letter, *steering(letter)) for letter in plan]
 figure = Figure(figsize=(8.4, 1.7), layout="constrained")
@@ -914,7 +914,8 @@ show(
 # It is not too small: with mixed rows the same network errs by 1.0 there. A model knows the places
 # where its rows have been. (The price: with so much more to learn, 2,000 updates leave its picture
 # loss at 2.16 nats on its rows, against 0.37 on the narrow ones.)
-#
+
+# %% [markdown]
 # So dreams end in three ways. *Places*: no row has been there; new rows mend it. *Time*: each step
 # adds an error, and a wrong state is never looked at again; short dreams from many starts mend it
 # (the agent's are 15 steps long). *Dice*: where the game throws them, one dream can only guess; many
