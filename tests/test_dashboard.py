@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -217,6 +218,13 @@ def test_the_glimpse_is_a_dream_from_what_the_agent_sees(driver):
     other = glimpse(state.learner.params, mind, jax.random.key(1))["image"]
     np.testing.assert_array_equal(found[0], other[0])  # no dice in what it sees
     assert (np.asarray(found[1:]) != np.asarray(other[1:])).any()
+
+
+def test_on_colab_it_trains_in_the_cell(tmp_path, monkeypatch):
+    monkeypatch.setattr(dashboard, "in_notebook", lambda: True)
+    assert Dashboard(small_run.config(), 1, tmp_path).background
+    monkeypatch.setitem(sys.modules, "google.colab", sys)
+    assert not Dashboard(small_run.config(), 1, tmp_path).background
 
 
 def test_watch_sees_every_state_before_its_record(tmp_path, driver):

@@ -1,5 +1,6 @@
 """The notebooks: built, well-formed, and true; and the factory refuses bad ones in a sentence."""
 
+import io
 import os
 import re
 import runpy
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from PIL import Image
 
+from dreamer_lite import notebook
 from dreamer_lite.notebook import live
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -293,6 +295,34 @@ def test_a_live_picture_says_in_a_script_how_far_it_is(tmp_path, monkeypatch, ca
     assert not list(tmp_path.iterdir())  # only the last one has a name
     draw(Figure(), "a line, update 2 of 2", "curve")
     assert Image.open(tmp_path / "curve.png").info["Description"] == "a line, update 2 of 2"
+
+
+def test_a_film_has_a_still_picture_and_words(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DREAMER_LITE_FIGURES", str(tmp_path))
+    frames = np.zeros((6, 32, 48, 3), np.uint8)
+    frames[3:] = (86, 180, 233)
+    notebook.show_film(frames, "dark, then blue", "film", columns=2, rows=1)
+    assert capsys.readouterr().out == "[picture] dark, then blue\n"
+    still = Image.open(tmp_path / "film.png")
+    assert still.info["Description"] == "dark, then blue" and still.size == (96, 32)
+    colours = still.convert("RGB")
+    assert sum(colours.getpixel((10, 10))) < 60 and colours.getpixel((90, 10))[2] > 200
+    shown = []
+    monkeypatch.setattr(notebook, "in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda *parts: shown.extend(parts))
+    notebook.show_film(frames, "dark & blue", columns=2)
+    film, picture = shown
+    assert 'aria-label="dark &amp; blue"' in film.data and "data:video/mp4;base64," in film.data
+    assert picture.alt == "dark & blue" and picture.data[:4] == b"\x89PNG"
+
+
+def test_rare_colours_survive_in_pictures_but_not_at_the_cost_of_figures():
+    ground = np.random.default_rng(0).integers(0, 40, (200, 200, 3)).astype(np.uint8)
+    ground[:3, :3] = (204, 121, 167)
+    small = Image.open(io.BytesIO(notebook.with_alt(Image.fromarray(ground), "a", True)))
+    r, g, b = small.convert("RGB").getpixel((1, 1))
+    assert abs(r - 204) < 20 and abs(g - 121) < 20 and abs(b - 167) < 20
+    assert len(small.getcolors()) <= 64
 
 
 def claims_00(names: dict) -> None:

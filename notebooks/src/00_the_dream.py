@@ -142,6 +142,7 @@ show_film(
 # 4. let the *agent decide*, and see how long it survives in its own head.
 # 5. press *new dice* and do the same again: what differs?
 #
+# The buttons need a running kernel: a copy that is only looked at, on GitHub say, does not show them.
 # In a script, a short list of actions is played instead.
 
 # %%
