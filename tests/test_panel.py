@@ -66,20 +66,20 @@ def test_kinds_of_controls(breakout):
 
 
 def test_turning_a_control_changes_config_command_and_parameters(breakout):
-    breakout.controls["horizon"].value = 10
+    breakout.controls["horizon"].value = 12
     breakout.controls["learning_rate"].value = 1e-3
     breakout.controls["online_queue"].value = False
     wanted = make_config(
-        "minatar/breakout", seed=3, horizon=10, learning_rate=1e-3, online_queue=False
+        "minatar/breakout", seed=3, horizon=12, learning_rate=1e-3, online_queue=False
     )
     assert breakout.config == wanted
     assert as_parameters(breakout) == as_command(breakout) == wanted
-    assert "--set horizon=10" in breakout.report.value
-    assert "horizon&#x27;: 10" in breakout.report.value
+    assert "--set horizon=12" in breakout.report.value
+    assert "horizon&#x27;: 12" in breakout.report.value
 
 
 def test_size_sets_the_widths_and_keeps_other_changes(breakout):
-    breakout.controls["horizon"].value = 10
+    breakout.controls["horizon"].value = 12
     breakout.controls["units"].value = 80
     breakout.controls["size"].value = "1m"
     wanted = make_config("minatar/breakout", "1m", seed=3, horizon=10)
