@@ -697,6 +697,9 @@ show(
 # ![](figure:05_fork)
 # </details>
 #
+# The dream says rightly which plan survives. Look at column 3 once more: after the bounce its ball
+# flies the other way. It was right about life, wrong about the ball, and from there it is lost.
+#
 # Where a dream has ended, its pictures mean nothing: no row of training ever followed an end. They
 # are not wiped, they are *weighed*: by the product of all chances to go on (notebook 06).
 #
