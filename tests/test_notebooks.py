@@ -388,7 +388,7 @@ def claims_05(names: dict) -> None:
     assert (other[:5] > 1.5 * dream[:5]).all()  # a dream of this very moment
     scores = {label: mean for label, (mean, _) in names["scores"].items()}
     assert scores["its own dream"] > 1.1 * scores["another's dream"]
-    assert scores["its own dream"] > 1.3 * scores["a plan at random"]
+    assert scores["its own dream"] > 1.1 * scores["a plan at random"]
     assert scores["its own dream"] <= scores["best in hindsight"]
     walls = {label: np.array(bars)[:, 0] for label, bars in names["by_wall"].items()}
     narrow, mixed = walls["trained on random rows"], walls["trained on mixed rows"]

@@ -697,6 +697,9 @@ show(
 # ![](figure:05_fork)
 # </details>
 #
+# The dream says rightly which plan survives. Look at column 3 once more: after the bounce its ball
+# flies the other way. It was right about life, wrong about the ball, and from there it is lost.
+#
 # Where a dream has ended, its pictures mean nothing: no row of training ever followed an end. They
 # are not wiped, they are *weighed*: by the product of all chances to go on (notebook 06).
 #
@@ -918,7 +921,7 @@ show(
 # %% [markdown]
 # So dreams end in three ways. *Places*: no row has been there; new rows mend it. *Time*: each step
 # adds an error, and a wrong state is never looked at again; short dreams from many starts mend it
-# (the agent's are 15 steps long). *Dice*: where the game throws them, one dream can only guess; many
+# (the paper's are 15 steps long). *Dice*: where the game throws them, one dream can only guess; many
 # dreams, or `sticky = 0.1` and the mean of several, show it. A dream cannot be better than its odds.
 #
 # **Limits.** One seed, one small game without dice, moments of two kinds of players. The bands are

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # 06 · Actor and critic
 #
-# **A policy that has lived only inside a frozen world model catches nearly every ball of the real game, on its first real day; trained on scrambled dreams, it catches no more than chance.**
+# **A policy that has lived only inside a frozen world model catches most balls of the real game, on its first real day; trained on scrambled dreams, it catches no more than chance.**
 #
 # | Minutes to read | Minutes to run | You should know | Adds to the agent |
 # |---|---|---|---|
@@ -44,8 +44,8 @@ import os
 FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # set by the tests; leave it to them
 seed = 0  # @param {type: "integer"}
 updates = 1000 if FAST else 2000  # @param {type: "raw"}
-behaviour_updates = 160 if FAST else 400  # @param {type: "raw"}
-pendulum_updates = 60 if FAST else 800  # @param {type: "raw"}
+behaviour_updates = 200 if FAST else 400  # @param {type: "raw"}
+pendulum_updates = 40 if FAST else 800  # @param {type: "raw"}
 
 # %% tags=["setup"]
 import jax
@@ -442,6 +442,7 @@ def watch_random_play(lab: Lab) -> Trace:
     return player.play(None, player.start(None, seed, WORLDS), LIVED)[1]
 
 
+# %%
 def draw_batch(lab: Lab, agent: Agent, trace: Trace, key: jax.Array) -> Batch:
     """Windows (T, B, ...) from anywhere, each from a blank state. The key is consumed."""
     start_key, place_key = jax.random.split(key)
@@ -455,10 +456,8 @@ def draw_batch(lab: Lab, agent: Agent, trace: Trace, key: jax.Array) -> Batch:
     return Batch(**rows._asdict(), previous_action=before, context=blank)
 
 
-options = compiler_options()  # made for small products
-if FAST and options:
-    options["xla_backend_optimization_level"] = 0  # compiles sooner
-compiled = functools.partial(jax.jit, static_argnums=0, compiler_options=options)
+# Settings of the compiler, made for small products.
+compiled = functools.partial(jax.jit, static_argnums=0, compiler_options=compiler_options())
 
 
 # %%
@@ -670,8 +669,20 @@ print(*words, sep="\n")
 # ![](figure:06_real)
 # </details>
 #
-# RESULT
+# Random play catches 0.096 ± 0.018 of the balls. The policy that has only dreamt catches 0.965 ±
+# 0.011. The control, with the same model, the same starts, as many updates, catches 0.101 ± 0.019:
+# chance. So the policy did not learn to look busy in dreams; it learnt what its actions bring.
 #
+# Why does it work so well here? Catch is small: in 51,200 rows a random player has been nearly
+# everywhere that a good one goes. In Breakout it has not (notebook 05), and a frozen model would be
+# led astray.
+#
+# **Limits.** One model of one seed; the ± are over balls, not over trained agents. Trials of the same
+# recipe with other dice caught 0.89, 0.91 and 0.79 of 512 balls with seeds 0, 1 and 2. How good the model
+# is decides: after half of its updates (1,000), with 600 of
+# behaviour, a trial ended at 0.48.
+
+# %% [markdown]
 # ## Continuous actions
 #
 # A torque is no class, it is a number. The package's continuous actor gives a bell for each of the A
@@ -814,8 +825,12 @@ print(words)
 # ![](figure:06_pendulum)
 # </details>
 #
-# PENDULUM
-#
+# From -1,209 to -464, without one real swing of its own: it gets the rod up and holds it there, but
+# a little aside. Above -200 would be solved, and this is not. More dreams help: with twice the starts
+# and 1,500 updates each of model and behaviour, a trial with this seed ended at -238. What is left
+# may be the model's: a random player seldom stands upright.
+
+# %% [markdown]
 # ## Quiz
 #
 # <details><summary>1. What does λ = 0 cost, and what λ = 1?</summary>
