@@ -49,6 +49,7 @@ folder = ""  # @param {type: "string"}
 # %% tags=["setup"]
 import dataclasses
 import functools
+import tempfile
 from typing import NamedTuple
 
 import jax
@@ -61,6 +62,7 @@ from dreamer_lite import checks
 from dreamer_lite.notebook import show
 from dreamer_lite.plots import style
 
+run_folder = folder or tempfile.mkdtemp(prefix="dreamer-lite-")
 print(dreamer_lite.__doc__)
 
 # %% [markdown]
@@ -625,14 +627,15 @@ if not FAST:
 # The dashboard trains and draws: the return of the latest 100 games with its error, the losses with
 # the line of the free nats, and what the agent dreams right now. In JupyterLab it works in the
 # background: press *pause*, *go on* or *stop*, which saves. On Colab the cell is busy; its square stop
-# button stops and saves, and running the cell again goes on. In a script there are lines to read.
+# button stops and saves. Running the cell again goes on from there. In a script there are lines to
+# read.
 #
 # **Predict first:** which comes first, a good picture or a good return? And does `dyn` reach the line?
 
 # %%
 from dreamer_lite.widgets import Dashboard
 
-dashboard = Dashboard(config, updates, folder, loop)
+dashboard = Dashboard(config, updates, run_folder, loop)
 dashboard.start("07_training")
 
 # %% [markdown]
@@ -653,7 +656,8 @@ print(dashboard.words())
 # nothing. `dyn` touches the line early, as long as $z$ says nothing, and then rises (notebook 04). The
 # picture's loss rises now and then *because* the agent gets better: it sees walls that it never saw.
 #
-# How good is it? A hundred new games. The baseline acts at random. The negative control is the same
+# How good is it? A hundred new games. The baseline acts at random, in a thousand of them. The negative
+# control is the same
 # agent in a world where ball and trail are *hidden* from it: if it had only learnt a lucky rhythm of
 # moves, it would not mind.
 
@@ -683,7 +687,7 @@ agent = dashboard.agent()
 returns = {
     "this agent": rollouts.evaluate(config, agent.params, world, 100, seed),
     "the ball hidden": rollouts.evaluate(config, agent.params, HiddenBall(), 100, seed),
-    "random": rollouts.evaluate(config, None, world, 100, seed),
+    "random": rollouts.evaluate(config, None, world, 1000, seed),
 }
 scores = {label: (x.mean(), x.std(ddof=1) / len(x) ** 0.5) for label, x in returns.items()}
 for label, (mean, error) in scores.items():
@@ -699,7 +703,7 @@ axes.invert_yaxis()
 axes.set(xlabel="bricks a game; bars of error are two standard errors")
 show(
     figure,
-    "Mean bricks in 100 games: "
+    "Mean bricks a game: "
     + "; ".join(f"{label} {mean:.2f} ± {error:.2f}" for label, (mean, error) in scores.items())
     + ".",
     "07_returns",
