@@ -82,11 +82,11 @@ def test_size_sets_the_widths_and_keeps_other_changes(breakout):
     breakout.controls["horizon"].value = 12
     breakout.controls["units"].value = 80
     breakout.controls["size"].value = "1m"
-    wanted = make_config("minatar/breakout", "1m", seed=3, horizon=10)
+    wanted = make_config("minatar/breakout", "1m", seed=3, horizon=12)
     assert breakout.config == wanted
     assert breakout.controls["deter"].value == 512 and breakout.controls["units"].value == 64
     assert as_parameters(breakout) == as_command(breakout) == wanted
-    breakout.set(size="tiny", horizon=15)
+    breakout.set(size="tiny", horizon=breakout.before.horizon)
     assert breakout.config == breakout.before and breakout.changes() == {"seed": 3}
 
 

@@ -158,7 +158,7 @@ class Panel:
 
     def _turned(self, name: str) -> Any:
         def turn(event: Any) -> None:
-            if event["new"] != getattr(self.config, name):
+            if self.trouble or event["new"] != getattr(self.config, name):
                 self.set(**{name: event["new"]})
 
         return turn
