@@ -254,7 +254,7 @@ show(
 # smallest learns soonest from what was just lived.
 #
 # **A tiny number.** B = 16, T = 64, W = 16, ratio 32: half an update a row, so (2, 1). Our Breakout has
-# B = 16, T = 8, W = 128 and ratio 1: (1, 1).
+# B = 64, T = 8, W = 128 and ratio 4: (1, 1).
 
 # %% [markdown]
 # **Exercise 3** · easy · very important · 10 minutes
