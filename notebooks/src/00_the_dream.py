@@ -44,7 +44,7 @@ import os
 
 FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # set by the tests; leave it to them
 agent_name = "minatar-breakout"  # @param {type: "string"}
-seed = 0  # @param {type: "integer"}
+seed = 3  # @param {type: "integer"}
 
 # %% tags=["setup"]
 import numpy as np
@@ -63,7 +63,9 @@ from dreamer_lite.widgets import Dream, steer
 # over. Three actions: stay, left, right. One in ten is swapped for the action before (*sticky*
 # actions), so even the agent's own moves hold surprises.
 #
-# Whoever knew nothing, and acted at random, would break about 0.4 bricks a game.
+# Whoever knew nothing, and acted at random, would break about 0.4 bricks a game. This agent breaks
+# 9.9 ± 0.6, over 100 games that differ much: the three below are near the mean; with `seed = 0` they
+# are over after 1, 2 and 3 bricks.
 
 # %%
 agent = runs.load(agent_name)
