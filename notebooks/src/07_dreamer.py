@@ -716,8 +716,8 @@ show(
 # </details>
 #
 # **Limits.** One seed, one small world, some minutes. Returns grow in steps, whenever a way past the
-# next brick is found, and seeds differ much: in three runs of 5 minutes the package's own came to 6.4,
-# 5.3 and 8.4. Nothing here says that any one of the six parts is *needed* in this world; that takes
+# next brick is found, and seeds differ much: in three runs of 5 minutes the package's own came to 6.8,
+# 8.8 and 8.8. Nothing here says that any one of the six parts is *needed* in this world; that takes
 # ablations over several seeds.
 
 # %% [markdown]
