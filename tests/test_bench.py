@@ -204,7 +204,7 @@ def test_growth_doubles_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.Update, "times", lambda self, trials: [0.25] * trials)
     found = bench.growth("minatar/breakout tiny", lambda text: None)
     assert {name: list(points) for name, points in found.items()} == {
-        "batch": [16, 32, 64, 128], "horizon": [5, 10, 20, 40], "starts": [2, 4, 8, 16],
+        "batch": [64, 128, 256, 512], "horizon": [5, 10, 20, 40], "starts": [2, 4, 8, 16],
     }  # fmt: skip
     assert [c.horizon for c in asked[4:8]] == [5, 10, 20, 40]
     assert found["starts"][16] == (0.25, 1.0)

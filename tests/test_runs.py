@@ -198,7 +198,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(
 
 def test_a_state_with_nan_is_not_saved(tmp_path: Path, same_driver: None, driver: Driver) -> None:
     list(runs.run(CONFIG, tmp_path, Limits(updates=10)))
-    going_on = runs._Run(CONFIG, tmp_path, summary(tmp_path), 0.0, 1)
+    going_on = runs._Run(CONFIG, tmp_path, summary(tmp_path), 0.0, 1, None)
     state = driver.init(0)
     bad = jax.tree.map(lambda x: x * jax.numpy.nan, state.learner.params)
     with pytest.raises(FloatingPointError, match="A parameter became"):
