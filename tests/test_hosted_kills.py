@@ -21,7 +21,7 @@ from dreamer_lite import checkpoints, runs, worlds
 from dreamer_lite.config import make_config
 
 KILLS = 3
-UPDATES = 60
+UPDATES = 300  # more than a fast machine makes before it is killed
 MODULES = {"gym": "gymnasium", "atari": "ale_py", "dmc": "dm_control"}
 
 
