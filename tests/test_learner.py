@@ -15,13 +15,13 @@ from golden_cases import (
     golden_params,
     quick_compiles,
     spaces,
+    use_the_mode,
 )
 
 from dreamer_lite import learner as learning
 from dreamer_lite import networks
 from dreamer_lite.agent import make_agent
 from dreamer_lite.config import make_config
-from dreamer_lite.distributions import BoundedNormal, OneHot
 from dreamer_lite.learner import LearnerState, make_learner, total_loss
 from dreamer_lite.rssm import State
 from dreamer_lite.world_model import Batch, WorldModel
@@ -89,9 +89,7 @@ def golden(request) -> Golden:
         return total, (states, returns, metrics | parts)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OneHot, "quantile", lambda self, u: self.mode())
-        patch.setattr(OneHot, "sample", lambda self, key: self.mode())
-        patch.setattr(BoundedNormal, "sample", lambda self, key: self.mode())
+        use_the_mode(patch)
         hear(patch, WorldModel, "loss", lambda out: out[0])
         hear(patch, learning, "behavior_losses", lambda out: out[0])
         hear(patch, learning, "replay_value_loss", lambda out: {"replay_value": out})

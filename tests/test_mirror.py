@@ -27,13 +27,13 @@ def driver() -> Driver:
 
 
 @pytest.fixture(autouse=True)
-def same_driver(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+def same_driver_and_many_pushes(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "make_driver", lambda *_: driver)
+    monkeypatch.setattr(runs, "MIRROR_EVERY", 0.0)
 
 
-def train(folder: Path, copy: Path, updates: int, every: float = 0.0) -> None:
+def train(folder: Path, copy: Path, updates: int) -> None:
     """To this many updates, with a push after every record."""
-    pytest.MonkeyPatch().setattr(runs, "MIRROR_EVERY", every)
     limits = Limits(updates=updates)
     list(runs.run(CONFIG, folder, limits, save_every=0, mirror_folder=copy))
 

@@ -18,6 +18,7 @@ from golden_cases import (
     golden_params,
     quick_compiles,
     spaces,
+    use_the_mode,
 )
 from test_devices import A100, CPU, T4
 
@@ -25,7 +26,7 @@ from dreamer_lite import devices, training, worlds
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Agent, Mind, act, blank_mind, make_agent
 from dreamer_lite.behavior import imagine
-from dreamer_lite.distributions import BoundedNormal, OneHot
+from dreamer_lite.distributions import OneHot
 from dreamer_lite.learner import behavior_losses, make_learner, replay_value_loss
 from dreamer_lite.open_loop import make_dreamer
 from dreamer_lite.rollouts import make_player
@@ -158,13 +159,6 @@ def test_a_run_keeps_float32() -> None:
 
 
 # How near it is
-
-
-def use_the_mode(patch: pytest.MonkeyPatch) -> None:
-    """Sampling as in the golden runs."""
-    patch.setattr(OneHot, "quantile", lambda self, u: self.mode())
-    patch.setattr(OneHot, "sample", lambda self, key: self.mode())
-    patch.setattr(BoundedNormal, "sample", lambda self, key: self.mode())
 
 
 def test_one_update_is_near_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
