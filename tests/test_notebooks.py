@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from PIL import Image
 
-from dreamer_lite import notebook
+from dreamer_lite import notebook, worlds
 from dreamer_lite.notebook import live
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -338,6 +338,8 @@ def claims_01(names: dict) -> None:
     assert right["both masks"] == (1, 1)
     assert right["no masks"][0] > 0.9 and right["no masks"][1] < 0.3
     assert right["own action"][0] < 0.5 and right["another's actions"][0] < 0.5
+    there = {f.example for f in worlds.families() if f.installed} - {"gym/CartPole-v1"}
+    assert set(names["filmed"]) == there
     assert names["often"][: names["oldest"]].max() == 0
     assert names["often"][names["oldest"] + 10 : names["newest"]].min() > 8
 

@@ -36,7 +36,7 @@
 # %% tags=["bootstrap"]
 from dreamer_lite import colab
 
-colab.setup()
+colab.setup("atari", "dmc")
 
 # %% tags=["parameters"]
 import os
@@ -52,13 +52,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dreamer_lite
-from dreamer_lite import checks, worlds
-from dreamer_lite.notebook import show
+from dreamer_lite import checks, rollouts, worlds
+from dreamer_lite.config import make_config
+from dreamer_lite.notebook import show, show_film
 
 print(dreamer_lite.__doc__)
 
 # %% [markdown]
-# ## Two worlds
+# ## Four worlds
 #
 # In **Catch** a ball falls through ten rows, and a paddle has to be under it when it lands. In
 # MinAtar's **Breakout** (Young and Tian 2019) a ball breaks bricks until the paddle misses it. Both
@@ -88,26 +89,66 @@ def live(world: worlds.World, streams: int, count: int, key: jax.Array) -> tuple
 live = jax.jit(live, static_argnums=(0, 1, 2))
 catch, breakout = worlds.make("catch"), worlds.make("minatar/breakout")
 played = {world.name: live(world, 16, lived, jax.random.key(seed)) for world in (catch, breakout)}
-figure = Figure(figsize=(8, 3.4), layout="constrained")
-grid = figure.subplots(2, 6)
-for line, world in zip(grid, (catch, breakout)):
-    obs = jax.tree.map(lambda x: np.asarray(x[:12:2, 0]), played[world.name][0].obs)
-    for axes, frame, t in zip(line, world.render(obs), range(0, 12, 2)):
-        axes.imshow(frame[::4, ::4])
-        axes.set(xticks=[], yticks=[], title=f"row {t}")
-    line[0].set_ylabel(world.name)
-show(
-    figure,
-    "Six pictures of Catch above, six of Breakout below, every second row of random play. In Catch "
-    "the ball falls while the paddle wanders; in row 10 a new ball starts at the top. In Breakout "
-    "the ball moves diagonally under three rows of bricks.",
+pair = []
+for world in (catch, breakout):
+    obs = jax.tree.map(lambda x: np.asarray(x[:60, 0]), played[world.name][0].obs)
+    pair.append(world.render(obs)[:, ::2, ::2])
+gap = np.full((60, 160, 8, 3), 255, np.uint8)
+show_film(
+    np.concatenate([pair[0], gap, pair[1], gap, gap], 2),
+    "Catch on the left, Breakout on the right, 60 rows of random play. In Catch the ball falls while "
+    "the paddle wanders, and every ten rows a new ball starts at the top. In Breakout the ball moves "
+    "diagonally under three rows of bricks until the paddle misses it.",
     "01_worlds",
+    rows=2,
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
 # ![](figure:01_worlds)
+# </details>
+#
+# The labs of most courses use two others, and so does notebook 08. **Pong** is an Atari game in its
+# original machine, emulated (Bellemare and others 2013); the agent sees 64 x 64 colour pixels and
+# acts on every fourth frame. **Walker Walk** is a body of two legs in a simulator of rigid bodies
+# (Tassa and others 2018); the agent feels 24 numbers (angles, height, speeds), pushes six joints
+# with a number in [-1, 1] each, and is rewarded for walking upright. Both run on the host, beside
+# the compiled program. They give the same rows, so nothing else in the agent differs.
+
+# %%
+filmed = {}
+for name in ("atari/pong", "dmc/walker-walk"):
+    try:
+        world = worlds.make(name)
+        player = rollouts.make_player(make_config(name), world, film=True)
+        stage, trace = player.play(None, player.start(None, seed, 1), 60)
+    except ValueError as missing:  # not installed here: what follows does without
+        print(missing)
+        continue
+    stage.world.close()
+    filmed[name] = trace
+    seen = ", ".join(f"{key} {x.shape[2:]}" for key, x in trace.row.obs.items())
+    print(f"{name}: sees {seen}; acts {trace.action.shape[2:] or trace.action.dtype}; one agent "
+          f"step is {world.repeat} frames; reward of {len(trace.action)} random steps: "
+          f"{trace.row.reward.sum():.2f}")  # fmt: skip
+
+# %%
+ALTS = {
+    "atari/pong": "Pong, 60 rows of random play: the green paddle on the right jerks up and down, "
+    "the orange one on the left follows the ball.",
+    "dmc/walker-walk": "Walker, 60 rows of random play: a trunk with two legs falls onto a chequered "
+    "floor and lies there, kicking.",
+}
+for name, trace in filmed.items():
+    show_film(trace.frame[:, 0], ALTS[name], f"01_{name.replace('/', '_')}")
+
+# %% [markdown]
+# <details><summary>What you should see</summary>
+#
+# ![](figure:01_atari_pong)
+#
+# ![](figure:01_dmc_walker-walk)
 # </details>
 
 # %% [markdown]
@@ -379,6 +420,10 @@ show(figure, f"Share of right guesses in ordinary and in first rows: {words}.", 
 # ## References
 #
 # * K. Young, T. Tian: MinAtar (2019), [arXiv:1903.03176](https://arxiv.org/abs/1903.03176).
+# * M. Bellemare, Y. Naddaf, J. Veness, M. Bowling: The Arcade Learning Environment (2013),
+#   [arXiv:1207.4708](https://arxiv.org/abs/1207.4708).
+# * Y. Tassa and others: DeepMind Control Suite (2018),
+#   [arXiv:1801.00690](https://arxiv.org/abs/1801.00690).
 # * V. Mnih and others: Recurrent models of visual attention (2014), where Catch comes from,
 #   [arXiv:1406.6247](https://arxiv.org/abs/1406.6247).
 # * D. Hafner, J. Pasukonis, J. Ba, T. Lillicrap: Mastering diverse control tasks through world
