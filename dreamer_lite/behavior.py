@@ -13,7 +13,7 @@ from flax import nnx
 
 from dreamer_lite import devices
 from dreamer_lite.config import Config
-from dreamer_lite.distributions import BoundedNormal, OneHot, TwoHot
+from dreamer_lite.distributions import BoundedNormal, OneHot, Scalar, outputs_of, scalar
 from dreamer_lite.networks import Linear, Mlp
 from dreamer_lite.rssm import State
 from dreamer_lite.transforms import percentile_range
@@ -47,14 +47,16 @@ class Actor(nnx.Module):
 
 
 class Critic(nnx.Module):
-    """The value: a state's feature (..., F) to the return expected from it, TwoHot (...)."""
+    """The value: a state's feature (..., F) to the return expected from it, a `Scalar` (...)."""
 
     def __init__(self, config: Config, rng: np.random.Generator):
         feature = config.deter + config.stoch * config.classes
-        self.head = Head(feature, config.units, config.value_layers, config.bins, 0.0, rng)
+        outputs = outputs_of(config.scalars, config.bins)
+        self.kind = config.scalars
+        self.head = Head(feature, config.units, config.value_layers, outputs, 0.0, rng)
 
-    def __call__(self, feature: jax.Array) -> TwoHot:
-        return TwoHot(self.head(feature))
+    def __call__(self, feature: jax.Array) -> Scalar:
+        return scalar(self.kind, self.head(feature))
 
 
 class ReturnRange(NamedTuple):
@@ -138,6 +140,6 @@ def actor_loss(
     return -(log_prob * sg(advantage) + entropy_scale * policy.entropy())
 
 
-def critic_loss(value: TwoHot, slow: TwoHot, returns: jax.Array, slow_scale: float) -> jax.Array:
+def critic_loss(value: Scalar, slow: Scalar, returns: jax.Array, slow_scale: float) -> jax.Array:
     """Towards the returns, and a little towards the slow critic (SPEC 9.4); (...), unweighted."""
-    return value.loss(returns) + slow_scale * value.loss(slow.mean())
+    return value.loss(sg(returns)) + slow_scale * value.loss(sg(slow.mean()))

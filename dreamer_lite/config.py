@@ -46,6 +46,7 @@ class Config:
 
     # Predictions and networks (notebooks 02 and 03)
     bins: int = number(255, 3, 1023, "two-hot bins (N)")
+    scalars: str = choice("two-hot", "two-hot", "symlog", "plain")  # rewards, values: ablations
     units: int = number(1024, 1, 8192, "width of the MLPs")
     encoder_layers: int = number(3, 1, 8)
     decoder_layers: int = number(3, 1, 8)
@@ -299,10 +300,19 @@ def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config) | {"multipliers": list(config.multipliers)}
 
 
+_LATER = ("scalars",)  # settings that agents of earlier versions were stored without
+
+
+def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored settings with those that did not exist yet; their defaults are what was done then."""
+    return {name: getattr(Config, name) for name in _LATER} | dict(values)
+
+
 def from_dict(values: Mapping[str, Any]) -> Config:
     """The inverse of `to_dict`. Raises ValueError on unknown or missing settings."""
     known = {field.name for field in dataclasses.fields(Config)}
+    values = complete(values)
     if set(values) != known:
         odd = sorted(set(values) ^ known)
         raise ValueError(f"These settings are unknown or missing: {', '.join(odd)}.")
-    return Config(**dict(values, multipliers=tuple(values["multipliers"])))
+    return Config(**values | {"multipliers": tuple(values["multipliers"])})

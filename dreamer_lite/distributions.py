@@ -152,6 +152,37 @@ class SymlogVector(NamedTuple):
         return (self.guess - transforms.symlog(target)) ** 2
 
 
+class PlainNumber(NamedTuple):
+    """Numbers guessed as they are, trained by squared error: what notebook 02 warns of."""
+
+    guess: jax.Array  # (...), the shape of what is guessed
+
+    def mean(self) -> jax.Array:
+        return self.guess
+
+    def loss(self, target: jax.Array) -> jax.Array:
+        """Squared error of each number, (...) -> (...)."""
+        return (self.guess - target) ** 2
+
+
+Scalar = TwoHot | SymlogVector | PlainNumber
+
+
+def scalar(kind: str, outputs: jax.Array) -> Scalar:
+    """A reward or a return from a head's outputs (..., n); `kind` is the setting `scalars`.
+
+    The paper's is "two-hot", for which n is the number of bins; else n is 1 (see `outputs_of`).
+    """
+    if kind == "two-hot":
+        return TwoHot(outputs)
+    return {"symlog": SymlogVector, "plain": PlainNumber}[kind](outputs[..., 0])
+
+
+def outputs_of(kind: str, bins: int) -> int:
+    """How many outputs of a head `scalar` needs."""
+    return bins if kind == "two-hot" else 1
+
+
 class Pixels(NamedTuple):
     """An image guessed in [0, 1], trained by squared error (SPEC 6)."""
 

@@ -42,7 +42,7 @@ from dreamer_lite import (
     worlds,
 )
 from dreamer_lite.checkpoints import LoadedAgent
-from dreamer_lite.config import Config, from_dict, make_config, to_dict
+from dreamer_lite.config import Config, complete, from_dict, make_config, to_dict
 from dreamer_lite.training import Driver, Limits, RunState, train
 from dreamer_lite.worlds import AnyWorld, World
 
@@ -389,7 +389,7 @@ def _claim(config: Config, folder: Path) -> dict[str, Any]:
 
 def _refuse_another(config: Config, saved: dict[str, Any], folder: Path) -> None:
     """Raise RunError if the run in `folder` has other settings."""
-    mine = to_dict(config)
+    mine, saved = to_dict(config), complete(saved)
     names = [name for name in mine | saved if mine.get(name) != saved.get(name)]
     if names:
         shown = [

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from dreamer_lite.config import Config
-from dreamer_lite.distributions import Bernoulli, OneHot, TwoHot
+from dreamer_lite.distributions import Bernoulli, OneHot, Scalar, outputs_of, scalar
 from dreamer_lite.networks import Decoder, Encoder, Linear, Mlp, Observation
 from dreamer_lite.rssm import Rssm, State
 from dreamer_lite.worlds.base import Space
@@ -67,12 +67,13 @@ class WorldModel(nnx.Module):
         self.encoder = Encoder(obs_space, config, rng, dtype)
         self.rssm = Rssm(self.encoder.size, action_size, config, rng, dtype)
         self.decoder = Decoder(obs_space, config, rng)
-        self.reward_head = Head(feature, config.units, config.reward_layers, config.bins, 0.0, rng)
+        outputs = outputs_of(config.scalars, config.bins)
+        self.reward_head = Head(feature, config.units, config.reward_layers, outputs, 0.0, rng)
         self.cont_head = Head(feature, config.units, config.cont_layers, 1, 1.0, rng)
 
-    def reward(self, feature: jax.Array) -> TwoHot:
-        """Reward that arrives with a state; (..., F) -> TwoHot (...)."""
-        return TwoHot(self.reward_head(feature))
+    def reward(self, feature: jax.Array) -> Scalar:
+        """Reward that arrives with a state; (..., F) -> `Scalar` (...)."""
+        return scalar(self.config.scalars, self.reward_head(feature))
 
     def cont(self, feature: jax.Array) -> Bernoulli:
         """Discounted chance that life goes on after a state (SPEC 7.3); (..., F) -> (...)."""

@@ -1,5 +1,6 @@
 """Actor and critic: returns against brute force, dreams against loops, and two tiny problems."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from golden_cases import VECTORS, quick_compiles
 from dreamer_lite import behavior, learner
 from dreamer_lite.behavior import Actor, Critic, ReturnRange
 from dreamer_lite.config import Config
-from dreamer_lite.distributions import BoundedNormal, OneHot, TwoHot
+from dreamer_lite.distributions import BoundedNormal, OneHot, TwoHot, scalar
 from dreamer_lite.rssm import State
 from dreamer_lite.world_model import WorldModel
 from dreamer_lite.worlds.base import Space
@@ -229,9 +230,24 @@ def test_critic_loss_pulls_towards_returns_and_slow_critic() -> None:
     np.testing.assert_array_equal(to_slow, np.zeros((2, 41)))
 
 
-def test_a_critic_learns_values_of_any_size() -> None:
+@pytest.mark.parametrize("kind", ["symlog", "plain"])
+def test_without_two_hot_the_critic_learns_from_returns_alone(kind: str) -> None:
+    value, slow = (scalar(kind, jnp.array([[x], [2.0]])) for x in (0.5, 1.0))
+    returns = jnp.array([1.5, -20.0])
+
+    def loss(guess, returns, slow):
+        value = type(slow)(guess)
+        return behavior.critic_loss(value, slow, returns, 0.5).sum()
+
+    to_guess, to_returns, to_slow = jax.grad(loss, (0, 1, 2))(value.guess, returns, slow)
+    assert to_guess[0] < 0 < to_guess[1]
+    assert (to_returns == 0).all() and (to_slow.guess == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["two-hot", "symlog", "plain"])
+def test_a_critic_learns_values_of_any_size(kind: str) -> None:
     """A probe: three states worth 0.2, -3 and 400 are told apart in 500 steps."""
-    critic = Critic(CONFIG, np.random.default_rng(0))
+    critic = Critic(dataclasses.replace(CONFIG, scalars=kind), np.random.default_rng(0))
     graph, params = nnx.split(critic)
     feature = jnp.array(np.random.default_rng(1).normal(size=(3, 18)), jnp.float32)
     worth = jnp.array([0.2, -3.0, 400.0])

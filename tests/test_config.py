@@ -110,6 +110,8 @@ def test_as_json_and_back() -> None:
             from_dict(wrong)
     with pytest.raises(ValueError, match=r"^batch is -1"):
         from_dict(values | {"batch": -1})
+    earlier = {name: value for name, value in values.items() if name != "scalars"}
+    assert from_dict(earlier) == config, "stored before there was a choice of heads"
 
 
 def reference_updates(config: Config, rows: int) -> list[int]:

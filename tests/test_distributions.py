@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from golden_cases import VECTORS
 
+from dreamer_lite.config import Config
 from dreamer_lite.distributions import (
     Bernoulli,
     BoundedNormal,
@@ -16,6 +17,8 @@ from dreamer_lite.distributions import (
     Pixels,
     SymlogVector,
     TwoHot,
+    outputs_of,
+    scalar,
 )
 
 
@@ -116,6 +119,22 @@ def test_two_hot_losses() -> None:
     assert TwoHot(logits).mean() == pytest.approx(VECTORS["twohot_pred_logit128_eq2"], rel=1e-4)
     to_target = jax.grad(lambda y: TwoHot(logits).loss(y))(jnp.float32(0.1))
     assert to_target == 0, "no gradient into the target"
+
+
+@pytest.mark.parametrize(("kind", "error"), [("symlog", math.log(4) ** 2), ("plain", 9.0)])
+def test_numbers_without_two_hot(kind: str, error: float) -> None:
+    """A guess of 0 for 3 is wrong by ln(1 + 3) in symlog space, and by 3 as it is."""
+    guess = scalar(kind, jnp.zeros((2, 5, outputs_of(kind, 255))))
+    assert guess.mean().shape == (2, 5) and (guess.mean() == 0).all()
+    np.testing.assert_allclose(guess.loss(jnp.full((2, 5), 3.0)), error, rtol=1e-6)
+    best = scalar(kind, jnp.array([1.0]))
+    assert best.mean() == pytest.approx(math.e - 1 if kind == "symlog" else 1.0)
+    assert best.loss(best.mean()) == pytest.approx(0, abs=1e-10)
+
+
+def test_the_paper_predicts_numbers_by_two_hot() -> None:
+    guess = scalar(Config().scalars, jnp.zeros((3, outputs_of("two-hot", 255))))
+    assert isinstance(guess, TwoHot) and guess.mean().shape == (3,)
 
 
 def test_continue_loss_has_its_floor_at_the_discount() -> None:
