@@ -315,4 +315,4 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     if set(values) != known:
         odd = sorted(set(values) ^ known)
         raise ValueError(f"These settings are unknown or missing: {', '.join(odd)}.")
-    return Config(**values | {"multipliers": tuple(values["multipliers"])})
+    return Config(**dict(values, multipliers=tuple(values["multipliers"])))
