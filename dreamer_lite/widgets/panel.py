@@ -133,7 +133,7 @@ class Panel:
         import ipywidgets as widgets
 
         self.controls = {}
-        boxes, titles = [], []
+        folds = []
         for title, fields in grouped():
             rows = []
             for field in fields:
@@ -141,18 +141,13 @@ class Panel:
                 control.observe(self._turned(field.name), "value")
                 self.controls[field.name] = control
                 rows.append(widgets.VBox([control, widgets.HTML(about(field))]))
-            boxes.append(widgets.VBox(rows))
-            titles.append(title)
-        folds = widgets.Accordion(boxes)
-        for number, title in enumerate(titles):
-            folds.set_title(number, title)
-        folds.selected_index = None
+            folds += fold(title, widgets.VBox(rows))
         self.button = widgets.Button(
             description=f"time {UPDATES} updates", tooltip="what a change costs on this device"
         )
         self.button.on_click(lambda _: self.time())
         self.report = widgets.HTML()
-        self.view = widgets.VBox([folds, self.button, self.report])
+        self.view = widgets.VBox([*folds, self.button, self.report])
         self._refresh()
         return self.view
 
@@ -218,6 +213,23 @@ def make_control(field: dataclasses.Field, value: Any) -> Any:
     return widgets.FloatSlider(
         min=low, max=high, step=step, continuous_update=False, readout_format=".3g", **common
     )
+
+
+def fold(title: str, box: Any) -> list[Any]:
+    """A button that opens and closes a box, and the box; an Accordion cannot be reached by keys."""
+    import ipywidgets as widgets
+
+    button = widgets.ToggleButton(
+        description=title, icon="caret-right", layout=widgets.Layout(width="32em")
+    )
+
+    def turn(event: Any) -> None:
+        button.icon = "caret-down" if event["new"] else "caret-right"
+        box.layout.display = "" if event["new"] else "none"
+
+    button.observe(turn, "value")
+    box.layout.display = "none"
+    return [button, box]
 
 
 def about(field: dataclasses.Field) -> str:

@@ -1,0 +1,97 @@
+"""The notebooks in a real JupyterLab in a real browser: run all, press every control, look.
+
+Screenshots are kept in the folder DREAMER_LITE_SCREENSHOTS, if that is set.
+"""
+
+import os
+import shutil
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from browser import ROOT, Lab, Student, browser, needs_browser, wait
+
+pytestmark = [needs_browser, pytest.mark.xdist_group("browser")]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lab")
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        shutil.copy(notebook, folder)
+    server = Lab(folder)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def student(lab, tmp_path):
+    pictures = Path(os.environ.get("DREAMER_LITE_SCREENSHOTS", tmp_path))
+    pictures.mkdir(parents=True, exist_ok=True)
+    with browser(lab, pictures) as student:
+        yield student
+
+
+def changes(student: Student, selector: str, act, seconds: float = 60) -> None:
+    """What `act` does must change the picture."""
+    before = student.pixels(selector)
+    act()
+    wait(lambda: student.pixels(selector) != before, seconds, lambda: f"{selector} stays as it was")
+
+
+def test_a_stranger_without_the_token_is_turned_away(lab):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{lab.base}/api/contents")
+    assert refused.value.code == 403
+
+
+def test_00_plays_films_and_lets_its_reader_steer(student):
+    student.open("00_the_dream.ipynb")
+    student.run_all(240)
+    films = student.films()
+    assert films and all(film["seconds"] > 1 and film["width"] > 100 for film in films)
+    for label in ("left", "right", "agent decides", "restart"):
+        changes(student, ".widget-html img", lambda label=label: student.press(label))
+    student.look("00")
+    student.check()
+
+
+def says(student: Student, words: str, seconds: float = 90) -> None:
+    """Some widget must say so."""
+    wait(
+        lambda: any(words in text for text in student.status()),
+        seconds,
+        lambda: f"nothing says {words!r}: {student.status()}",
+    )
+
+
+def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
+    student.open("07_dreamer.ipynb")
+    student.run_above("dashboard.wait()", 300)
+    says(student, "running, update", 300)
+    student.press("pause")
+    says(student, "paused, update")
+    resting = student.status()
+    student.look("07_paused")
+    student.page.wait_for_timeout(1500)
+    assert student.status() == resting, "it must rest"
+    student.press("go on")
+    says(student, "running, update")
+    student.press("stop")
+    says(student, "stopped, update")
+    says(student, "What was learnt is saved")
+    student.press("go on")
+    says(student, "running, update")
+    student.run_on("dashboard.wait()", 300)
+    says(student, "finished, update")
+    student.press("Imagination, actor and critic (05, 06)")
+    horizon = ".widget-slider:has(.widget-label:text-is('horizon')) [role=slider]"
+    slider = student.page.locator(horizon)
+    slider.focus()
+    before = slider.get_attribute("aria-valuenow")
+    student.page.keyboard.press("ArrowRight")
+    wait(lambda: slider.get_attribute("aria-valuenow") != before, 20, lambda: "it did not move")
+    says(student, "--set horizon=11")
+    student.look("07_panel")
+    student.check()
