@@ -265,8 +265,9 @@ def describe(plan: Plan) -> str:
             f"{config.world}, size {config.size}, train ratio {config.train_ratio:g}, on "
             f"{jax.devices()[0].device_kind}:",
             f"{plan.seconds_per_update:.3g} s an update, measured over {UPDATES} of them here",
-            f"{plan.minutes:g} minutes: {plan.updates:,} updates = {plan.replayed_steps:,} replayed steps, "
-            f"{plan.agent_steps:,} agent steps = {plan.env_frames:,} environment frames",
+            f"{plan.minutes:g} minutes: {plan.updates:,} updates = {plan.replayed_steps:,} "
+            f"replayed steps, {plan.agent_steps:,} agent steps = {plan.env_frames:,} "
+            "environment frames",
             plan.expected,
         ]
     )
