@@ -103,7 +103,7 @@ class Plan(NamedTuple):
 
     config: Config
     minutes: float
-    seconds_per_update: float
+    seconds_per_update: float  # measured
     updates: int
     replayed_steps: int  # updates * batch * length
     agent_steps: int
@@ -226,9 +226,13 @@ def expectation(config: Config, replayed: int, lived: int) -> str:
 
 
 def survey(
-    world: str, minutes: float, changes: Mapping[str, Any] | None = None, size: str = ""
+    world: str,
+    minutes: float,
+    changes: Mapping[str, Any] | None = None,
+    size: str = "",
+    updates: int = UPDATES,
 ) -> list[Plan]:
-    """A plan for each of `sizes`, or for `size` alone, timed here.
+    """A plan for each of `sizes`, or for `size` alone, each timed here over so many updates.
 
     Raises:
       ValueError: as `make_config` and `seconds_per_update`.
@@ -237,7 +241,7 @@ def survey(
     found = []
     for name in (size,) if size else sizes(world):
         config = make_config(world, name, **changes)
-        found.append(plan(config, minutes, seconds_per_update(config)))
+        found.append(plan(config, minutes, seconds_per_update(config, updates)))
     return found
 
 
@@ -264,7 +268,7 @@ def describe(plan: Plan) -> str:
         [
             f"{config.world}, size {config.size}, train ratio {config.train_ratio:g}, on "
             f"{jax.devices()[0].device_kind}:",
-            f"{plan.seconds_per_update:.3g} s an update, measured over {UPDATES} of them here",
+            f"{plan.seconds_per_update:.3g} s an update, as measured here",
             f"{plan.minutes:g} minutes: {plan.updates:,} updates = {plan.replayed_steps:,} "
             f"replayed steps, {plan.agent_steps:,} agent steps = {plan.env_frames:,} "
             "environment frames",

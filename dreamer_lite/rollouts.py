@@ -211,16 +211,23 @@ def evaluate(
 
 
 def record(
-    config: Config, params: Params | None, world: AnyWorld, seed: int, episodes: int = 1
+    config: Config,
+    params: Params | None,
+    world: AnyWorld,
+    seed: int,
+    episodes: int = 1,
+    film: bool = True,
 ) -> Recording:
     """Play `episodes` whole episodes in one world, one after the other, and keep every row.
+
+    Without `film`, pictures of a world on the host are drawn from what it observes, if they are.
 
     Raises:
       ValueError: `episodes` below 1.
       RuntimeError: an episode that does not end within LONGEST rows.
     """
     check_episodes(episodes)
-    player = make_player(config, world, film=True)
+    player = make_player(config, world, film)
     stage = player.start(params, seed, 1)
     chunks, ends, length = [], 0, 0
     while ends < episodes:
