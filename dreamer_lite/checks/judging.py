@@ -22,7 +22,7 @@ def mean_and_error(mine: Function) -> Function:
         "you divide by n: the error of a mean falls with its ROOT only.": (
             lambda x: (x.mean(), x.std(ddof=1) / len(x))
         ),
-        "the spread of a sample divides by n - 1: it is nearer to its own mean than to the true one.": (
+        "the spread of a sample divides by n - 1: its own mean is nearer than the true one.": (
             lambda x: (x.mean(), x.std() / len(x) ** 0.5)
         ),
         "that is a variance: take the root before you divide.": (
