@@ -19,6 +19,7 @@ from pathlib import Path
 from dreamer_lite import __version__
 
 PYTHON = sys.version_info[:2]
+DRIVE = Path("/content/drive")
 NEVER = ("jax", "jaxlib", "flax", "numpy")
 
 # dm_control wants labmaze, which has no wheel for Python 3.13 and which its suite does not use.
@@ -52,6 +53,20 @@ def setup(*extras: str) -> None:
             "No GPU here. Notebooks 00 to 06 do not need one. For a GPU: menu Runtime, "
             "Change runtime type, T4 GPU, Save; then run all cells again."
         )
+
+
+def drive(folder: str) -> Path:
+    """Mount Google Drive, on Colab, which asks for permission; `folder` in it, made if need be.
+
+    Raises:
+      RuntimeError: not on Colab.
+    """
+    if not on_colab():
+        raise RuntimeError("Google Drive can be mounted on Colab only: name a local folder.")
+    importlib.import_module("google.colab.drive").mount(str(DRIVE))
+    place = DRIVE / "MyDrive" / folder
+    place.mkdir(parents=True, exist_ok=True)
+    return place
 
 
 def requirements(*extras: str) -> list[str]:

@@ -192,6 +192,21 @@ SIZES: dict[str, dict[str, Any]] = {
         value_layers=2,
         bins=63,  # rewards of 1 and returns below 100 need no finer bins
     ),
+    # `small` is ours: what a CPU updates some 4 times a second on a body of Walker's kind.
+    "small": dict(
+        deter=256,
+        hidden=128,
+        stoch=16,
+        classes=8,
+        blocks=1,  # as in `tiny`
+        units=128,
+        depth=8,
+        encoder_layers=2,
+        decoder_layers=2,
+        policy_layers=2,
+        value_layers=2,
+        bins=255,
+    ),
     "1m": _width(4) | dict(deter=512),
     # `pixels-cpu` is ours: `1m` with patches of 4x4 cells in place of convolutions, which a CPU
     # cannot do fast. 64x64 pixels become 16x16 and then 4x4 cells, embedded as long as in `1m`.
@@ -268,9 +283,32 @@ PRESETS: dict[str, dict[str, Any]] = {
     ),
 }
 
+# What a world needs besides at one of the sizes: (world, size). On top of its preset above.
+PRESETS_AT_SIZE: dict[tuple[str, str], dict[str, Any]] = {
+    ("dmc/walker-walk", "small"): dict(  # to learn to walk on a CPU, for which `1m` is too slow
+        worlds=4,  # an update for every row of them
+        batch=16,
+        length=32,  # a CPU waits for the scan over T; stored latents give each sequence its past
+        starts=8,  # dreams are most of an update; the last states of each sequence are enough
+        horizon=15,
+        train_ratio=128,  # a fourth of the preset's: an update is short, and so is a row
+        learning_rate=1e-3,  # 25 times the paper's: minutes, not hours
+        rms_decay=0.99,  # the paper's 0.999 remembers the huge first gradients for 1000 updates
+        warmup=200,
+        entropy=1e-3,
+        free_nats=0.1,  # with 16 groups, 1 nat hides too much of how the body moves
+        unimix=0.003,  # 16 groups carry all: see the grid worlds
+        discount_horizon=200,
+        capacity=500_000,
+        updates_per_call=50,
+    ),
+}
+
 
 def make_config(world: str, size: str | None = None, **changes: Any) -> Config:
     """The preset of `world`, at `size` if given, with `changes` on top.
+
+    A size sets the widths; where PRESETS_AT_SIZE has more for this world and size, it comes along.
 
     Raises:
       ValueError: unknown size or setting, or a value out of range.
@@ -280,6 +318,7 @@ def make_config(world: str, size: str | None = None, **changes: Any) -> Config:
     preset = PRESETS.get(world) or PRESETS.get(protocol) or PRESETS.get(family, {})
     size = str(size or changes.get("size") or preset.get("size", "tiny"))
     check_name("size", size, SIZES)
+    preset = preset | PRESETS_AT_SIZE.get((world, size), {})
     settings: dict[str, Any] = SIZES[size] | preset | {"world": world, "size": size} | changes
     known = {field.name for field in dataclasses.fields(Config)}
     for name in settings:

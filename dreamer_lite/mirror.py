@@ -67,6 +67,13 @@ def push(folder: Path, state: RunState, meta: Mapping[str, Any], metrics: Path) 
         ) from error
 
 
+def check(folder: Path) -> None:
+    """Make the folder if need be, and raise OSError if nothing can be written in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "metrics.jsonl").open("ab"):  # made here; a file to try with would fill a trash
+        pass
+
+
 def _progress(meta: Mapping[str, Any]) -> tuple[int, int]:
     return meta["summary"]["updates"], meta["summary"]["agent_steps"]
 

@@ -1,25 +1,30 @@
 """What so many minutes bring on this machine: updates, steps, and the score that others had there.
 
 Expectations are published training curves, or our own where they say so; nothing is extrapolated.
-Notebook 08.
+Who replays each step less often than the authors of a curve has made fewer updates after as many
+steps. Then two points of the curve hold the score between them: that after as many lived steps, and
+that after as many replayed ones. Notebook 08.
 """
 
 import time
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from dreamer_lite import runs, worlds
-from dreamer_lite.config import Config
+from dreamer_lite.config import Config, make_config
 
 UPDATES = 20  # timed
+ENOUGH = 0.9  # a plan that gets through this share of a curve's rise has minutes to spare
 
 
 class Curve(NamedTuple):
     """A training curve that others had: return against environment frames."""
 
     source: str
+    train_ratio: float  # theirs
     points: tuple[tuple[float, float, float], ...]  # (thousands of frames, mean, spread of seeds)
 
     def at(self, frames: float) -> tuple[float, float] | None:
@@ -29,11 +34,18 @@ class Curve(NamedTuple):
             return None
         return float(np.interp(frames / 1e3, x, mean)), float(np.interp(frames / 1e3, x, spread))
 
+    def near(self, frames: float) -> tuple[float, float, float]:
+        """(frames, mean, spread) there, or at the nearer end of the curve."""
+        first, last = 1e3 * self.points[0][0], 1e3 * self.points[-1][0]
+        inside = min(max(frames, first), last)
+        return inside, *(self.at(inside) or (np.nan, np.nan))
+
 
 _SCORES = "scores/ of github.com/danijar/dreamerv3"
 PUBLISHED = {  # SPEC 18.1
     "dmc/walker-walk": Curve(
         f"5 seeds of the 2023 release, a model several times as large ({_SCORES})",
+        512,
         (
             (10, 43, 5), (50, 289, 93), (100, 475, 157), (150, 738, 173),
             (200, 800, 75), (250, 890, 42), (300, 844, 112), (400, 932, 68), (490, 881, 78),
@@ -41,6 +53,7 @@ PUBLISHED = {  # SPEC 18.1
     ),
     "dmc/walker-walk/pixels": Curve(
         f"10 seeds of the 2024 release, 12 million parameters or more ({_SCORES})",
+        512,
         (
             (10, 60, 6), (25, 240, 71), (50, 420, 103), (100, 639, 111), (150, 831, 100),
             (200, 875, 64), (250, 898, 49), (300, 916, 31), (400, 935, 10), (500, 944, 9),
@@ -49,6 +62,7 @@ PUBLISHED = {  # SPEC 18.1
     ),
     "atari/pong": Curve(
         f"Atari 100k, 5 seeds of the 2024 release ({_SCORES})",
+        256,
         (
             (10, -20.2, 0.5), (25, -20.0, 0.4), (50, -20.9, 0.1), (100, -20.2, 0.6),
             (150, -15.0, 2.4), (200, -12.9, 1.8), (250, -11.0, 3.1), (300, -6.8, 4.7),
@@ -57,6 +71,7 @@ PUBLISHED = {  # SPEC 18.1
     ),
     "atari/breakout": Curve(
         f"Atari 100k, 5 seeds of the 2024 release ({_SCORES})",
+        256,
         (
             (10, 1.5, 0.2), (25, 1.7, 0.4), (50, 3.3, 0.8), (100, 4.9, 1.6), (150, 5.2, 0.5),
             (200, 6.0, 1.0), (250, 6.8, 0.8), (300, 7.8, 0.7), (400, 9.0, 1.8),
@@ -64,6 +79,7 @@ PUBLISHED = {  # SPEC 18.1
     ),
     "atari/pong@200m": Curve(
         f"Atari 200M, 6 seeds of the 2024 release, 200 million parameters ({_SCORES})",
+        32,
         (
             (400, -20.6, 0.1), (800, -20.5, 0.2), (1200, -16.4, 1.7), (1600, -12.1, 2.6),
             (2000, -7.2, 4.6), (2800, 1.4, 4.0), (4000, 9.4, 4.7), (8000, 14.9, 1.2),
@@ -72,6 +88,7 @@ PUBLISHED = {  # SPEC 18.1
     ),
     "atari/breakout@200m": Curve(
         f"Atari 200M, 5 seeds of the 2024 release, 200 million parameters ({_SCORES})",
+        32,
         (
             (400, 2.2, 0.2), (800, 3.2, 0.4), (1200, 5.5, 0.7), (1600, 8.9, 1.2),
             (2000, 12.7, 2.3), (2800, 17.4, 2.5), (4000, 25.1, 2.9), (8000, 81.9, 17.0),
@@ -84,12 +101,31 @@ PUBLISHED = {  # SPEC 18.1
 class Plan(NamedTuple):
     """What a training of so many minutes comes to."""
 
+    config: Config
     minutes: float
-    seconds_per_update: float
+    seconds_per_update: float  # measured
     updates: int
+    replayed_steps: int  # updates * batch * length
     agent_steps: int
     env_frames: int
-    expected: str  # a sentence
+    low: float  # the score that others had after as many replayed, or lived, steps; NaN: unknown
+    high: float  # after as many of the other; equal to `low` where both are the same
+    expected: str  # the same as a sentence, with spread and source
+
+
+def sizes(world: str, platform: str = "") -> tuple[str, ...]:
+    """Sizes worth timing for this world on a device of this platform, smallest first.
+
+    By default JAX's own device. Each takes half a minute, most of it for compiling.
+    """
+    pixels = "pixels" in world or world.startswith("atari/")
+    if world in worlds.names() or world.startswith("gym/"):
+        return ("tiny",)
+    if (platform or jax.default_backend()) != "cpu":
+        return ("1m", "12m", "25m")
+    if pixels:
+        return ("pixels-cpu",)  # `1m` takes ten times as long, see assets/speed.md
+    return ("small", "1m")
 
 
 def seconds_per_update(config: Config, updates: int = UPDATES) -> float:
@@ -124,38 +160,118 @@ def plan(config: Config, minutes: float, seconds: float) -> Plan:
             f"minutes={minutes:g} and seconds={seconds:g}: both must be greater than 0."
         )
     updates = int(60 * minutes / seconds)
-    steps = int(updates * config.batch * config.length / config.train_ratio)
-    steps += config.rows_before_learning * config.worlds
-    frames = steps * getattr(worlds.make(config.world), "repeat", 1)
-    return Plan(minutes, seconds, updates, steps, frames, expectation(config.world, frames))
+    replayed = updates * config.batch * config.length
+    steps = int(replayed / config.train_ratio) + config.rows_before_learning * config.worlds
+    frames = steps * repeat(config)
+    scores = [mean for _, mean, _ in landmarks(config, replayed, frames).values()] or [np.nan]
+    sentence = expectation(config, replayed, frames)
+    return Plan(
+        config, minutes, seconds, updates, replayed, steps, frames, scores[0], scores[-1], sentence
+    )
 
 
-def expectation(world: str, frames: int) -> str:
-    """What a published curve has at so many frames, as a sentence; or that there is none."""
-    curve = PUBLISHED.get(world)
+def repeat(config: Config) -> int:
+    """Environment frames per agent step."""
+    return getattr(worlds.make(config.world), "repeat", 1)
+
+
+def curve_of(config: Config) -> Curve | None:
+    """The curve to compare a run with: one of this very size if there is one."""
+    return PUBLISHED.get(f"{config.world} {config.size}") or PUBLISHED.get(config.world)
+
+
+def landmarks(config: Config, replayed: int, lived: int) -> dict[str, tuple[float, float, float]]:
+    """{"replayed": (frames, mean, spread), "lived": ...}: where a run would stand on its curve.
+
+    After as many replayed steps as the curve's authors had, and after as many environment frames;
+    the one with fewer frames first. Where the curve does not reach, its end; {} without a curve.
+    """
+    curve = curve_of(config)
     if curve is None:
-        return f"No published curve is known for {world}: nothing is promised."
-    found = curve.at(frames)
-    if found is None:
-        (first, low, _), (last, high, _) = curve.points[0], curve.points[-1]
+        return {}
+    before = config.rows_before_learning * config.worlds
+    by_replay = (replayed / curve.train_ratio + before) * repeat(config)
+    found = {"replayed": curve.near(by_replay), "lived": curve.near(lived)}
+    return dict(sorted(found.items(), key=lambda item: item[1][0]))
+
+
+def expectation(config: Config, replayed: int, lived: int) -> str:
+    """What a published curve has there, as a sentence; or that there is none."""
+    curve = curve_of(config)
+    if curve is None:
+        return f"No published curve is known for {config.world}: nothing is promised."
+    points = landmarks(config, replayed, lived)
+    (less, more), ((_, low, spread), (most, _, _)) = points.keys(), points.values()
+    source = f"{curve.source}, train ratio {curve.train_ratio:g}; here it is {config.train_ratio:g}"
+    first, last = (1000 * curve.points[i][0] for i in (0, -1))
+    if most == first:
         return (
-            f"{frames:,} frames lie outside of the published curve, which goes from {low:g} at "
-            f"{1000 * first:,.0f} to {high:g} at {1000 * last:,.0f} frames: {curve.source}."
+            f"This does not reach the curve's first point, {low:.3g} ± {spread:.3g} at "
+            f"{first:,.0f} frames: {source}."
         )
-    mean, spread = found
-    return f"At {frames:,} frames others had {mean:.3g} ± {spread:.3g}: {curve.source}."
+
+    def there(frames: float, mean: float, spread: float) -> str:
+        where = f"{mean:.3g} ± {spread:.3g} at {frames:,.0f} frames"
+        if frames == first:
+            return f"less than {where}, where the curve begins"
+        return f"{where}, where the curve ends" if frames == last else where
+
+    at_less, at_more = (there(*point) for point in points.values())
+    if at_less == at_more:
+        return f"Others had {at_less}: {source}."
+    return (
+        f"After as many {less} steps others had {at_less}; after as many {more} ones, {at_more}: "
+        f"{source}."
+    )
 
 
-def describe(config: Config, plan: Plan) -> str:
-    """The plan in lines, with all three meanings of step."""
+def survey(
+    world: str,
+    minutes: float,
+    changes: Mapping[str, Any] | None = None,
+    size: str = "",
+    updates: int = UPDATES,
+) -> list[Plan]:
+    """A plan for each of `sizes`, or for `size` alone, each timed here over so many updates.
+
+    Raises:
+      ValueError: as `make_config` and `seconds_per_update`.
+    """
+    changes = dict(changes or {})
+    found = []
+    for name in (size,) if size else sizes(world):
+        config = make_config(world, name, **changes)
+        found.append(plan(config, minutes, seconds_per_update(config, updates)))
+    return found
+
+
+def choose(plans: list[Plan]) -> Plan:
+    """The largest size that still gets through ENOUGH of its curve's rise, else the smallest.
+
+    Larger networks learn more from as many steps (Hafner et al. 2025), so minutes to spare
+    are for them; but a network that does not get to learn is no use. `plans` are sorted by size.
+    """
+    chosen = plans[0]
+    for candidate in plans[1:]:
+        curve = curve_of(candidate.config)
+        if curve is not None:
+            means = [mean for _, mean, _ in curve.points]
+            if candidate.low >= means[0] + ENOUGH * (max(means) - means[0]):
+                chosen = candidate
+    return chosen
+
+
+def describe(plan: Plan) -> str:
+    """The plan in lines, with all meanings of step."""
+    config = plan.config
     return "\n".join(
         [
             f"{config.world}, size {config.size}, train ratio {config.train_ratio:g}, on "
             f"{jax.devices()[0].device_kind}:",
-            f"{plan.seconds_per_update:.3g} s an update, measured over {UPDATES} of them here",
-            f"{plan.minutes:g} minutes: {plan.updates:,} updates = "
-            f"{plan.updates * config.batch * config.length:,} replayed steps = "
-            f"{plan.agent_steps:,} agent steps = {plan.env_frames:,} environment frames",
+            f"{plan.seconds_per_update:.3g} s an update, as measured here",
+            f"{plan.minutes:g} minutes: {plan.updates:,} updates = {plan.replayed_steps:,} "
+            f"replayed steps, {plan.agent_steps:,} agent steps = {plan.env_frames:,} "
+            "environment frames",
             plan.expected,
         ]
     )

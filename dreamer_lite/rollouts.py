@@ -43,6 +43,7 @@ class Trace(NamedTuple):
     action: jax.Array  # (T, W) int32 or (T, W, A) float32, 0 at is_last
     state: State | None  # (T, W, ...) posterior after the row; None for the random player
     frame: np.ndarray | None = None  # (T, W, h, w, 3) uint8, what a world on the host showed
+    world: Any = None  # (T, W, ...) the worlds' own states at the row; None on the host
 
 
 class Player(NamedTuple):
@@ -66,6 +67,7 @@ class Recording(NamedTuple):
     stoch: np.ndarray | None  # (n, S, C)
     score: np.ndarray  # (n,) float32, return of the episode up to and with this row
     frame: np.ndarray | None  # (n, h, w, 3) uint8 from a world on the host; None: draw obs
+    world: Any = None  # (n, ...) the world's own state at each row; None for one on the host
 
 
 @functools.lru_cache(maxsize=16)
@@ -101,7 +103,7 @@ def make_player(config: Config, world: AnyWorld, film: bool = False) -> Player:
         else:
             agent = graph.merge(params)
             action, mind = act(agent, stage.mind, row, world.action_space, act_key)
-        trace = Trace(row, action, None if mind is None else mind.state)
+        trace = Trace(row, action, None if mind is None else mind.state, world=stage.world)
         keys = jax.random.split(world_key, row.is_last.shape[0])
         worlds, row = jax.vmap(next_row, (None, 0, 0, 0, 0))(world, stage.world, row, action, keys)
         return Stage(worlds, row, mind, stage.key, stage.rows + 1), trace
@@ -211,16 +213,23 @@ def evaluate(
 
 
 def record(
-    config: Config, params: Params | None, world: AnyWorld, seed: int, episodes: int = 1
+    config: Config,
+    params: Params | None,
+    world: AnyWorld,
+    seed: int,
+    episodes: int = 1,
+    film: bool = True,
 ) -> Recording:
     """Play `episodes` whole episodes in one world, one after the other, and keep every row.
+
+    Without `film`, pictures of a world on the host are drawn from what it observes, if they are.
 
     Raises:
       ValueError: `episodes` below 1.
       RuntimeError: an episode that does not end within LONGEST rows.
     """
     check_episodes(episodes)
-    player = make_player(config, world, film=True)
+    player = make_player(config, world, film)
     stage = player.start(params, seed, 1)
     chunks, ends, length = [], 0, 0
     while ends < episodes:
@@ -236,7 +245,13 @@ def record(
     deter, stoch = (None, None) if whole.state is None else whole.state
     score = running_return(whole.row.reward, whole.row.is_first)
     return Recording(
-        *whole.row, action=whole.action, deter=deter, stoch=stoch, score=score, frame=whole.frame
+        *whole.row,
+        action=whole.action,
+        deter=deter,
+        stoch=stoch,
+        score=score,
+        frame=whole.frame,
+        world=whole.world,
     )
 
 

@@ -88,7 +88,8 @@ def run(
     it must not keep it.
 
     Raises:
-      RunError: a folder is in use, cannot be written, or belongs to a run of another config.
+      RunError: a folder, or that of the mirror, is in use, cannot be written, or belongs to a run
+        of another config.
       CheckpointError: the folder's checkpoint is damaged, foreign or newer.
       OSError: the disk is full; one sentence.
       FloatingPointError: a loss is no longer finite; the last good checkpoint stays.
@@ -97,6 +98,7 @@ def run(
     lock = _lock(folder)
     try:
         if mirror_folder is not None:
+            _check_mirror(mirror_folder)
             _take_from(mirror_folder, config, folder)
         summary = _claim(config, folder)
         if finished(folder, limits):
@@ -346,6 +348,17 @@ def _lock(folder: Path) -> IO:
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
+
+
+def _check_mirror(mirror_folder: Path) -> None:
+    """Raise RunError if no copy can be written there: now, and not when the first one is due."""
+    try:
+        mirror.check(mirror_folder)
+    except OSError as error:
+        raise RunError(
+            f"Cannot write a copy in {mirror_folder} ({error.strerror}): choose another folder "
+            "with --mirror, or leave it out."
+        ) from error
 
 
 def _take_from(mirror_folder: Path, config: Config, folder: Path) -> None:

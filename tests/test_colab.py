@@ -90,3 +90,16 @@ def test_jax_flax_and_numpy_are_never_asked_for():
     asked = {colab.distribution(line) for line in colab.requirements("atari", "notebooks")}
     assert not asked & set(colab.NEVER)
     assert {"optax", "ale-py", "jupytext"} <= asked
+
+
+def test_google_drive_is_mounted_on_colab_only(monkeypatch, tmp_path):
+    with pytest.raises(RuntimeError, match="on Colab only: name a local folder"):
+        colab.drive("runs")
+    mounted = []
+    fake = types.ModuleType("google.colab.drive")
+    fake.mount = mounted.append  # pyright: ignore
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setitem(sys.modules, "google.colab.drive", fake)
+    monkeypatch.setattr(colab, "DRIVE", tmp_path)
+    assert colab.drive("runs") == tmp_path / "MyDrive" / "runs" and colab.drive("runs").is_dir()
+    assert set(mounted) == {str(tmp_path)}

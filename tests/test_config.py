@@ -9,7 +9,15 @@ import pytest
 from golden_cases import VECTORS
 
 from dreamer_lite import worlds
-from dreamer_lite.config import PRESETS, SIZES, Config, from_dict, make_config, to_dict
+from dreamer_lite.config import (
+    PRESETS,
+    PRESETS_AT_SIZE,
+    SIZES,
+    Config,
+    from_dict,
+    make_config,
+    to_dict,
+)
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 NUMBERS = [name for name, field in FIELDS.items() if "low" in field.metadata]
@@ -99,6 +107,21 @@ def test_presets_build_and_changes_win_over_size_and_preset() -> None:
     assert make_config("atari/pong@200m").train_ratio == 32
     assert make_config("catch", "1m", deter=64, image_net="conv").deter == 64
     assert make_config("catch", "1m", image_net="conv").image_net == "conv"
+
+
+@pytest.mark.parametrize(("world", "size"), PRESETS_AT_SIZE)
+def test_a_size_may_bring_settings_of_its_own_for_a_world(world: str, size: str) -> None:
+    """By either way to name a size; below changes, and for no other world or size."""
+    own = PRESETS_AT_SIZE[world, size]
+    assert not own.keys() & SIZES[size].keys(), "widths are the size's"
+    for config in (make_config(world, size), make_config(world, **{"size": size})):
+        found = to_dict(config)
+        assert found.items() >= (own | SIZES[size]).items()
+    name, value = "train_ratio", 2 * own["train_ratio"]
+    assert getattr(make_config(world, size, **{name: value}), name) == value
+    usual = PRESETS[world.split("/")[0]]
+    assert getattr(make_config(world), name) == getattr(make_config(f"{world}/pixels", size), name)
+    assert getattr(make_config(world), name) == usual[name] != own[name]
 
 
 def test_as_json_and_back() -> None:

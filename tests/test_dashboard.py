@@ -146,6 +146,25 @@ def test_a_folder_of_another_run_is_refused_in_a_sentence(board, tmp_path):
     assert "failed: " in other.words() and "units=8 (asked: 16)" in other.words()
 
 
+def test_a_copy_is_kept_and_gone_on_from_where_the_folder_is_gone(tmp_path, driver):
+    copy = tmp_path / "copy"
+    first = Dashboard(small_run.config(), 12, tmp_path / "a", driver, background=False, mirror=copy)
+    first.start()
+    assert first.state == "finished" and str(copy) in first.words()
+    again = Dashboard(small_run.config(), 20, tmp_path / "b", driver, background=False, mirror=copy)
+    again.start()
+    assert again.records[: len(first.records)] == first.records
+    assert again.state == "finished" and again.records[-1]["updates"] == 20
+    # A folder that cannot be written is refused before anything is trained.
+    (tmp_path / "file").touch()
+    third = Dashboard(
+        small_run.config(), 5, tmp_path / "c", driver, background=False, mirror=tmp_path / "file"
+    )
+    third.start()
+    assert third.state == "failed" and "Cannot write a copy in" in third.words()
+    assert not third.records
+
+
 def test_in_a_script_it_trains_in_lines_and_a_second_start_finds_it_finished(
     tmp_path, driver, capsys
 ):

@@ -162,10 +162,30 @@ def test_the_run_that_is_further_is_gone_on_from(driver: Driver, tmp_path: Path)
 
 
 def test_no_room_for_the_copy_leaves_the_run(tmp_path: Path) -> None:
-    (tmp_path / "copy").write_text("a file where the folder should be")
+    run, copy = tmp_path / "run", tmp_path / "copy"
+    records = runs.run(CONFIG, run, Limits(updates=10), save_every=0, mirror_folder=copy)
+    shutil.rmtree(copy)
+    copy.write_text("a file where the folder was")
     with pytest.raises(OSError, match="the run itself is intact"):
-        train(tmp_path / "run", tmp_path / "copy", 10)
-    assert checkpoints.exists(tmp_path / "run" / "state")
+        list(records)
+    assert checkpoints.exists(run / "state")
+
+
+@pytest.mark.parametrize("inside", ["", "deeper/still"])
+def test_a_copy_that_cannot_be_written_is_refused_at_once(inside: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file where the folder should be")
+    copy = tmp_path / "file" / inside
+    sentence = re.escape(f"Cannot write a copy in {copy} (") + r".*\): choose .* leave it out\.$"
+    with pytest.raises(RunError, match=sentence):
+        runs.run(CONFIG, tmp_path / "run", Limits(updates=10), mirror_folder=copy)
+    assert not checkpoints.exists(tmp_path / "run" / "state")
+    list(runs.run(CONFIG, tmp_path / "run", Limits(updates=5)))  # the folder is free again
+
+
+def test_looking_whether_a_copy_can_be_written_leaves_no_run_there(tmp_path: Path) -> None:
+    mirror.check(tmp_path / "new" / "copy")
+    mirror.check(tmp_path / "new" / "copy")
+    assert not mirror.exists(tmp_path / "new" / "copy")
 
 
 def test_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """The notebooks: built, well-formed, and true; and the factory refuses bad ones in a sentence."""
 
+import dataclasses
 import io
 import os
 import re
@@ -13,11 +14,14 @@ import jax
 import nbformat
 import numpy as np
 import pytest
+import small_run
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from PIL import Image
 
-from dreamer_lite import notebook, worlds
+from dreamer_lite import checkpoints, notebook, runs, training, worlds
+from dreamer_lite.agent import make_agent
+from dreamer_lite.config import make_config
 from dreamer_lite.notebook import live
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -423,6 +427,87 @@ def claims_07(names: dict) -> None:
     assert names["trial"].config.horizon == 30
 
 
+def claims_08(names: dict) -> None:
+    assert names["dashboard"].state == "finished"
+    assert names["summary"]["updates"] == names["updates"]
+    (plan,) = names["plans"]
+    assert plan.updates == int(60 * names["minutes"] / plan.seconds_per_update)
+    assert {file.name for file in names["run_folder"].iterdir()} >= {
+        "agent.safetensors", "episode.mp4", "metrics.jsonl", "state", "summary.json",
+    }  # fmt: skip
+    assert set(names["scores"]) == {"trained", "untrained", "random"}
+    assert np.isfinite(list(names["scores"].values())).all()
+
+
+def claims_09(names: dict) -> None:
+    agent, random = names["returns"].values()
+    assert agent.mean() > random.mean() + 4
+    dream, hedged, other, copy, mean = (line for line, _ in names["lines"].values())
+    assert (dream[:10] < 0.6 * copy[:10]).all() and (dream[:10] < 0.8 * mean[:10]).all()
+    assert (hedged < dream * 1.02).mean() > 0.8  # the mean of several hedges
+    assert (other[:10] > 1.5 * dream[:10]).all()
+    assert names["trusted"] == len(dream) == names["hedged"]
+    misses = names["misses"]
+    assert misses["its own dream"] < 0.9 * misses["always the mean"]
+    assert misses["its own dream"] < 0.8 * misses["another's dream"]
+    worst, middle = (np.median(names["spread"][name]) for name in ("worst", "middle"))
+    assert names["per_moment"][names["worst"]] > 2 * names["per_moment"][names["usual"]]
+    assert worst < 0.8 * names["per_moment"][names["worst"]], "most of it was its dice"
+    assert middle > 0
+    films = {file.stem for file in names["films"].iterdir()}
+    assert films == {"play", "beside_recorded", "beside_own", "worst", "middle"}
+
+
+def of_another_agent(source: Path, agent: Path, out: Path, tmp_path: Path) -> dict:
+    """Run notebook 09 as a script for an agent of one's own."""
+    text = source.read_text()
+    assert text.count('agent_name = "minatar-breakout"') == 1
+    text = text.replace('agent_name = "minatar-breakout"', f"agent_name = {str(agent)!r}")
+    text = text.replace('folder = ""', f"folder = {str(out)!r}")
+    text = text.replace("episodes = 20 if FAST", "episodes = 2 if FAST")
+    text = text.replace("games = 3 if FAST", "games = 1 if FAST")
+    script = tmp_path / "of_another.py"
+    script.write_text(text)
+    return runpy.run_path(str(script), run_name="__main__")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "world, size", [("dmc/walker-walk", "tiny"), ("atari/pong@200m", "pixels-cpu")]
+)
+def test_dreams_of_walker_and_atari_are_judged_too(world, size, tmp_path, monkeypatch, capsys):
+    """Agents that have hardly learnt: every cell works, bodies are drawn from what is dreamt."""
+    for family in worlds.families():
+        if world.startswith(family.prefix) and not family.installed:
+            pytest.skip(f"{world} needs {family.package}")
+    monkeypatch.setenv("DREAMER_LITE_FAST", "1")
+    small = dict(small_run.SETTINGS, depth=2, image_blocks=2)
+    config = make_config(world, size, **small)
+    list(runs.run(config, tmp_path / "run", training.Limits(updates=20)))
+    (source,) = build.sources(wanted=["09"])
+    names = of_another_agent(source, tmp_path / "run", tmp_path / "films", tmp_path)
+    out, err = capsys.readouterr()
+    assert "cannot be set to a moment: no film of reality" in out and "✗" not in out and err == ""
+    assert names["settable"] is False and "unknown" not in names["table"]
+    films = {file.stem for file in (tmp_path / "films").iterdir()}
+    assert films == {"play", "beside_recorded", "worst", "middle"}
+    picture = names["dream"].draw(names["dream"].now.obs)
+    assert picture.shape[0] >= 240 and picture.std() > 5, "a body, or a screen, not gauges"
+
+
+def test_an_agent_whose_world_is_not_installed_is_refused_in_a_sentence(tmp_path, monkeypatch):
+    (source,) = build.sources(wanted=["09"])
+    monkeypatch.setattr(worlds.Family, "installed", property(lambda self: False))
+    monkeypatch.setenv("DREAMER_LITE_FAST", "1")
+    world = worlds.make("minatar/breakout")
+    config = make_config("minatar/breakout", **small_run.SETTINGS)
+    params = make_agent(config, world.obs_space, world.action_space).init(0)
+    config = dataclasses.replace(config, world="dmc/walker-walk")
+    checkpoints.save_agent(tmp_path / "a.safetensors", params, config, {"updates": 1})
+    with pytest.raises(ValueError, match=r"dmc/walker-walk needs the package dm_control: run pip"):
+        of_another_agent(source, tmp_path / "a.safetensors", tmp_path / "films", tmp_path)
+
+
 CLAIMS = {
     "00_the_dream": claims_00,
     "01_worlds": claims_01,
@@ -432,6 +517,8 @@ CLAIMS = {
     "05_imagination": claims_05,
     "06_actor_critic": claims_06,
     "07_dreamer": claims_07,
+    "08_full_run": claims_08,
+    "09_dreams_vs_reality": claims_09,
 }
 
 
@@ -460,6 +547,9 @@ def test_run_all_on_an_untouched_student_copy_finishes(source, tmp_path):
     # The script above shows what is learnt; here a few updates show that every cell runs.
     (parameters,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     parameters.source += "\nupdates = behaviour_updates = pendulum_updates = 60"
+    if source.stem == "08_full_run":  # its agent is the largest, and an untrained one will do
+        changes = f"\nsize, changes, updates = 'tiny', {small_run.SETTINGS!r}, 20"
+        parameters.source += changes
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     )

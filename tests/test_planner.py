@@ -1,10 +1,13 @@
 """The budget planner: arithmetic by hand, published points, and what it refuses."""
 
+import dataclasses
+import math
+
 import pytest
 import small_run
 
 from dreamer_lite import planner
-from dreamer_lite.config import make_config
+from dreamer_lite.config import Config, make_config
 
 
 def test_minutes_become_updates_steps_and_frames() -> None:
@@ -14,6 +17,7 @@ def test_minutes_become_updates_steps_and_frames() -> None:
     before = config.rows_before_learning * config.worlds
     assert found.agent_steps == 1200 * 2 + before
     assert found.env_frames == 2 * found.agent_steps, "the suite repeats each action twice"
+    assert found.replayed_steps == 1200 * 16 * 64 == 512 * (found.agent_steps - before)
 
 
 @pytest.mark.parametrize("world", sorted(planner.PUBLISHED))
@@ -30,12 +34,66 @@ def test_between_points_on_a_straight_line() -> None:
     assert planner.PUBLISHED["dmc/walker-walk"].at(75_000) == pytest.approx((382, 125))
 
 
+def walker(ratio: float) -> Config:
+    return make_config("dmc/walker-walk", "1m", train_ratio=ratio)
+
+
+def test_at_the_ratio_of_the_curve_one_point_of_it_is_expected() -> None:
+    config = walker(512)
+    frames = 100_000
+    replayed = 512 * (frames // 2 - config.rows_before_learning * config.worlds)
+    low, high = planner.landmarks(config, replayed, frames).values()
+    assert low == high == (frames, 475, 157)
+    words = planner.expectation(config, replayed, frames)
+    assert words.startswith("Others had 475 ± 157 at 100,000 frames: 5 seeds of the 2023 rel")
+
+
+@pytest.mark.parametrize("ratio, first", [(128, "replayed"), (2048, "lived")])
+def test_at_another_ratio_two_points_hold_the_score_between_them(ratio: float, first: str) -> None:
+    """Replayed as much, or lived as much; by hand: 200,000 frames are 100,000 steps."""
+    config = walker(ratio)
+    before = config.rows_before_learning * config.worlds
+    points = planner.landmarks(config, int(ratio * (100_000 - before)), 200_000)
+    assert next(iter(points)) == first
+    assert points["lived"] == (200_000, 800, 75)
+    by_replay = 2 * (before + ratio * (100_000 - before) / 512)
+    assert points["replayed"][0] == pytest.approx(min(by_replay, 490_000))
+    words = planner.expectation(config, int(ratio * (100_000 - before)), 200_000)
+    assert words.startswith(f"After as many {first} steps others had ")
+    assert f"train ratio 512; here it is {ratio}." in words
+
+
 def test_nothing_is_promised_where_nothing_is_known() -> None:
-    assert "At 100,000 frames others had 475 ± 157" in planner.expectation(
-        "dmc/walker-walk", 100_000
-    )
-    assert "outside of the published curve" in planner.expectation("dmc/walker-walk", 10**9)
-    assert "nothing is promised" in planner.expectation("gym/CartPole-v1", 1000)
+    config = walker(512)
+    assert "where the curve ends" in planner.expectation(config, 10**9, 10**9)
+    assert "does not reach the curve's first point, 43 ± 5" in planner.expectation(config, 1, 2)
+    cart = make_config("gym/CartPole-v1")
+    assert "nothing is promised" in planner.expectation(cart, 1000, 1000)
+    assert math.isnan(planner.plan(cart, 1, 1).low)
+
+
+def test_a_curve_of_our_own_goes_before_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = planner.Curve("one run of ours", 128, ((10, 1, 0), (100, 2, 0)))
+    monkeypatch.setitem(planner.PUBLISHED, "dmc/walker-walk small", own)
+    assert planner.curve_of(make_config("dmc/walker-walk", "small")) is own
+    assert planner.curve_of(walker(512)) is planner.PUBLISHED["dmc/walker-walk"]
+
+
+def test_the_largest_size_that_gets_through_the_curve_is_chosen() -> None:
+    small, large = (make_config("dmc/walker-walk", size) for size in ("1m", "12m"))
+    slow = [planner.plan(small, 60, 0.1), planner.plan(large, 60, 1.0)]
+    assert planner.choose(slow).config is small
+    fast = [planner.plan(small, 600, 0.02), planner.plan(large, 600, 0.1)]
+    assert planner.choose(fast).config is large
+    pocket = dataclasses.replace(large, world="gym/CartPole-v1")
+    assert planner.choose([slow[0], planner.plan(pocket, 60, 0.1)]).config is small
+
+
+def test_sizes_fit_the_device() -> None:
+    assert planner.sizes("dmc/walker-walk", "cpu") == ("small", "1m")
+    assert planner.sizes("dmc/walker-walk/pixels", "cpu") == ("pixels-cpu",)
+    assert planner.sizes("atari/pong", "gpu") == ("1m", "12m", "25m")
+    assert planner.sizes("catch", "gpu") == ("tiny",)
 
 
 @pytest.mark.parametrize("minutes, seconds", [(0, 1), (-1, 1), (1, 0)])
@@ -46,7 +104,8 @@ def test_what_cannot_be_planned(minutes: float, seconds: float) -> None:
 
 def test_updates_are_timed_here() -> None:
     config = small_run.config()
-    seconds = planner.seconds_per_update(config)
-    assert 0 < seconds < 60
-    lines = planner.describe(config, planner.plan(config, 1, seconds)).splitlines()
+    changes = small_run.SETTINGS
+    (found,) = planner.survey("catch", 1, changes)
+    assert found.config == dataclasses.replace(config, seed=0) and found.seconds_per_update > 0
+    lines = planner.describe(found).splitlines()
     assert len(lines) == 4 and "replayed steps" in lines[2] and "environment frames" in lines[2]

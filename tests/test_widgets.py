@@ -11,9 +11,11 @@ from tiny_agent import Stroll, tiny
 from dreamer_lite import rollouts, runs, worlds
 from dreamer_lite.agent import make_agent
 from dreamer_lite.checkpoints import LoadedAgent
+from dreamer_lite.dreams import ages
 from dreamer_lite.rssm import State
 from dreamer_lite.widgets import Dream, DreamPlayer, steer
-from dreamer_lite.widgets.player import OWN, choices, good_moments
+from dreamer_lite.widgets.dream import OWN, RECORDED, choices, good_moments
+from dreamer_lite.widgets.player import LONGEST, as_table
 from dreamer_lite.worlds.base import Space
 
 PLAN = ["left", "stay", "right", "right", "left"]
@@ -202,6 +204,202 @@ def test_a_dream_of_a_continuous_world_can_be_steered(monkeypatch):
     assert "action +0.0 +1.0 +0.0" in dream.words()
     dream.step(OWN)
     assert dream.picture().ndim == 3 and dream.now.action.shape == (3,)
+
+
+# The real world beside it
+
+
+def real_dream(agent, game, **settings) -> Dream:
+    return Dream(agent, game, dice=7, reality=True, **settings)
+
+
+def test_as_it_went_reality_is_the_recording(agent, game):
+    dream = real_dream(agent, game)
+    for step in range(1, 6):
+        dream.step(RECORDED)
+        row = dream.moment + step
+        np.testing.assert_array_equal(dream.real_now.obs["image"], game.obs["image"][row])
+        assert dream.real_now.reward == game.reward[row]
+    assert f"In reality: reward {dream.real_now.reward:g}, and it goes on." in dream.words()
+    last = int(np.flatnonzero(game.is_last)[0])
+    dream.begin(last - 1)
+    dream.step(RECORDED)
+    assert dream.real_now.is_last and "the episode has ended" in dream.words()
+    with pytest.raises(ValueError, match="cannot go on at step 1: its episode is over"):
+        dream.step(RECORDED)
+    dream.step("left")
+    assert dream.real_now.is_last, "reality stands still at its end"
+
+
+def test_a_world_in_jax_goes_on_from_the_moment_under_any_actions(agent, game):
+    """The same world and dice, stepped here from the state that the recording kept."""
+    left = ages(game.is_first[:, None], game.is_last[:, None])[1][:, 0]
+    dream = real_dream(agent, game, moment=max(good_moments(game), key=lambda m: left[m]))
+    world = dream.world
+    state = jax.tree.map(lambda x: x[dream.moment], game.world)
+    for step, name in enumerate(["left", "left", OWN], 1):
+        dream.step(name)
+        key = jax.random.fold_in(jax.random.key(7), 2**31 + step)
+        state, row = world.step(state, jnp.int32(dream.now.action), key)
+        np.testing.assert_array_equal(dream.real_now.obs["image"], row.obs["image"])
+        assert bool(dream.real_now.is_last) == bool(row.is_last)
+        if row.is_last:
+            break
+    with pytest.raises(ValueError, match="other actions than its own were taken"):
+        dream.step(RECORDED)
+
+
+def test_left_and_right_differ_in_reality_too(agent, game):
+    paddles = []
+    for name in ("left", "right"):
+        dream = real_dream(agent, game)
+        for _ in range(4):
+            dream.step(name)
+        paddles.append(int(dream.real_now.obs["image"][..., 0].sum(0).argmax()))
+    assert paddles[0] < paddles[1]
+
+
+def test_the_recorded_states_are_those_of_the_recorded_rows(agent, game):
+    """What the world shows in each state that was kept is the row that was kept."""
+    for row in (1, 5, 9):
+        state = jax.tree.map(lambda x, row=row: x[row], game.world)
+        _, nxt = worlds.make("minatar/breakout").step(
+            state, jnp.int32(game.action[row]), jax.random.key(0)
+        )
+        bricks = nxt.obs["image"][..., 3] != game.obs["image"][row][..., 3]
+        assert bricks.sum() <= 1, "one step breaks one brick at most"
+
+
+def test_a_world_that_cannot_be_set_says_so(agent, game):
+    dream = real_dream(agent, game._replace(world=None))
+    dream.step(RECORDED)
+    assert dream.real_now is not None
+    dream.step("left")
+    assert dream.real_now is None and "this world cannot tell" in dream.words()
+    assert ("reward", dream.readings()[0][1], "") == dream.readings()[0]
+    with pytest.raises(ValueError, match="minatar/breakout cannot be set to a moment"):
+        dream.beside_reality(3, OWN)
+
+
+def test_films_beside_reality_under_the_agents_own_actions(agent, game):
+    dream = real_dream(agent, game)
+    film = dream.beside_reality(6, OWN)
+    assert 2 <= len(film) <= 7 and not dream.on_path
+    assert dream.steps == len(film) - 1
+
+
+def test_temperature_is_that_of_the_draws_only(agent, game):
+    """0 takes the likeliest classes; 1 is the model's own; hot dice differ from it."""
+    ends = {}
+    for temperature in (0.0, 0.01, 1.0, 3.0):
+        dream = real_dream(agent, game, temperature=temperature)
+        dream.step("left")
+        ends[temperature] = np.asarray(dream.now.state.stoch)
+        if temperature == 0:
+            graph = make_agent(agent.config, dream.world.obs_space, dream.world.action_space)
+            prior = graph.merge(agent.params).model.rssm.prior(dream.now.state.deter)
+            np.testing.assert_array_equal(prior.mode(), dream.now.state.stoch)
+            np.testing.assert_allclose(dream.now.entropy, prior.entropy().sum(), rtol=1e-5)
+    np.testing.assert_array_equal(ends[0.0], ends[0.01])
+    own = Dream(agent, game, dice=7)
+    own.step("left")
+    np.testing.assert_array_equal(ends[1.0], own.now.state.stoch)
+    assert (ends[3.0] != ends[0.0]).any()
+    assert 0 < own.now.entropy <= own.most_entropy == pytest.approx(2 * np.log(4))
+
+
+def test_many_dreams_are_the_dreams_one_by_one(agent, game):
+    dream = Dream(agent, game)
+    moments, dice = np.array(dream.moments[:6:2]), np.array([3, 1, 4])
+    obs, signals = dream.many(moments, dice, 4, temperature=0.5)
+    hot, _ = dream.many(moments, dice, 4, temperature=3.0)
+    assert (hot["image"] != obs["image"]).any()
+    dream.temperature = 0.5
+    for k, (moment, number) in enumerate(zip(moments, dice)):
+        dream.begin(int(moment), int(number))
+        for h in range(4):
+            dream.step(game.action[moment + h])
+            np.testing.assert_allclose(dream.now.obs["image"], obs["image"][h, k], atol=1e-5)
+            np.testing.assert_allclose(dream.now.signals, [x[h, k] for x in signals], atol=1e-4)
+    others, _ = dream.many(moments, dice, 4, actions=np.zeros((4, 3), np.int32))
+    assert others["image"].shape == obs["image"].shape
+
+
+# The player with all its controls
+
+
+@pytest.fixture
+def player(agent, game) -> DreamPlayer:
+    return DreamPlayer(real_dream(agent, game), more=True)
+
+
+def test_play_steps_pauses_and_goes_back(player):
+    play, dream = player.controls["play"], player.dream
+    for value in (1, 2, 3):  # what the browser's clock sends while it plays
+        play.value = value
+    assert dream.steps == 3 and "chosen by the agent" in player.report.value
+    player.buttons["left"].click()  # a single step while it pauses
+    assert dream.steps == play.value == 4
+    play.value = 0  # its stop button
+    assert dream.steps == 0 and "Awake" in player.report.value
+    player.controls["by"].value = RECORDED
+    play.value = 1
+    assert dream.on_path and dream.steps == 1
+    player.controls["by"].value = "left"
+    play.value = 2
+    assert not dream.on_path and dream.chosen == "left"
+
+
+def test_play_ends_at_the_horizon_and_goes_on_when_that_moves(player):
+    play, dream = player.controls["play"], player.dream
+    player.controls["horizon"].value = 2
+    assert play.max == 2
+    play.value, play.value = 1, 2
+    assert dream.steps == 2 and player.buttons["left"].disabled
+    assert "The horizon is reached" in player.report.value
+    player.tick()
+    assert dream.steps == 2
+    player.controls["horizon"].value = LONGEST
+    assert not player.buttons["left"].disabled and play.max == LONGEST
+    play.value = 3
+    assert dream.steps == 3
+    player.controls["horizon"].value = 1
+    player.buttons["restart"].click()
+    assert dream.steps == 0 and play.max == 1
+
+
+def test_play_stops_where_the_recording_does(player, game):
+    dream, play = player.dream, player.controls["play"]
+    last = int(np.flatnonzero(game.is_last)[0])
+    dream.begin(last - 2)
+    player.controls["by"].value = RECORDED
+    for value in (1, 2, 3):
+        play.value = value
+    assert dream.steps == 2 and dream.real_now.is_last and play.max == play.value == 2
+
+
+def test_sliders_of_moment_and_temperature(player):
+    dream = player.dream
+    player.controls["moment"].value = 3
+    assert dream.moment == dream.moments[3] and dream.steps == 0
+    player.buttons["another moment"].click()
+    assert player.controls["moment"].value == dream.moments.index(dream.moment) != 3
+    player.controls["temperature"].value = 0.5
+    assert dream.temperature == 0.5
+
+
+def test_the_table_has_all_readings(player):
+    player.buttons["left"].click()
+    table = player.table.value
+    names = re.findall(r'<th scope="row">([^<]+)</th>', table)
+    assert names == ["reward", "goes on", "value, by the critic", "latent entropy"]
+    assert "nats" in table and table.count("unknown") == 2
+    assert "&lt;" in as_table([("<", "a", "b")])
+
+
+def test_what_a_frame_takes_is_measured(player):
+    seconds = player.seconds_per_frame(3)
+    assert seconds > 0 and player.dream.steps == 0
 
 
 def test_the_shipped_breakout_agent_is_found_by_its_name():

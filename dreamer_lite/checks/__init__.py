@@ -17,6 +17,7 @@ from dreamer_lite.checks.acting import (
     return_scale,
 )
 from dreamer_lite.checks.dreaming import dream_on, mean_and_band, open_loop
+from dreamer_lite.checks.judging import mean_and_error, trusted_steps, worst_dream
 from dreamer_lite.checks.latents import block_gru, forget, sample_latent
 from dreamer_lite.checks.learning import (
     clip_gradient,
@@ -42,6 +43,7 @@ __all__ = [
     "keep_mask",
     "lambda_returns",
     "mean_and_band",
+    "mean_and_error",
     "normal_log_prob",
     "open_loop",
     "previous_action",
@@ -53,8 +55,10 @@ __all__ = [
     "symlog",
     "symmetric_mean",
     "total_loss",
+    "trusted_steps",
     "two_hot",
     "two_sides",
     "unimix",
+    "worst_dream",
     "write_latents",
 ]

@@ -7,7 +7,8 @@ with the extra `notebooks`.
 """
 
 from dreamer_lite.widgets.dashboard import Dashboard
+from dreamer_lite.widgets.dream import OWN, RECORDED, Dream
 from dreamer_lite.widgets.panel import Panel
-from dreamer_lite.widgets.player import Dream, DreamPlayer, steer
+from dreamer_lite.widgets.player import DreamPlayer, steer
 
-__all__ = ["Dashboard", "Dream", "DreamPlayer", "Panel", "steer"]
+__all__ = ["OWN", "RECORDED", "Dashboard", "Dream", "DreamPlayer", "Panel", "steer"]

@@ -62,7 +62,8 @@ class Dashboard:
 
     `folder` is a run folder, by default a temporary one; a folder that holds a run goes on from its
     checkpoint. `driver` replaces the package's own loop. `start` trains in a thread if `background`
-    is true, by default in notebooks that are not on Colab; starting one stops any other.
+    is true, by default in notebooks that are not on Colab; starting one stops any other. `mirror`
+    is a folder for a copy of the run, see `runs.run`; "" is none.
     """
 
     def __init__(
@@ -72,9 +73,11 @@ class Dashboard:
         folder: str | Path = "",
         driver: Driver | None = None,
         background: bool | None = None,
+        mirror: str | Path = "",
     ):
         self.config, self.updates, self.driver = config, updates, driver
         self.folder = Path(folder or tempfile.mkdtemp(prefix="dreamer-lite-"))
+        self.mirror = Path(mirror) if mirror else None
         self.background = background
         if background is None:
             self.background = in_notebook() and not colab.on_colab()
@@ -184,6 +187,7 @@ class Dashboard:
                 self.folder,
                 Limits(updates=self.updates),
                 stop=lambda: self._stop.is_set() or asked(),
+                mirror_folder=self.mirror,
                 driver=self.driver,
                 watch=self._watch,
             )
@@ -253,7 +257,8 @@ class Dashboard:
 
     def _kept(self) -> str:
         saved = (self.folder / "summary.json").exists()
-        return "What was learnt is saved; start goes on from there." if saved else ""
+        copy = f", with a copy in {self.mirror}" if self.mirror else ""
+        return f"What was learnt is saved{copy}; start goes on from there." if saved else ""
 
     def figure(self) -> Figure:
         """Return and losses against updates, and the newest dream."""

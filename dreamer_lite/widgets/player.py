@@ -1,259 +1,46 @@
-"""The dream player: buttons steer a dream, shown beside the real moment at which it began.
+"""The dream player: buttons and sliders on a `Dream`. Every picture has a twin in words.
 
-A `Dream` is steered step by step; a `DreamPlayer` puts buttons on one. Every picture has a twin in
-words. Notebooks 00 and 09.
+Notebooks 00 and 09.
 """
 
 import base64
 import functools
 import html
 import io
+import statistics
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from dreamer_lite import pictures, worlds
-from dreamer_lite.agent import Params, embed_action, make_agent
-from dreamer_lite.checkpoints import LoadedAgent
-from dreamer_lite.config import Config
-from dreamer_lite.dreams import AWAKE, ages
 from dreamer_lite.notebook import in_notebook
-from dreamer_lite.open_loop import Signals, decode, foreseen
-from dreamer_lite.rollouts import Recording, action_name, record
-from dreamer_lite.rssm import State
-from dreamer_lite.worlds import AnyWorld
-from dreamer_lite.worlds.base import Space
+from dreamer_lite.widgets.dream import OWN, RECORDED, Dream
 
-OWN = "agent decides"  # the choice that leaves the action to the dreaming agent's own policy
-YOUNG, FILM = 20, 24  # rows of its episode before and after the moment that is taken by default
-END = 0.5  # below this chance to go on, a dream counts as ended
-
-
-class Dreamt(NamedTuple):
-    """What is dreamt at one moment."""
-
-    state: State  # (1, ...)
-    obs: dict[str, np.ndarray]  # (...) the decoder's mean
-    signals: Signals  # numbers
-    action: np.ndarray  # as the world takes it, what led here
-
-
-@functools.lru_cache(maxsize=8)
-def make_step(config: Config, world: AnyWorld) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """(look, step), compiled for one dream.
-
-    look(params, state) -> (observation, signals). step(params, state, action, own, key) -> (state,
-    observation, signals, action), where `action` is embedded, (A,), and ignored if `own` is true:
-    then the agent's policy chooses. The key is consumed.
-    """
-    graph = make_agent(config, world.obs_space, world.action_space)
-
-    def seen(agent, state: State):
-        """What one dreamt state (1, ...) looks like and promises, without the leading axis."""
-        return jax.tree.map(lambda x: x[0], (decode(agent, state), foreseen(agent, state, config)))
-
-    @jax.jit
-    def look(params: Params, state: State):
-        agent = graph.merge(params)
-        return seen(agent, state.astype(agent.model.rssm.dtype))
-
-    @jax.jit
-    def step(params: Params, state: State, action: jax.Array, own: bool, key: jax.Array):
-        agent = graph.merge(params)
-        act_key, noise_key = jax.random.split(key)
-        state = state.astype(agent.model.rssm.dtype)
-        chosen = agent.actor(state.feature).sample(act_key)[0]
-        action = jnp.where(own, chosen, action)
-        u = jax.random.uniform(noise_key, state.stoch.shape[:-1])
-        state = agent.model.rssm.imagine_step(state, action[None], u)
-        if world.action_space.is_discrete:
-            action = jnp.argmax(action, -1)
-        return (state.astype(jnp.float32), *seen(agent, state), action)
-
-    return look, step
-
-
-def choices(space: Space, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """What a reader may choose: {label: action as the world takes it}.
-
-    All actions of a discrete space; of a continuous one nothing at all, and each number alone at
-    either end.
-    """
-    if space.is_discrete:
-        return {name: np.int32(i) for i, name in enumerate(names)}  # pyright: ignore
-    rest = np.zeros(space.shape, np.float32)
-    found = {"nothing": rest}
-    for i, name in enumerate(names):
-        for sign, value in (("-", -1.0), ("+", 1.0)):
-            action = rest.copy()
-            action[i] = value
-            found[f"{name} {sign}"] = action
-    return found
-
-
-class Dream:
-    """A dream that begins at a real moment and goes on by one action at a time.
-
-    The same moment, dice and actions give the same dream.
-
-    Raises:
-      ValueError: the recording has no moment to dream from.
-    """
-
-    def __init__(
-        self, agent: LoadedAgent, play: Recording | None = None, moment: int | None = None,
-        dice: int = 0,
-    ):  # fmt: skip
-        config = agent.config
-        self.agent, self.world = agent, worlds.make(config.world)
-        self.play = play or record(config, agent.params, self.world, seed=dice)
-        self.moments = good_moments(self.play)
-        self.choices = choices(self.world.action_space, self.world.action_names)
-        self.look, self.step_on = make_step(config, self.world)
-        self.draw = pictures.painter(self.world, [self.play.obs])
-        self.begin(self.first_moment() if moment is None else moment, dice)
-
-    def begin(self, moment: int | None = None, dice: int | None = None) -> None:
-        """Start (again) from row `moment` of the recording, with these dice; None keeps them."""
-        if moment is not None:
-            if moment not in self.moments:
-                raise ValueError(
-                    f"moment is {moment}: choose a row from {self.moments[0]} to "
-                    f"{self.moments[-1]} at which the episode goes on."
-                )
-            self.moment = int(moment)
-        self.dice = self.dice if dice is None else dice
-        self.steps, self.total, self.chosen = 0, 0.0, ""
-        assert self.play.deter is not None and self.play.stoch is not None
-        state = State(self.play.deter[self.moment][None], self.play.stoch[self.moment][None])
-        seen = jax.device_get(self.look(self.agent.params, state))
-        self.now = Dreamt(state, *seen, action=self.play.action[self.moment])
-
-    def first_moment(self) -> int:
-        """The first of the recording that has YOUNG rows before it and FILM ahead; else any."""
-        age, left = (x[:, 0] for x in ages(self.play.is_first[:, None], self.play.is_last[:, None]))
-        return next(
-            (m for m in self.moments if age[m] >= YOUNG and left[m] >= FILM), self.moments[0]
-        )
-
-    def step(self, choice: str | np.ndarray) -> None:
-        """Dream one step on, by a label of `choices`, by OWN, or by an action itself.
-
-        Raises:
-          ValueError: an unknown label; the sentence has the valid ones.
-        """
-        own = isinstance(choice, str) and choice == OWN
-        if isinstance(choice, str) and not own and choice not in self.choices:
-            raise ValueError(f"There is no action {choice!r}: {', '.join(self.choices)}, {OWN}.")
-        chosen = self.choices.get(choice, self.now.action) if isinstance(choice, str) else choice
-        action = embed_action(jnp.asarray(chosen), self.world.action_space)
-        key = jax.random.fold_in(jax.random.key(self.dice), self.steps)
-        state, obs, signals, action = self.step_on(
-            self.agent.params, self.now.state, action, own, key
-        )
-        self.now = Dreamt(state, *jax.device_get((obs, signals, action)))
-        self.steps += 1
-        self.total += float(self.now.signals.reward)
-        self.chosen = action_name(self.world, self.now.action)
-        self.chosen += " (chosen by the agent)" if own else ""
-
-    def beside_reality(self, steps: int) -> np.ndarray:
-        """Begin again and dream `steps` on under the actions that reality took; until its end.
-
-        A film (n, h, w, 3) uint8 of reality, dream and difference.
-        """
-        self.begin()
-        film = []
-        for row in range(self.moment, min(self.moment + steps + 1, len(self.play.reward))):
-            if row > self.moment:
-                self.step(self.play.action[row - 1])
-            film.append(self._triptych(row, self.steps / steps))
-            if self.play.is_last[row]:
-                break
-        return np.stack(film)
-
-    def _triptych(self, row: int, done: float) -> np.ndarray:
-        """Row `row` of the recording beside what is dreamt now."""
-        real, dream = self.real(row), self.draw(self.now.obs)
-        asleep = self.steps > 0
-        ends = "the end" if self.play.is_terminal[row] else "goes on"
-        signals = self.now.signals
-        return pictures.triptych(
-            panels=[real, dream, pictures.difference(dream, real)],
-            titles=["reality", "what it dreams" if asleep else "what it sees", "difference"],
-            notes=[
-                f"reward {self.play.reward[row]:g}   {ends}",
-                f"reward {signals.reward:z.2f}   goes on: {signals.cont:.0%}",
-            ],
-            awake=not asleep,
-            header=f"dreaming, step {self.steps}" if asleep else "awake, eyes close now",
-            corner=f"action {self.chosen}" if asleep else "",
-            done=done,
-            closing=0.0,
-        )
-
-    def real(self, row: int) -> np.ndarray:
-        """The picture of a row of the recording, (h, w, 3) uint8."""
-        return self.draw({key: x[row] for key, x in self.play.obs.items()})
-
-    def picture(self) -> np.ndarray:
-        """The moment it began at and what is dreamt now, side by side, (h, w, 3) uint8."""
-        dreaming = self.steps > 0
-        return pictures.pad_to_even(
-            pictures.side_by_side(
-                panels=[self.real(self.moment), self.draw(self.now.obs)],
-                titles=["real: here it began", f"dream, step {self.steps}"],
-                notes=[
-                    f"row {self.moment} of the game",
-                    f"reward {self.now.signals.reward:z.2f}   goes on: {self.now.signals.cont:.0%}",
-                ],
-                borders=[(pictures.GREEN, False), (pictures.PURPLE, dreaming)],
-            )
-        )
-
-    def words(self) -> str:
-        """The same in words."""
-        if self.steps == 0:
-            return (
-                f"Awake, row {self.moment} of the game. The right picture is what the agent sees. "
-                "Choose an action, and it dreams on."
-            )
-        reward, cont, value = map(float, self.now.signals)
-        verdict = "The dream has ended; what follows means little. " if cont < END else ""
-        return (
-            f"Dream step {self.steps}, action {self.chosen}. Dreamt reward {reward:z.2f}, in all "
-            f"{self.total:z.1f}; chance to go on {cont:.0%}; the critic expects {value:z.1f}. "
-            f"{verdict}"
-        ).strip()
-
-
-def good_moments(play: Recording) -> list[int]:
-    """Rows at which the agent has seen enough to dream on, and the episode goes on."""
-    age = ages(play.is_first[:, None], play.is_last[:, None])[0][:, 0]
-    found = np.flatnonzero((age >= AWAKE - 1) & ~play.is_last).tolist()
-    if play.deter is None or not found:
-        raise ValueError(
-            f"There is no moment to dream from: record an agent whose episode lasts more than "
-            f"{AWAKE} rows."
-        )
-    return found
+HORIZON, LONGEST = 15, 60  # steps that a dream is played on: at first, and at most
+PACE = 100  # milliseconds between two steps that play makes
+HOTTEST = 3.0  # temperature
 
 
 class DreamPlayer:
     """Buttons on a dream. `show` displays them; every button is a plain HTML one, so that the Tab
     key reaches it and the space bar presses it.
+
+    With `more`, there are also: a player that runs, pauses and goes back, up to a horizon; who
+    steers it; the temperature of the latent's draws; the real moment at which to begin; and a table
+    of what the dream and, if the dream has it beside, reality say.
     """
 
-    def __init__(self, dream: Dream):
+    def __init__(self, dream: Dream, more: bool = False):
         import ipywidgets as widgets
 
-        self.dream = dream
-        self.screen, self.report = widgets.HTML(), widgets.HTML()
+        self.dream, self.more = dream, more
+        self.screen, self.report, self.table = (widgets.HTML() for _ in range(3))
         self.buttons: dict[str, Any] = {}
+        self.controls: dict[str, Any] = {}
+        self._busy = False  # a control is being set by us, not by the reader
+        self._over = False  # the recording, by which it plays, has no more
         for label in [*dream.choices, OWN]:
             about = "the agent's own policy chooses" if label == OWN else f"dream on: {label}"
             self._add(label, about, lambda label=label: dream.step(label))
@@ -262,11 +49,15 @@ class DreamPlayer:
         self._add("another moment", "of the same game", self._move)
         steer = [self.buttons[label] for label in [*dream.choices, OWN]]
         begin = [self.buttons[label] for label in ("restart", "new dice", "another moment")]
+        rows = [steer, begin]
+        if more:
+            self._add_more()
+            c = self.controls
+            rows += [[c["play"], c["by"]], [c["horizon"], c["temperature"], c["moment"]]]
         wrap = widgets.Layout(flex_flow="row wrap")
-        self.view = widgets.VBox(
-            [self.screen, self.report, widgets.HBox(steer, layout=wrap),
-             widgets.HBox(begin, layout=wrap)]
-        )  # fmt: skip
+        boxes = [widgets.HBox(row, layout=wrap) for row in rows]
+        extra = [self.table] if more else []
+        self.view = widgets.VBox([self.screen, self.report, *extra, *boxes])
         self.redraw()
 
     def _add(self, label: str, about: str, do: Callable[[], None]) -> None:
@@ -283,6 +74,66 @@ class DreamPlayer:
         button.on_click(clicked)
         self.buttons[label] = button
 
+    def _add_more(self) -> None:
+        """The player, and the sliders. All of them core widgets: the browser keeps the time."""
+        import ipywidgets as widgets
+
+        dream, usual = self.dream, {"continuous_update": False}
+        style = {"description_width": "initial"}
+        moments = dream.moments
+        made = {
+            "play": widgets.Play(
+                value=0, min=0, max=HORIZON, step=1, interval=PACE, show_repeat=False,
+                description="play, pause, stop",
+            ),
+            "by": widgets.Dropdown(
+                options=[OWN, RECORDED, *dream.choices], description="play by", style=style
+            ),
+            "horizon": widgets.IntSlider(
+                value=HORIZON, min=1, max=LONGEST, description="horizon (steps)", style=style,
+                **usual,
+            ),
+            "temperature": widgets.FloatSlider(
+                value=dream.temperature, min=0, max=HOTTEST, step=0.1, description="temperature",
+                style=style, **usual,
+            ),
+            "moment": widgets.IntSlider(
+                value=moments.index(dream.moment), min=0, max=len(moments) - 1,
+                description="real moment", style=style, **usual,
+            ),
+        }  # fmt: skip
+        self.controls |= made
+        for name, control in made.items():
+            control.observe(functools.partial(self._turned, name), "value")
+
+    def _turned(self, name: str, change: dict[str, Any]) -> None:
+        """A control has a new value, from the reader or from the player's clock."""
+        if self._busy:
+            return
+        self._over = False
+        value = change["new"]
+        if name == "play":
+            self.tick() if value > 0 else self.dream.begin()  # its stop button goes back to 0
+        elif name == "temperature":
+            self.dream.temperature = value
+        elif name == "moment":
+            self.dream.begin(self.dream.moments[value])
+        self.redraw()
+
+    def tick(self) -> None:
+        """Dream one step on as `play by` says, unless the horizon is reached."""
+        choice = self.controls["by"].value
+        if self.at_horizon():
+            return
+        try:
+            self.dream.step(choice)
+        except ValueError:  # the recording has no more
+            self._over = True
+
+    def at_horizon(self) -> bool:
+        """Whether the dream has come as far as it shall."""
+        return self.more and self.dream.steps >= self.controls["horizon"].value
+
     def _move(self) -> None:
         """To a moment a fifth of the game later, round and round."""
         moments = self.dream.moments
@@ -292,8 +143,37 @@ class DreamPlayer:
     def redraw(self) -> None:
         """Show how the dream stands."""
         words = self.dream.words()
+        if self.at_horizon():
+            words += " The horizon is reached: restart, or move it on."
         self.screen.value = as_html(self.dream.picture(), words)
         self.report.value = f'<p role="status">{html.escape(words)}</p>'
+        if self.more:
+            self._set_controls()
+            self.table.value = as_table(self.dream.readings())
+
+    def _set_controls(self) -> None:
+        """Bring the controls to where the dream is; at the horizon nothing steps on."""
+        self._busy = True
+        play, dream = self.controls["play"], self.dream
+        last = dream.steps if self._over else self.controls["horizon"].value
+        play.max = max(1, last, dream.steps)
+        play.value = dream.steps
+        self.controls["moment"].value = dream.moments.index(dream.moment)
+        for label in [*dream.choices, OWN]:
+            self.buttons[label].disabled = self.at_horizon()
+        self._busy = False
+
+    def seconds_per_frame(self, presses: int = 30) -> float:
+        """Median seconds from a press on OWN until its new picture is handed to the browser."""
+        taken = []
+        for _ in range(presses + 1):
+            begun = time.perf_counter()
+            self.dream.step(OWN)
+            self.redraw()
+            taken.append(time.perf_counter() - begun)
+        self.dream.begin()
+        self.redraw()
+        return statistics.median(taken[1:])  # the first one compiles
 
     def show(self) -> None:
         """Display picture and buttons."""
@@ -302,13 +182,27 @@ class DreamPlayer:
         display(self.view)
 
 
-def steer(dream: Dream, plan: Sequence[str]) -> None:
+def as_table(readings: Sequence[tuple[str, str, str]]) -> str:
+    """The readings of a dream as an HTML table with heads."""
+    heads = "".join(f'<th scope="col">{x}</th>' for x in ("", "dream", "reality"))
+    rows = "".join(
+        f'<tr><th scope="row">{html.escape(what)}</th>'
+        + "".join(f"<td>{html.escape(x) or 'unknown'}</td>" for x in said)
+        + "</tr>"
+        for what, *said in readings
+    )
+    return f"<table><tr>{heads}</tr>{rows}</table>"
+
+
+def steer(dream: Dream, plan: Sequence[str], more: bool = False) -> None:
     """Buttons on the dream in a notebook; in a script, the actions of `plan` one by one, in words.
+
+    `more` as in `DreamPlayer`.
 
     Raises ValueError for an unknown action, in a script.
     """
     if in_notebook():
-        DreamPlayer(dream).show()
+        DreamPlayer(dream, more).show()
         return
     dream.begin()
     print(dream.words())
