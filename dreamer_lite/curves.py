@@ -38,7 +38,9 @@ AGENTS = {
     "dreamer": Agent(4000, {}),
     # 16 times as much learnt from each step, from few worlds: where steps are dear
     "dreamer_thrifty": Agent(4000, dict(worlds=8, train_ratio=64)),
-    "ppo": Agent(80_000, {}, ppo.Settings()),
+    "ppo": Agent(24_000, {}, ppo.Settings()),
+    # the same thought for PPO: a learning after every 1,024 agent steps, not 4,096
+    "ppo_thrifty": Agent(4_000, dict(worlds=8), ppo.Settings(length=128, minibatches=4)),
 }
 
 

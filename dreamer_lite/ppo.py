@@ -35,7 +35,7 @@ class Settings:
     length: int = 32  # rows lived before each learning (T)
     epochs: int = 4  # passes over them
     minibatches: int = 8  # gradient steps of a pass; a divisor of T * W
-    learning_rate: float = 2.5e-3
+    learning_rate: float = 1e-3
     discount: float = 0.99
     lam: float = 0.95
     clip: float = 0.2  # how far from 1 the ratio of probabilities may go
@@ -152,6 +152,16 @@ def loss(agent: ActorCritic, samples: Samples, settings: Settings) -> tuple[jax.
     return total - settings.entropy * means["entropy"], means
 
 
+def make_optimizer(settings: Settings) -> optax.GradientTransformation:
+    """Adam behind a limit on the norm of the whole gradient; one vector, as it compiles sooner."""
+    return optax.flatten(
+        optax.chain(
+            optax.clip_by_global_norm(settings.max_norm),
+            optax.adam(settings.learning_rate, eps=1e-5),
+        )
+    )
+
+
 class State(NamedTuple):
     """All of a run. With `seeds` = N > 1 every array has a leading axis (N, ...)."""
 
@@ -182,12 +192,7 @@ def make_ppo(config: Config, settings: Settings, world: World) -> Ppo:
         raise ValueError(
             f"minibatches is {settings.minibatches}: it must divide length * worlds = {count}."
         )
-    optimizer = optax.flatten(
-        optax.chain(
-            optax.clip_by_global_norm(settings.max_norm),
-            optax.adam(settings.learning_rate, eps=1e-5),
-        )
-    )
+    optimizer = make_optimizer(settings)
 
     def build(seed: int) -> ActorCritic:
         rng = np.random.default_rng(seed)

@@ -11,6 +11,7 @@ from types import ModuleType
 import jax
 import jax.numpy as jnp
 import learning_answers
+import model_free_answers
 import numpy as np
 import pytest
 
@@ -427,8 +428,8 @@ def gru(deter, x, kernel, bias, inside=True, shift=-1):
     return update * jnp.tanh(jax.nn.sigmoid(reset) * candidate) + (1 - update) * deter
 
 
-SOLUTIONS |= learning_answers.SOLUTIONS
-WRONG += learning_answers.WRONG
+SOLUTIONS |= learning_answers.SOLUTIONS | model_free_answers.SOLUTIONS
+WRONG += learning_answers.WRONG + model_free_answers.WRONG
 
 
 @pytest.mark.parametrize("name", SOLUTIONS)
