@@ -2,14 +2,15 @@
 
     taskset -c 0 python -m dreamer_lite.curves dreamer --out assets/curves/dreamer.json
 
-`AGENTS` names those that notebook 10 compares. Each curve is one run of several seeds in one program,
-measured in CPU seconds of the process. On one core, which `taskset` sees to, that is what the run
-takes by the clock where nothing else runs; other work on the machine hardly changes it. Compiling
-is included, from an empty cache.
+`AGENTS` names those that notebook 10 compares. Each curve is one run of several seeds in one
+program, measured in CPU seconds of the process. On one core, which `taskset` sees to, that is what
+the run takes by the clock where nothing else runs; other work on the machine changes it little.
+Compiling is included, from an empty cache.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import re
@@ -38,7 +39,7 @@ AGENTS = {
     "dreamer": Agent(4000, {}),
     # 16 times as much learnt from each step, from few worlds: where steps are dear
     "dreamer_thrifty": Agent(4000, dict(worlds=8, train_ratio=64)),
-    "ppo": Agent(24_000, {}, ppo.Settings()),
+    "ppo": Agent(12_000, {}, ppo.Settings()),
     # the same thought for PPO: a learning after every 1,024 agent steps, not 4,096
     "ppo_thrifty": Agent(4_000, dict(worlds=8), ppo.Settings(length=128, minibatches=4)),
 }
@@ -60,6 +61,22 @@ def load(name: str) -> Curve:
     values = json.loads(assets.path(f"curves/{name}.json").read_text())
     points = {key: np.array(column, np.float64) for key, column in values.pop("points").items()}
     return Curve(values["agent"], **points, about=values)
+
+
+def when(curve: Curve, level: float) -> tuple[float, float]:
+    """(agent steps, seconds) of one agent until the mean of the seeds first is at `level`.
+
+    Both are NaN if it never is. A third of what three seeds side by side took is one agent's time.
+    """
+    there = np.flatnonzero(curve.returns.mean(1) >= level)
+    if not len(there):
+        return math.nan, math.nan
+    return float(curve.agent_steps[there[0]]), float(seconds_of_one(curve)[there[0]])
+
+
+def seconds_of_one(curve: Curve) -> np.ndarray:
+    """CPU seconds (n,) of one agent: an equal share of the run."""
+    return curve.seconds / curve.returns.shape[1]
 
 
 def as_json(curve: Curve) -> str:

@@ -109,7 +109,7 @@ def weighted_mean(x: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def normalise(advantage: jax.Array, weight: jax.Array) -> jax.Array:
-    """Advantages with mean 0 and deviation 1 among those that count, 0 elsewhere; (...) -> (...)."""
+    """Mean 0 and deviation 1 among those of weight 1, 0 elsewhere; (...) twice -> (...)."""
     centred = advantage - weighted_mean(advantage, weight)
     deviation = jnp.sqrt(weighted_mean(centred**2, weight))
     return weight * centred / (deviation + 1e-8)
@@ -304,7 +304,7 @@ def learn(
 
 
 def train(
-    config: Config, settings: Settings, world: World, limits: Limits, rounds: int = 20
+    config: Config, settings: Settings, world: World, limits: Limits, rounds: int = 5
 ) -> Iterator[tuple[dict[str, Any], State]]:
     """Train until a limit is reached; after the first round and then every `rounds`, a record.
 

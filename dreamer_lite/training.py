@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dreamer_lite import replay as rp
-from dreamer_lite.agent import Graph, Mind, Params, act, blank_mind, make_agent
+from dreamer_lite.agent import Graph, Params, act, blank_mind, make_agent
 from dreamer_lite.config import Config
 from dreamer_lite.learner import Learner, LearnerState, Metrics, make_learner
 from dreamer_lite.replay import Replay

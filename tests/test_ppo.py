@@ -1,5 +1,7 @@
 """PPO: advantages against sums, the clipped loss by hand, no step across a reset, and it learns."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +24,7 @@ def rows(seed: int, length: int = 12, count: int = 40) -> tuple[np.ndarray, ...]
 
 
 def brute_force(reward, is_last, is_terminal, value) -> np.ndarray:
-    """A_t = sum over k of lam^(k-1) (1 - lam) (k-step return - v_t), written out, episode by episode.
+    """A_t = sum over k of lam^(k-1) (1 - lam) (k-step return - v_t), episode by episode.
 
     The last k, at the end of the episode or of the rows, has all the weight that is left.
     """
@@ -185,8 +187,6 @@ def test_one_round_is_the_same_every_time_and_one_program_does_all(made):
 
 
 def test_each_seed_is_the_agent_that_it_would_be_alone(made):
-    import dataclasses
-
     both = ppo.make_ppo(dataclasses.replace(CONFIG, seeds=2), SETTINGS, CATCH)
     together, _ = both.advance(both.init(0), 1)
     for seed in range(2):

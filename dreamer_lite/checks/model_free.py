@@ -85,11 +85,15 @@ def normalise(mine: Function) -> Function:
             ),
             "what does not count must come out as 0, and must not move the mean.": everywhere,
             "divide by the deviation, the root of the mean square.": (
-                lambda a, w: ppo.normalise(a, w)
-                / jnp.sqrt(ppo.weighted_mean((a - ppo.weighted_mean(a, w)) ** 2, w))
+                lambda a, w: (
+                    ppo.normalise(a, w)
+                    / jnp.sqrt(ppo.weighted_mean((a - ppo.weighted_mean(a, w)) ** 2, w))
+                )
             ),
             "take the mean off first.": (
-                lambda a, w: w * a / jnp.sqrt(ppo.weighted_mean((a - ppo.weighted_mean(a, w)) ** 2, w))
+                lambda a, w: (
+                    w * a / jnp.sqrt(ppo.weighted_mean((a - ppo.weighted_mean(a, w)) ** 2, w))
+                )
             ),
         },
         "how far a step may go.",
