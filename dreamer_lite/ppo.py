@@ -324,4 +324,9 @@ def train(
         state_of_run: Any = state  # has the counters that a record is made of
         seconds = time.perf_counter() - start
         yield record_of(config, state_of_run, metrics, seconds, speed), state
-        times = rounds
+        left = [rounds]
+        if limits.updates is not None:
+            left.append(-(-(limits.updates - updates) // each))
+        if limits.steps is not None:
+            left.append(-(-(limits.steps // config.worlds - lived) // settings.length))
+        times = max(1, min(left))

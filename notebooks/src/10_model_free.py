@@ -76,7 +76,8 @@ print(dreamer_lite.__doc__)
 # of a world model, and an agent may as well ask the world itself. The model earns its keep where
 # steps are *not* free. Both halves are measured below, and there is a price of a step at which they
 # meet.
-#
+
+# %% [markdown]
 # ## 1 · What an action was worth
 #
 # PPO's *surprise* is how much better one step went than the critic expected:
@@ -612,6 +613,7 @@ if "SlowBreakout-v0" not in gymnasium.registry:
     )  # fmt: skip
 
 
+# %%
 @jax.jit
 def choose(params: dict, obs: dict, t: int) -> jax.Array:
     """The action for one observation at step t."""
@@ -717,7 +719,8 @@ show(
 # (`robots = 1000`), 20 ms are 20 µs, and PPO is ahead again. So walking is mostly learnt by PPO, in
 # simulation: Rudin et al. (2021) teach a four-legged robot flat ground in under four minutes, in
 # thousands of copies on one GPU.
-#
+
+# %% [markdown]
 # ## 7 · What others report
 #
 # Scores of PPO with fixed settings and of DreamerV3, from the score files that Hafner et al. publish with
@@ -774,6 +777,8 @@ show(
 # In whose steps are judged: dreamt ones of the policy of now, from any replayed state, or real ones, used
 # for a few passes and thrown away. Hence PPO needs the clip, and Dreamer needs a model it can trust.
 # </details>
+
+# %% [markdown]
 # <details><summary>4. Somebody shows you a return of 8 in Breakout, and a film. What do you ask?</summary>
 #
 # How many seeds, steps and minutes; training or new games; what random play and a broken control score.
