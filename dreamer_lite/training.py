@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dreamer_lite import replay as rp
-from dreamer_lite.agent import Graph, Mind, Params, act, blank_mind, make_agent
+from dreamer_lite.agent import Graph, Params, act, blank_mind, make_agent
 from dreamer_lite.config import Config
 from dreamer_lite.learner import Learner, LearnerState, Metrics, make_learner
 from dreamer_lite.replay import Replay
@@ -34,7 +34,7 @@ class Actors(NamedTuple):
 
     world: Any  # (W, ...) the worlds' own states; None where they are on the host
     row: Any  # Row (W, ...) that was not yet acted on; None where the worlds are on the host
-    mind: Mind
+    mind: Any  # Mind; None for an agent that remembers nothing
     score: jax.Array  # (W,) return of the running episodes so far
     scores: jax.Array  # (EPISODES,) ring of the latest finished episodes' returns
     episodes: jax.Array  # () int32, finished episodes

@@ -1,7 +1,7 @@
 """Drives a real JupyterLab in a real browser, as a student would: open, run all, press, look.
 
-The server listens on loopback, with a token. Waiting is done by asking the server or the page, never
-by sleeping for luck: the toolbar says "idle" before the connection to the kernel is there.
+The server listens on loopback, with a token. Waiting is done by asking the server or the page,
+never by sleeping for luck: the toolbar says "idle" before the connection to the kernel is there.
 """
 
 import contextlib
@@ -178,7 +178,9 @@ class Student:
 
     def select(self, code: str) -> None:
         """Click into the first cell with this code."""
-        self.page.locator(f".jp-CodeCell:has-text({json.dumps(code)}) .jp-InputPrompt").first.click()
+        self.page.locator(
+            f".jp-CodeCell:has-text({json.dumps(code)}) .jp-InputPrompt"
+        ).first.click()
 
     def wait_for(self, enough: Callable[[int, int], bool], seconds: float) -> None:
         """Wait until enough(cells done, cells) and the kernel rests; no error may appear."""

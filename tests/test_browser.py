@@ -66,6 +66,7 @@ def says(student: Student, words: str, seconds: float = 90) -> None:
     )
 
 
+@pytest.mark.slow
 def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
     student.open("07_dreamer.ipynb")
     student.run_above("dashboard.wait()", 300)
@@ -88,6 +89,7 @@ def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
     student.press("Imagination, actor and critic (05, 06)")
     horizon = ".widget-slider:has(.widget-label:text-is('horizon')) [role=slider]"
     slider = student.page.locator(horizon)
+    slider.wait_for(state="visible")
     slider.focus()
     before = slider.get_attribute("aria-valuenow")
     student.page.keyboard.press("ArrowRight")

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import judging_answers
 import learning_answers
+import model_free_answers
 import numpy as np
 import pytest
 
@@ -428,8 +429,9 @@ def gru(deter, x, kernel, bias, inside=True, shift=-1):
     return update * jnp.tanh(jax.nn.sigmoid(reset) * candidate) + (1 - update) * deter
 
 
-SOLUTIONS |= learning_answers.SOLUTIONS | judging_answers.SOLUTIONS
-WRONG += learning_answers.WRONG + judging_answers.WRONG
+for answers in (learning_answers, judging_answers, model_free_answers):
+    SOLUTIONS |= answers.SOLUTIONS
+    WRONG += answers.WRONG
 
 
 @pytest.mark.parametrize("name", SOLUTIONS)

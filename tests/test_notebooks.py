@@ -508,6 +508,22 @@ def test_an_agent_whose_world_is_not_installed_is_refused_in_a_sentence(tmp_path
         of_another_agent(source, tmp_path / "a.safetensors", tmp_path / "films", tmp_path)
 
 
+def claims_10(names: dict) -> None:
+    cut, leaking = (line[8] for line in names["told"].values())
+    assert cut == 0 < 0.4 < leaking
+    favourite = {label: line[-1].max() for label, line in names["odds"].items()}
+    assert favourite["clip 0.2"] < favourite["clip 0.5"] < favourite["no clip"]
+    assert favourite["clip 0.2"] < 0.5 and favourite["no clip"] > 0.95
+    assert names["live_returns"].shape == (10, 3)
+    assert (names["live_returns"][-1] > 1.2).all()  # each of three seeds; random play: 0.4
+    assert names["control"][-1].mean() < 0.8
+    assert names["measured"]["SlowBreakout-v0"] >= names["STEP"]
+    needs = names["needs"]
+    assert needs["PPO"][1] == min(s for _, s in needs.values())
+    assert needs["Dreamer, thrifty"][0] == min(n for n, _ in needs.values())
+    assert names["meet"] < names["STEP"]
+
+
 CLAIMS = {
     "00_the_dream": claims_00,
     "01_worlds": claims_01,
@@ -519,6 +535,7 @@ CLAIMS = {
     "07_dreamer": claims_07,
     "08_full_run": claims_08,
     "09_dreams_vs_reality": claims_09,
+    "10_model_free": claims_10,
 }
 
 

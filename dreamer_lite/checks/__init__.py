@@ -26,14 +26,17 @@ from dreamer_lite.checks.learning import (
     schedule,
     write_latents,
 )
+from dreamer_lite.checks.model_free import advantages, clipped_loss, normalise
 from dreamer_lite.checks.model_losses import cont_target, free_nats, total_loss, two_sides
 from dreamer_lite.checks.predicting import symexp, symlog, symmetric_mean, two_hot, unimix
 from dreamer_lite.checks.rows import keep_mask, previous_action
 
 __all__ = [
     "actor_loss",
+    "advantages",
     "block_gru",
     "clip_gradient",
+    "clipped_loss",
     "cont_target",
     "dream_on",
     "dream_weights",
@@ -45,6 +48,7 @@ __all__ = [
     "mean_and_band",
     "mean_and_error",
     "normal_log_prob",
+    "normalise",
     "open_loop",
     "previous_action",
     "return_scale",

@@ -1,0 +1,73 @@
+"""Solutions and wrong answers of notebook 10, for `test_checks`."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+
+def advantages(reward, is_last, is_terminal, value, discount, lam):
+    later, found = jnp.zeros(reward.shape[1]), []
+    for t in reversed(range(len(reward) - 1)):
+        ahead = jnp.where(is_terminal[t + 1], 0.0, value[t + 1])
+        later = jnp.where(is_last[t + 1], 0.0, later)
+        later = reward[t + 1] + discount * (ahead + lam * later) - value[t]
+        found.append(later)
+    return jnp.stack(found[::-1])
+
+
+def normalise(advantage, weight):
+    count = weight.sum()
+    mean = jnp.dot(weight, advantage) / count
+    deviation = jnp.sqrt(jnp.dot(weight, advantage**2) / count - mean**2)
+    return jnp.where(weight > 0, (advantage - mean) / deviation, 0.0)
+
+
+def clipped_loss(log_prob, old_log_prob, advantage, clip):
+    ratio = jnp.exp(log_prob) / jnp.exp(old_log_prob)
+    good = jnp.minimum(ratio, 1 + clip)
+    bad = jnp.maximum(ratio, 1 - clip)
+    return -advantage * jnp.where(advantage > 0, good, bad)
+
+
+SOLUTIONS: dict[str, Callable] = {f.__name__: f for f in (advantages, normalise, clipped_loss)}
+
+
+def no_border(reward, is_last, is_terminal, value, discount, lam):
+    return advantages(reward, jnp.zeros_like(is_last), is_terminal, value, discount, lam)
+
+
+def ratio(new, old, clip):
+    return jnp.clip(jnp.exp(new - old), 1 - clip, 1 + clip)
+
+
+WRONG: list[tuple[str, Callable, str]] = [
+    ("advantages", no_border, "across the end of an episode"),
+    ("advantages", lambda r, x, e, v, d, k: advantages(r, x, x, v, d, k), "limit is no end"),
+    ("advantages", lambda r, x, e, v, d, k: advantages(r, x, 0 * e, v, d, k), "after a true end"),
+    (
+        "advantages",
+        lambda r, *x: advantages(jnp.roll(r, 1, 0).at[0].set(r[0]), *x),
+        "reward of the row itself",
+    ),
+    ("advantages", lambda r, x, e, v, *k: advantages(r, x, e, v, *k) + v[:-1], "are returns"),
+    ("advantages", lambda r, x, e, v, d, k: advantages(r, x, e, v, d, 1.0), "lambda is missing"),
+    ("advantages", lambda r, x, e, v, d, k: advantages(r, x, e, v, 1.0, k), "wrong numbers"),
+    ("advantages", lambda r, *x: jnp.zeros_like(r), "wrong shape: (7, 4)"),
+    ("normalise", lambda a, w: w * (a - a.mean()) / a.std(), "moves your mean"),
+    ("normalise", lambda a, w: (a - a.mean()) / a.std(), "come out as 0"),
+    ("normalise", lambda a, w: normalise(a, w) / jnp.std(a, where=w > 0), "root of the mean"),
+    ("normalise", lambda a, w: w * a / jnp.std(a, where=w > 0), "mean off first"),
+    ("normalise", lambda a, w: normalise(a, w)[w > 0], "wrong shape"),
+    ("clipped_loss", lambda n, o, a, c: -jnp.exp(n - o) * a, "nothing is clipped"),
+    ("clipped_loss", lambda n, o, a, c: -ratio(n, o, c) * a, "lets go of mistakes"),
+    ("clipped_loss", lambda *x: -clipped_loss(*x), "sign is wrong"),
+    (
+        "clipped_loss",
+        lambda n, o, a, c: jnp.minimum(-jnp.exp(n - o) * a, -ratio(n, o, c) * a),
+        "SMALLER one counts",
+    ),
+    ("clipped_loss", lambda n, o, a, c: clipped_loss(o, n, a, c), "upside down"),
+    ("clipped_loss", lambda n, o, a, c: clipped_loss(n, o, a, 0.2), "clip 0.05"),
+    ("clipped_loss", lambda *x: jax.lax.stop_gradient(clipped_loss(*x)), "its gradient"),
+]

@@ -1,0 +1,90 @@
+"""Reference curves: what is stored is what was trained, and can be read back."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from dreamer_lite import assets, curves
+from dreamer_lite.config import make_config
+from dreamer_lite.curves import AGENTS, Curve
+from dreamer_lite.ppo import Settings, train
+from dreamer_lite.training import Limits
+from dreamer_lite.worlds import make
+
+NAMES = ["ppo", "ppo_thrifty", "dreamer", "dreamer_thrifty"]
+
+
+def made_up() -> Curve:
+    returns = np.array([[0.0, 1.0], [3.0, 4.0], [2.0, 3.0], [6.0, 4.0]])
+    rows = np.arange(1.0, 5)
+    return Curve("ppo", 32 * rows, 100 * rows, 8 * rows, returns, {"agent": "ppo", "seeds": [0, 1]})
+
+
+def test_when_a_level_is_reached():
+    """The mean of the seeds counts, the first time, and two seeds share their seconds."""
+    curve = made_up()
+    assert curves.when(curve, 3.5) == (200, 8)
+    assert curves.when(curve, 4) == (400, 16)
+    assert all(map(math.isnan, curves.when(curve, 9)))
+
+
+def test_a_curve_survives_its_file(tmp_path, monkeypatch):
+    file = tmp_path / "curves" / "small.json"
+    file.parent.mkdir()
+    file.write_text(curves.as_json(made_up()))
+    monkeypatch.setattr(assets, "_FOLDER", tmp_path)
+    again = curves.load("small")
+    for name in ("updates", "agent_steps", "seconds", "returns"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(made_up(), name))
+    assert again.about["seeds"] == [0, 1]
+    with pytest.raises(ValueError, match=r"no asset 'curves/large.json'"):
+        curves.load("large")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stored_curves_are_whole_and_say_how_they_were_made(name):
+    curve, agent = curves.load(f"breakout_{name}"), AGENTS[name]
+    assert curve.agent == name and curve.about["changes"] == agent.changes
+    assert len(curve.about["seeds"]) == curve.returns.shape[1] >= 3
+    assert len(curve.updates) == len(curve.agent_steps) == len(curve.seconds) == len(curve.returns)
+    assert (np.diff(curve.agent_steps) > 0).all() and (np.diff(curve.seconds) >= 0).all()
+    command = curve.about["command"]
+    assert f"curves {name} --world minatar/breakout --seeds 3" in command
+    assert command.endswith(f"--updates {curve.updates[-1]:.0f}")
+    assert {"cores", "processor", "versions", "wall_seconds"} <= curve.about.keys()
+
+
+def test_what_the_notebook_says_of_the_stored_curves():
+    """PPO wins by the clock; the thrifty Dreamer needs the fewest steps."""
+    steps, seconds = zip(*(curves.when(curves.load(f"breakout_{name}"), 4) for name in NAMES))
+    assert max(seconds[:2]) * 3 < min(seconds[2:])
+    assert steps[3] == min(steps) and steps[3] * 2 < steps[1]
+    at_20_ms = [s + 0.02 * n for n, s in zip(steps, seconds)]
+    assert at_20_ms[3] == min(at_20_ms)
+
+
+def test_the_command_stores_a_curve(tmp_path, capsys, monkeypatch):
+    """Two seeds of Catch, a few rounds; the numbers are those of `ppo.train`."""
+    settings = Settings(length=8, minibatches=2, epochs=1)
+    monkeypatch.setitem(AGENTS, "ppo", AGENTS["ppo"]._replace(model_free=settings, changes={}))
+    out = tmp_path / "curve.json"
+    assert curves.main(
+        ["ppo", "--world", "catch", "--seeds", "2", "--updates", "22", "--out", str(out)]
+    ) == 0  # fmt: skip
+    stored = json.loads(out.read_text())
+    points = stored["points"]
+    assert points["updates"] == [2, 12, 22] and points["agent_steps"] == [1024, 6144, 11264]
+    news = train(make_config("catch", seeds=2), settings, make("catch"), Limits(updates=22))
+    expected = [record["seeds"]["return_mean"] for record, _ in news]
+    np.testing.assert_allclose(points["returns"], expected, atol=0.006)
+    assert stored["seeds"] == [0, 1] and stored["cores"] >= 1
+    assert "11,264 agent steps" in capsys.readouterr().out
+
+
+def test_bad_input_gets_a_sentence(capsys):
+    assert curves.main(["ppo", "--world", "gym/CartPole-v1"]) == 2
+    assert "is no JAX world" in capsys.readouterr().err
+    assert curves.main(["ppo", "--world", "pong"]) == 2
+    assert "pong" in capsys.readouterr().err
