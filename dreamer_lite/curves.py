@@ -2,10 +2,10 @@
 
     taskset -c 0 python -m dreamer_lite.curves dreamer --out assets/curves/dreamer.json
 
-`AGENTS` names those that notebook 10 compares, and ablations. Each curve is one run of several seeds in one
-program, measured in CPU seconds of the process. On one core, which `taskset` sees to, that is what
-the run takes by the clock where nothing else runs; other work on the machine changes it little.
-Compiling is included, from an empty cache.
+`AGENTS` names those that notebook 10 compares, and ablations. Each curve is one run of several
+seeds in one program, measured in CPU seconds of the process. On one core, which `taskset` sees to,
+that is what the run takes by the clock where nothing else runs; other work on the machine changes
+it little. Compiling is included, from an empty cache.
 """
 
 import argparse
