@@ -45,6 +45,7 @@ AGENTS = {
     # Ablations of Dreamer, one change each
     "horizon_1": Agent(4000, dict(horizon=1)),
     "horizon_5": Agent(4000, dict(horizon=5)),
+    "horizon_15": Agent(4000, dict(horizon=15)),
     "horizon_30": Agent(4000, dict(horizon=30)),
     "no_free_nats": Agent(4000, dict(free_nats=0.0)),
     "no_unimix": Agent(4000, dict(unimix=0.0, policy_unimix=0.0)),

@@ -1,4 +1,4 @@
-"""What a reader can touch in notebooks: the dream player, the dashboard, the panel of settings.
+"""What a reader can touch in notebooks: dream player, dashboard, panel of settings, ablations.
 
 Core ipywidgets only, in the way that versions 7.7 and 8 share, so that they work in JupyterLab and
 on Colab. Each is a plain object first and widgets second: in a script, and in tests, the same
@@ -6,9 +6,10 @@ methods do the same things without a front end. Nothing but notebooks imports th
 with the extra `notebooks`.
 """
 
+from dreamer_lite.widgets.ablations import Ablations
 from dreamer_lite.widgets.dashboard import Dashboard
 from dreamer_lite.widgets.dream import OWN, RECORDED, Dream
 from dreamer_lite.widgets.panel import Panel
 from dreamer_lite.widgets.player import DreamPlayer, steer
 
-__all__ = ["OWN", "RECORDED", "Dashboard", "Dream", "DreamPlayer", "Panel", "steer"]
+__all__ = ["OWN", "RECORDED", "Ablations", "Dashboard", "Dream", "DreamPlayer", "Panel", "steer"]

@@ -28,6 +28,7 @@
 # * say what `train_ratio` means, and turn it into a schedule of whole numbers;
 # * write an online queue and the latent write-back, and say what each is for;
 # * put world, replay, world model, actor and critic into one compiled loop;
+# * say what a part is worth, from ablations over several seeds;
 # * watch, pause and stop a training, and say what a setting will cost before you pay.
 #
 # ![](figure:agent_loop)
@@ -633,6 +634,7 @@ if not FAST:
 # **Predict first:** which comes first, a good picture or a good return? And does `dyn` reach the line?
 
 # %%
+from dreamer_lite import plots
 from dreamer_lite.widgets import Dashboard
 
 dashboard = Dashboard(config, updates, run_folder, loop)
@@ -718,7 +720,58 @@ show(
 # **Limits.** One seed, one small world, some minutes. Returns grow in steps, whenever a way past the
 # next brick is found, and seeds differ much: in three runs of 5 minutes the package's own came to 6.8,
 # 8.8 and 8.8. Nothing here says that any one of the six parts is *needed* in this world; that takes
-# ablations over several seeds.
+# other experiments.
+
+# %% [markdown]
+# ## Three seeds, one program
+#
+# One run is an anecdote. `seeds=3` trains three agents side by side by `jax.vmap`, from seeds that
+# follow each other, and the program is compiled once. The line is their mean, the band goes from the
+# worst to the best. We take Catch, a minute's task; **predict first:** will the three agree at the end?
+# (Fast mode leaves this out: it compiles again.)
+
+# %%
+if not FAST:
+    three = Dashboard(make_config("catch", seed=seed, seeds=3), 600)
+    three.start("07_seeds")
+    three.wait()
+    print(three.words() + plots.describe_spread(three.records[-1]))
+
+# %% [markdown]
+# <details><summary>What you should see</summary>
+#
+# ![](figure:07_seeds)
+# </details>
+#
+# (seeds text)
+#
+# ## What each part is worth
+#
+# Take one part out, leave the rest, train three seeds for 4,000 updates: an *ablation*. That takes a
+# quarter of an hour of one core each, so these are stored, each with the command that made it. The
+# picture has those whose part you built in notebooks 02 to 06. **Predict first:** which one hurts
+# most? Which helps?
+
+# %%
+from dreamer_lite.widgets import Ablations
+
+ablations = Ablations()
+for label in ("no two-hot, no symlog", "no free nats", "no percentile normaliser", "horizon 1"):
+    ablations.toggle(label, True)
+show(ablations.figure(), ablations.words(), "07_ablations")
+
+# %% [markdown]
+# <details><summary>What you should see</summary>
+#
+# ![](figure:07_ablations)
+# </details>
+#
+# (ablations text)
+#
+# All of them, to tick:
+
+# %%
+Ablations().show()
 
 # %% [markdown]
 # ## A panel of settings
