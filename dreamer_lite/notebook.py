@@ -54,6 +54,15 @@ def with_alt(picture: Any, alt: str, colourful: bool) -> bytes:
     return small.getvalue()
 
 
+def as_html(data: bytes, alt: str) -> str:
+    """A PNG as an <img> that carries itself, for widgets.HTML: unlike widgets.Image, with alt text.
+
+    Text, because binary messages to widgets get lost on Colab.
+    """
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return f'<img alt="{html.escape(alt)}" src="{source}" style="max-width:100%">'
+
+
 def show(figure: Figure, alt: str, name: str = "") -> None:
     """Show a figure. `alt` says what a sighted reader sees; a script prints it.
 
@@ -154,11 +163,11 @@ def buttons(labels: Sequence[str], press: Callable[[str], tuple[Figure, str]]) -
     import ipywidgets as widgets
     from IPython.display import display
 
-    picture, words = widgets.Image(format="png"), widgets.Label("press a button")
+    picture, words = widgets.HTML(), widgets.Label("press a button")
 
     def pressed(button: widgets.Button) -> None:
         figure, alt = press(button.description)
-        picture.value, words.value = png(figure, alt), alt
+        picture.value, words.value = as_html(png(figure, alt), alt), alt
 
     row = [widgets.Button(description=label) for label in labels]
     for button in row:

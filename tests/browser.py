@@ -203,6 +203,25 @@ class Student:
         button.focus()
         self.page.keyboard.press("Space")
 
+    def turn(self, label: str) -> None:
+        """Reach a slider by the keyboard and move it one step to the right."""
+        slider = self.page.locator(
+            f".widget-slider:has(.widget-label:text-is('{label}')) [role=slider]"
+        ).first
+        slider.wait_for(state="visible")
+        slider.focus()
+        before = slider.get_attribute("aria-valuenow")
+        self.page.keyboard.press("ArrowRight")
+        wait(
+            lambda: slider.get_attribute("aria-valuenow") != before, 30,
+            lambda: f"the slider {label!r} did not move",
+        )  # fmt: skip
+
+    def tick(self, label: str) -> None:
+        """Reach a checkbox by the keyboard and turn it."""
+        self.page.locator(f".widget-checkbox:has-text('{label}') input").first.focus()
+        self.page.keyboard.press("Space")
+
     def status(self) -> list[str]:
         """What the widgets say of themselves."""
         return self.page.locator("[role=status]").all_inner_texts()

@@ -87,13 +87,35 @@ def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
     student.run_on("dashboard.wait()", 300)
     says(student, "finished, update")
     student.press("Imagination, actor and critic (05, 06)")
-    horizon = ".widget-slider:has(.widget-label:text-is('horizon')) [role=slider]"
-    slider = student.page.locator(horizon)
-    slider.wait_for(state="visible")
-    slider.focus()
-    before = slider.get_attribute("aria-valuenow")
-    student.page.keyboard.press("ArrowRight")
-    wait(lambda: slider.get_attribute("aria-valuenow") != before, 20, lambda: "it did not move")
+    student.turn("horizon")
     says(student, "--set horizon=11")
+    student.tick("horizon 5")
+    says(student, "dreamer_lite.curves horizon_5")
     student.look("07_panel")
+    student.check()
+
+
+@pytest.mark.slow
+def test_05_answers_its_buttons(student):
+    student.open("05_imagination.ipynb")
+    student.run_all(600)
+    student.press("again")
+    student.page.wait_for_selector(".widget-html img")
+    for label in ("left", "stay", "right", "again"):
+        changes(student, ".widget-html img", lambda label=label: student.press(label))
+    student.look("05")
+    student.check()
+
+
+@pytest.mark.slow
+def test_09_plays_pauses_and_is_turned_by_keyboard(student):
+    student.open("09_dreams_vs_reality.ipynb")
+    student.run_all(600)
+    films = student.films()
+    assert films and all(film["seconds"] > 1 and film["width"] > 100 for film in films)
+    for label in ("left", "agent decides", "restart"):
+        changes(student, ".widget-html img", lambda label=label: student.press(label))
+    changes(student, ".widget-html img", lambda: student.turn("real moment"))
+    student.turn("temperature")
+    student.look("09")
     student.check()

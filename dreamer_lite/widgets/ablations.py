@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from dreamer_lite import assets, curves
 from dreamer_lite.curves import Curve
-from dreamer_lite.notebook import in_notebook, png
+from dreamer_lite.notebook import as_html, in_notebook, png
 from dreamer_lite.plots import COLOURS, decorate, style
 
 PRESET = "the preset"
@@ -63,7 +63,7 @@ class Ablations:
             raise ValueError(f"There is no ablation {label!r}: valid are {', '.join(known)}.")
         self.trouble = ""
         if on and label not in self.shown and len(self.shown) == MOST:
-            self.trouble = f"{label} is left out: {MOST} fit beside the preset, untick another first."
+            self.trouble = f"{label} is left out: {MOST} fit beside the preset, untick one first."
         else:
             chosen = set(self.shown) - {label} | ({label} if on else set())
             self.shown = [name for name in known if name in chosen]
@@ -93,7 +93,9 @@ class Ablations:
 
     def words(self) -> str:
         """A table of the curves that are shown, with the command that made each."""
-        lines = [f"{'':25} {'at half time':>12} {'at the end':>11}   seeds at the end   ms an update"]
+        lines = [
+            f"{'':25} {'at half time':>12} {'at the end':>11}   seeds at the end   ms an update"
+        ]
         for label in [PRESET, *self.shown]:
             curve = self.curves[label]
             half = curve.returns[np.searchsorted(curve.updates, curve.updates[-1] / 2)].mean()
@@ -132,7 +134,7 @@ class Ablations:
             options=list(AXES), value=self.against, description="against", style=wide
         )
         self.axis.observe(lambda event: self.turn(event["new"]), "value")
-        self.picture, self.report = widgets.Image(format="png"), widgets.HTML()
+        self.picture, self.report = widgets.HTML(), widgets.HTML()
         grid = widgets.Layout(grid_template_columns="repeat(auto-fill, minmax(15em, 1fr))")
         ticks = widgets.GridBox(list(self.ticks.values()), layout=grid)
         self.view = widgets.VBox([ticks, self.axis, self.picture, self.report])
@@ -150,5 +152,7 @@ class Ablations:
         for label, tick in self.ticks.items():
             tick.value = label in self.shown
         self.axis.value = self.against
-        self.picture.value = png(self.figure(), self.words())
+        shown = ", ".join([PRESET, *self.shown])
+        alt = f"Returns against {self.against}, with bands over seeds: {shown}. A table is below."
+        self.picture.value = as_html(png(self.figure(), alt), alt)
         self.report.value = f'<pre role="status">{html.escape(self.words())}</pre>'
