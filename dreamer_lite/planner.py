@@ -202,7 +202,9 @@ def expectation(config: Config, replayed: int, lived: int) -> str:
         return f"No published curve is known for {config.world}: nothing is promised."
     points = landmarks(config, replayed, lived)
     (less, more), ((_, low, spread), (most, _, _)) = points.keys(), points.values()
-    source = f"{curve.source}, train ratio {curve.train_ratio:g}; here it is {config.train_ratio:g}"
+    ours = config.train_ratio
+    here = ", as here" if ours == curve.train_ratio else f"; here it is {ours:g}"
+    source = f"{curve.source}, train ratio {curve.train_ratio:g}{here}"
     first, last = (1000 * curve.points[i][0] for i in (0, -1))
     if most == first:
         return (

@@ -66,6 +66,7 @@ def test_at_another_ratio_two_points_hold_the_score_between_them(ratio: float, f
 def test_nothing_is_promised_where_nothing_is_known() -> None:
     config = walker(512)
     assert "where the curve ends" in planner.expectation(config, 10**9, 10**9)
+    assert "train ratio 512, as here" in planner.expectation(config, 10**7, 10**5)
     assert "does not reach the curve's first point, 43 ± 5" in planner.expectation(config, 1, 2)
     cart = make_config("gym/CartPole-v1")
     assert "nothing is promised" in planner.expectation(cart, 1000, 1000)
