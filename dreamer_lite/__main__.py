@@ -149,7 +149,7 @@ def make_parser() -> Parser:
 
     sub = command(plot, "draw the curves of runs")
     sub.add_argument("--run", type=Path, nargs="+", required=True, metavar="DIR")
-    sub.add_argument("--out", type=Path, required=True, help="a .png or .svg file")
+    sub.add_argument("--out", type=Path, required=True, help="a .png, .svg or .csv file")
     return parser
 
 
@@ -491,12 +491,15 @@ def bench(args: argparse.Namespace) -> int:
 
 
 def plot(args: argparse.Namespace) -> int:
-    """Draw the curves of return and losses."""
-    check_out(args.out, ".png", ".svg")
+    """Draw the curves of return and losses, or write the returns as a table."""
+    check_out(args.out, ".png", ".svg", ".csv")
     curves = [(folder.name, read_metrics(folder)) for folder in args.run]
     from dreamer_lite import plots
 
-    plots.curves(curves).savefig(args.out, dpi=150)
+    if args.out.suffix == ".csv":
+        args.out.write_text(plots.as_csv(curves))
+    else:
+        plots.curves(curves).savefig(args.out, dpi=150)
     print(plots.describe_curves(curves))
     print(f"The curves: {args.out}")
     return 0

@@ -5,6 +5,8 @@ threads. Lines differ in colour (Okabe and Ito's palette), in dashes and in mark
 core never imports it.
 """
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,6 +73,23 @@ def curves(runs: Sequence[Run]) -> Figure:
         figure.suptitle(runs[0][0] + in_brackets(runs[0][1][-1]), fontsize=12)
         draw_losses(figure.add_subplot(grid[1, :]), runs[0][1])
     return figure
+
+
+COLUMNS = ("updates", "agent_steps", "seconds", "episodes", "return_mean", "return_stderr")
+
+
+def as_csv(runs: Sequence[Run]) -> str:
+    """The returns that `curves` draws: a line a record, with the run's label in the first column.
+
+    Raises ValueError for no runs, or one without records.
+    """
+    check_runs(runs)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["run", *COLUMNS])
+    for label, records in runs:
+        table.writerows([label, *(f"{r[name]:.7g}" for name in COLUMNS)] for r in records)
+    return text.getvalue()
 
 
 def losses(label: str, records: Sequence[Record], free_nats: float = 1.0) -> Figure:

@@ -1,5 +1,6 @@
 """The commands: what they print, their files, and one sentence for everything that cannot be."""
 
+import csv
 import json
 import re
 import signal
@@ -193,6 +194,16 @@ def test_plot(run: Path, tmp_path: Path) -> None:
     for out in (tmp_path / "curve.png", tmp_path / "curve.svg"):
         assert main(["plot", "--run", str(run), str(run), "--out", str(out)]) == 0
         assert out.stat().st_size
+
+
+def test_plot_writes_the_numbers_too(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "curve.csv"
+    assert main(["plot", "--run", str(run), "--out", str(out)]) == 0
+    written = list(csv.DictReader(out.open()))
+    records = [json.loads(line) for line in (run / "metrics.jsonl").open() if line.endswith("\n")]
+    assert [line["run"] for line in written] == [run.name] * len(records)
+    for name in ("updates", "agent_steps", "seconds", "return_mean"):
+        assert [float(line[name]) for line in written] == pytest.approx([r[name] for r in records])
 
 
 # A real process
