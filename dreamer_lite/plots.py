@@ -56,7 +56,7 @@ def curves(runs: Sequence[Run]) -> Figure:
     grid = figure.add_gridspec(2 if alone else 1, 2)
     by_steps, by_time = (figure.add_subplot(grid[0, i]) for i in range(2))
     for number, (label, records) in enumerate(runs):
-        records = [record for record in records if fewest_episodes(record)] or list(records)
+        records = played(records)
         mean, (low, high) = column(records, "return_mean"), band(records, "return_mean")
         label += in_brackets(records[-1])
         for axes, x in (
@@ -135,6 +135,7 @@ def describe_curves(runs: Sequence[Run]) -> str:
     check_runs(runs)
     lines = []
     for label, records in runs:
+        records = played(records)
         last = records[-1]
         best = max(records, key=lambda record: record["return_mean"])
         lines.append(
@@ -271,6 +272,11 @@ def in_brackets(record: Record) -> str:
     if "seeds" not in record:
         return ""
     return f" (mean of {len(record['seeds']['return_mean'])} seeds; band: lowest to highest)"
+
+
+def played(records: Sequence[Record]) -> list[Record]:
+    """Those from the first finished episode on; before it a return of 0 means nothing."""
+    return [record for record in records if fewest_episodes(record)] or list(records)
 
 
 def fewest_episodes(record: Record) -> int:

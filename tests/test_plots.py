@@ -121,6 +121,16 @@ def test_curves_in_words() -> None:
     assert "3.3 minutes" in first and second.startswith("seed 1: return 5.00")
 
 
+def test_returns_before_the_first_episode_has_ended_do_not_count() -> None:
+    """Where rewards are losses, 0 would be the best of all."""
+    records = [record | {"return_mean": record["return_mean"] - 100} for record in run(5, 1.0)]
+    records[0] |= {"episodes": 0, "return_mean": 0.0}
+    words = plots.describe_curves([("pendulum", records)])
+    assert f"began at {records[1]['return_mean']:.2f}" in words and "best was -9" in words
+    figure = plots.curves([("pendulum", records)])
+    assert max(figure.axes[0].lines[0].get_ydata()) < 0
+
+
 def test_no_runs_and_empty_runs_get_one_sentence() -> None:
     for function in (plots.curves, plots.describe_curves):
         with pytest.raises(ValueError, match="no runs"):

@@ -1,11 +1,13 @@
 """Run folders: nothing is lost, whatever interrupts a run, and nobody else's files are touched."""
 
 import contextlib
+import csv
 import json
 import os
 import random
 import re
 import resource
+import shlex
 import signal
 import time
 from collections.abc import Iterator
@@ -16,8 +18,10 @@ import jax
 import pytest
 import small_run
 
+from dreamer_lite import __main__ as commands
 from dreamer_lite import assets, checkpoints, runs, worlds
 from dreamer_lite.checkpoints import CheckpointError
+from dreamer_lite.config import make_config
 from dreamer_lite.runs import RunError
 from dreamer_lite.training import Driver, Limits, RunState, make_driver
 
@@ -304,6 +308,21 @@ def test_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assets.path("agents/cat")
     with pytest.raises(ValueError, match="no asset"):
         assets.path("../secret")
+
+
+@pytest.mark.parametrize("name", assets.agents())
+def test_shipped_agents_say_how_they_were_made(name: str) -> None:
+    """The command in the .json builds the very settings, and the curve is that of this training."""
+    agent = runs.load(name)
+    words = shlex.split(agent.info["trained"]["command"])
+    args = commands.make_parser().parse_args(words[1:])
+    made = make_config(args.world, args.size, seed=args.seed, **commands.settings(args.set))
+    assert made == agent.config
+    with assets.path(f"agents/{name}.csv").open() as file:
+        *_, last = csv.DictReader(file)
+    assert int(last["updates"]) == args.updates == agent.info["trained"]["updates"]
+    assert float(last["return_mean"]) == pytest.approx(agent.info["return_mean"])
+    assert f"| `{name}` |" in assets.path("README.md").read_text()
 
 
 def test_the_compilation_cache_may_be_unwritable(tmp_path: Path) -> None:
