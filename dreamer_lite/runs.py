@@ -18,6 +18,7 @@ import os
 import platform
 import shlex
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -44,7 +45,7 @@ from dreamer_lite import (
 from dreamer_lite.checkpoints import LoadedAgent
 from dreamer_lite.config import Config, complete, from_dict, make_config, to_dict
 from dreamer_lite.training import Driver, Limits, RunState, train
-from dreamer_lite.worlds import AnyWorld, World
+from dreamer_lite.worlds import AnyWorld, World, WorldError
 
 try:
     import fcntl
@@ -175,7 +176,9 @@ class _Run:
                         self.mirror_due = 0.0
                         self.save(state, record)
                 finally:
-                    driver.close()
+                    broke = sys.exc_info()[0] is not None  # then that is what the user must know
+                    with contextlib.suppress(WorldError) if broke else contextlib.nullcontext():
+                        driver.close()
 
     def seconds(self) -> float:
         """Wall time of the run, earlier starts included."""
