@@ -64,12 +64,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def write_out() -> None:
-    """Raise OSError, one sentence, if what was printed cannot be written: a full disk, no reader."""
+    """Raise OSError if what was printed cannot be written: a full disk."""
     try:
         sys.stdout.flush()
     except OSError as error:  # given up, or Python would try again when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OSError(f"Cannot print the rest ({error.strerror}).") from error
+        raise OSError(error.errno, error.strerror) from error
 
 
 def what_failed(error: OSError) -> str:
@@ -77,7 +77,9 @@ def what_failed(error: OSError) -> str:
     if error.filename:
         return f"{error.filename}: {error.strerror}."
     if error.strerror:
-        return f"Cannot write a file ({error.strerror}): make room, then type the same again."
+        with contextlib.suppress(OSError):
+            write_out()  # it may be what failed
+        return f"Cannot write what was made ({error.strerror})."
     return str(error)
 
 

@@ -233,8 +233,8 @@ def _rebuild(arrays: Mapping[str, np.ndarray], like: Any, what: str) -> Any:
         rebuilt.append(jax.device_put(array, leaf.sharding) if spread else array)
     if odd:
         raise CheckpointError(
-            f"{what} does not fit this program ({_in_short(odd[0], 80)} differs in name, shape or type): use the "
-            "version of Dreamer Lite that wrote it, or train anew."
+            f"{what} does not fit this program ({_in_short(odd[0], 80)} differs in name, shape or "
+            "type): use the version of Dreamer Lite that wrote it, or train anew."
         )
     return tree.unflatten(rebuilt)
 
@@ -289,8 +289,8 @@ def _checksums(folder: Path) -> dict[str, str]:
 def check_format(found: Any, what: str) -> None:
     if found != FORMAT:
         raise CheckpointError(
-            f"{what} has format {_in_short(found)}, and this version of Dreamer Lite reads format {FORMAT}: "
-            "use the version that wrote it."
+            f"{what} has format {_in_short(found)}, and this version of Dreamer Lite reads format "
+            f"{FORMAT}: use the version that wrote it."
         )
 
 

