@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any, NoReturn
 VIDEOS = (".mp4", ".gif")
 DREAM_FPS, RECORD_FPS = 5, 10
 SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal for a bar
+DRAWN = ("updates", "agent_steps", "episodes", "return_mean", "return_stderr", "seconds")
+OWN_WORLD = "the agent's own world, where loading a file may import its module: gym/MODULE:ID"
 COMPILING = "Compiling: about 20 s, a few seconds when this was compiled before ..."
 
 
@@ -47,16 +50,37 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     try:
         args = make_parser().parse_args(argv)
-        return args.function(args)
+        status = args.function(args)
+        write_out()
+        return status
     except Refused as error:
         return complain(str(error), 2)
     except (FloatingPointError, world_error()) as error:
         return complain(str(error), 1)
     except OSError as error:
-        what = f"{error.filename}: {error.strerror}." if error.filename else str(error)
-        return complain(what, 1)
+        return complain(what_failed(error), 1)
     except KeyboardInterrupt:
         return complain("Stopped at once; a run goes on from its last checkpoint.", 130)
+
+
+def write_out() -> None:
+    """Raise OSError if what was printed cannot be written: a full disk."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:  # given up, or Python would try again when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OSError(error.errno, error.strerror) from error
+
+
+def what_failed(error: OSError) -> str:
+    """One sentence."""
+    if error.filename:
+        return f"{error.filename}: {error.strerror}."
+    if error.strerror:
+        with contextlib.suppress(OSError):
+            write_out()  # it may be what failed
+        return f"Cannot write what was made ({error.strerror})."
+    return str(error)
 
 
 def world_error() -> type[RuntimeError]:
@@ -119,15 +143,17 @@ def make_parser() -> Parser:
 
     sub = command(evaluate, "play whole episodes and give the mean return")
     add_agent(sub)
+    sub.add_argument("--world", help=OWN_WORLD)
     sub.add_argument("--episodes", type=whole(1), default=20)
 
     sub = command(dream, "film the agent's dream beside reality, and measure it")
     add_agent(sub)
+    sub.add_argument("--world", help=OWN_WORLD)
     sub.add_argument("--out", type=Path, help="an .mp4 or .gif file; default: dream.mp4")
 
     sub = command(record, "film the agent as it plays")
     add_agent(sub, "; or `random`, with --world")
-    sub.add_argument("--world", help="for --agent random: a name from `dreamer-lite worlds`")
+    sub.add_argument("--world", help=f"for --agent random: who plays where; else: {OWN_WORLD}")
     sub.add_argument("--episodes", type=whole(1), default=1)
     sub.add_argument("--out", type=Path, help="an .mp4 or .gif file; default: record.mp4")
 
@@ -359,7 +385,7 @@ def with_error(found: dict[str, Any]) -> str:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Play whole episodes."""
-    config, params, world = load(args.agent)
+    config, params, world = load(args.agent, args.world)
     from dreamer_lite import rollouts
 
     scores = rollouts.evaluate(config, params, world, args.episodes, args.seed)
@@ -381,7 +407,7 @@ def dream(args: argparse.Namespace) -> int:
     """Film and measure the dream."""
     out = args.out or beside(args.agent, "dream.mp4")
     check_out(out, *VIDEOS)
-    config, params, world = load(args.agent)
+    config, params, world = load(args.agent, args.world)
     from dreamer_lite import dreams, plots, video
 
     with refusing():  # an agent whose episodes are all too short to dream of
@@ -409,9 +435,7 @@ def record(args: argparse.Namespace) -> int:
         world = make_world(args.world)
         config, params = configs.make_config(args.world), None
     else:
-        if args.world is not None:
-            raise Refused("--world goes with --agent random only: an agent has its own world.")
-        config, params, world = load(args.agent)
+        config, params, world = load(args.agent, args.world)
     from dreamer_lite import rollouts, video
 
     found = rollouts.record(config, params, world, args.seed, args.episodes)
@@ -513,8 +537,13 @@ def read_metrics(folder: Path) -> list[Record]:
         records = [json.loads(line) for line in lines if line.endswith("\n")]
     except OSError as error:
         raise Refused(f"Cannot read {file} ({error.strerror}): name a run folder.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(f"{file} is damaged: {error}.") from error
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict) or not all(
+            isinstance(record.get(name), int | float) for name in DRAWN
+        ):
+            raise Refused(f"{file} is damaged: line {number} is no progress record.")
     if not records:
         raise Refused(f"{file} holds no records yet.")
     return records
@@ -523,13 +552,22 @@ def read_metrics(folder: Path) -> list[Record]:
 # What several commands need
 
 
-def load(agent: str) -> tuple[Any, Any, Any]:
-    """(config, params, world) of the agent that was named."""
+def load(agent: str, own: str | None = None) -> tuple[Any, Any, Any]:
+    """(config, params, world) of the agent that was named; `own` is its world, if typed."""
     from dreamer_lite import runs, worlds
 
+    if own is not None and ":" not in own:
+        raise Refused(
+            "--world goes with --agent random, or names a world of your own, gym/MODULE:ID: an "
+            "agent has its own world."
+        )
     runs.enable_compilation_cache()
     with refusing():
+        if own is not None:
+            worlds.make(own)  # imports its module, which the file of an agent may not
         config, params, info = runs.load(agent)
+        if own not in (None, config.world):
+            raise Refused(f"--world is {own}, but the agent is of {config.world}: leave it out.")
         world = worlds.make(config.world)
     say_which(agent, info)
     return config, params, world

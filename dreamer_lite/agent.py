@@ -52,6 +52,7 @@ class Graph(NamedTuple):
     """An agent's structure without its numbers."""
 
     init: Callable[[int], Params]  # seed -> params
+    shapes: Params  # arrays of the right shapes and dtypes that take no memory
     merge: Callable[[Params], Agent]  # params -> an agent to call, inside or outside jit
     merge_critic: Callable[[Params], Critic]  # params["critic"], or the slow copy of it
 
@@ -67,13 +68,17 @@ def make_agent(config: Config, obs_space: dict[str, Space], action_space: Space)
     """
     dtype = compute_dtype(config.precision)
 
-    def build(seed: int) -> Agent:
-        return Agent(obs_space, action_space, config, np.random.default_rng(seed), dtype)
+    def build(rng: Any) -> Agent:  # None: shapes only, no numbers
+        return Agent(obs_space, action_space, config, rng, dtype)
 
-    pattern = build(0)
+    def numbers(agent: Agent) -> Params:
+        return nnx.to_pure_dict(nnx.state(agent))
+
+    pattern = build(None)
     graph, critic = nnx.graphdef(pattern), nnx.graphdef(pattern.critic)
     return Graph(
-        init=lambda seed: jax.device_put(nnx.to_pure_dict(nnx.state(build(seed)))),
+        init=lambda seed: jax.device_put(numbers(build(np.random.default_rng(seed)))),
+        shapes=numbers(pattern),
         merge=lambda params: nnx.merge(graph, params),
         merge_critic=lambda params: nnx.merge(critic, params),
     )

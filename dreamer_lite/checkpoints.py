@@ -5,6 +5,7 @@ one before intact; a checksum of every file tells a damaged one. Nothing is ever
 decides when to save and what a run folder is. Read with notebook 08.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -12,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +29,7 @@ from dreamer_lite.training import RunState
 
 FORMAT = 1  # of checkpoints and agent files; a higher one is refused
 KEEP = 2  # checkpoints that stay
+LONGEST_JSON = 2**20  # bytes of what describes an agent
 _AGENT = "learner.params."  # where the parameters are in a RunState
 
 
@@ -226,12 +229,12 @@ def _rebuild(arrays: Mapping[str, np.ndarray], like: Any, what: str) -> Any:
             break
         array = jnp.array(saved)  # a copy: memory that numpy owns cannot be donated
         array = jax.random.wrap_key_data(array) if _is_key(leaf) else array
-        spread = len(leaf.sharding.device_set) > 1  # over several devices
+        spread = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
         rebuilt.append(jax.device_put(array, leaf.sharding) if spread else array)
     if odd:
         raise CheckpointError(
-            f"{what} does not fit this program ({odd[0]} differs in name, shape or type): use the "
-            "version of Dreamer Lite that wrote it, or train anew."
+            f"{what} does not fit this program ({_in_short(odd[0], 80)} differs in name, shape or "
+            "type): use the version of Dreamer Lite that wrote it, or train anew."
         )
     return tree.unflatten(rebuilt)
 
@@ -286,8 +289,8 @@ def _checksums(folder: Path) -> dict[str, str]:
 def check_format(found: Any, what: str) -> None:
     if found != FORMAT:
         raise CheckpointError(
-            f"{what} has format {found}, and this version of Dreamer Lite reads format {FORMAT}: "
-            "use the version that wrote it."
+            f"{what} has format {_in_short(found)}, and this version of Dreamer Lite reads format "
+            f"{FORMAT}: use the version that wrote it."
         )
 
 
@@ -314,7 +317,7 @@ def save_agent(path: Path, params: Params, config: Config, info: Mapping[str, An
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
     data = to_bytes({_name(p): np.ascontiguousarray(x) for p, x in leaves})
     about = {"format": FORMAT, "world": config.world, **info, "config": to_dict(config)}
-    about["checksum"] = _agent_checksum(data, about)
+    about["checksum"] = _sign(hashlib.sha256(data), about)
     path.parent.mkdir(parents=True, exist_ok=True)
     for file, content in (
         (path, data),
@@ -324,21 +327,22 @@ def save_agent(path: Path, params: Params, config: Config, info: Mapping[str, An
 
 
 def load_agent(path: Path) -> LoadedAgent:
-    """Read what `save_agent` wrote.
+    """Read what `save_agent` wrote. The files may be a stranger's.
+
+    Nothing in them is run or imported, and memory is taken only for what its settings need.
 
     Raises:
-      CheckpointError: one sentence; a file is missing, damaged, foreign or newer.
+      CheckpointError: one sentence; a file is missing, damaged, foreign or newer, or the world of
+        the agent would import a module.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
-
+    what = f"Agent {path}"
     try:
-        data = path.read_bytes()
-        about = json.loads(path.with_suffix(".json").read_text())
-        check_format(about["format"], f"Agent {path}")
-        if about.pop("checksum") != _agent_checksum(data, about):
+        about = _read_about(path.with_suffix(".json"), what)
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256")
+        if about.pop("checksum") != _sign(digest, about):
             raise ValueError("the checksum differs")
-        arrays = from_bytes(data)
+        settings = about.pop("config")
     except CheckpointError:
         raise
     except OSError as error:
@@ -346,39 +350,114 @@ def load_agent(path: Path) -> LoadedAgent:
             f"Cannot read {error.filename} ({error.strerror}): an agent is a .safetensors file and "
             "a .json file of the same name beside it."
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"Agent {path} or the .json beside it is damaged, or no agent of Dreamer Lite: "
-            "copy or export both files again."
-        ) from error
-    return _agent(about.pop("config"), arrays, about, f"Agent {path}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(what) from error
+    config, shapes = _plan(settings, what, may_import=False)
+    params = _rebuild(_read_arrays(path, shapes, what), shapes, what)
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(params)):
+        raise CheckpointError(f"{what} holds numbers that are not finite: export it anew.")
+    return LoadedAgent(config, params, about)
 
 
-def _agent_checksum(data: bytes, about: Mapping[str, Any]) -> str:
-    """One SHA-256 over both files, so that they cannot be mixed up or changed apart."""
-    return hashlib.sha256(data + json.dumps(about, sort_keys=True).encode()).hexdigest()
+def _read_about(file: Path, what: str) -> dict[str, Any]:
+    """What the .json of an agent says; any of several exceptions if it is none."""
+    with file.open("rb") as stream:
+        text = stream.read(LONGEST_JSON + 1)
+    if len(text) > LONGEST_JSON:
+        raise ValueError("too long")
+    about = json.loads(text)
+    check_format(about["format"], what)
+    return about
+
+
+def _read_arrays(path: Path, shapes: Params, what: str) -> dict[str, np.ndarray]:
+    """The arrays of a .safetensors file that cannot hold much more than arrays of these shapes."""
+    from safetensors.numpy import load as from_bytes
+
+    leaves = jax.tree.leaves(shapes)
+    most = sum(x.nbytes + 1000 for x in leaves) + LONGEST_JSON  # names and offsets take some too
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(most + 1)
+        if len(data) > most:
+            raise ValueError("too long")
+        return from_bytes(data)
+    except Exception as error:  # whatever the library makes of what a stranger wrote
+        raise _damaged(what) from error
+
+
+def _damaged(what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{what} or the .json beside it is damaged, or no agent of Dreamer Lite: copy or export "
+        "both files again."
+    )
+
+
+def _sign(digest: Any, about: Mapping[str, Any]) -> str:
+    """One SHA-256 over both files, so that they cannot be mixed up or changed apart.
+
+    `digest` is that of the .safetensors file.
+    """
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def _agent(
     settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray], info: dict[str, Any], what: str
 ) -> LoadedAgent:
     """Put an agent together; its arrays must fit what `settings` make."""
+    config, shapes = _plan(settings, what)
+    return LoadedAgent(config, _rebuild(arrays, shapes, what), info)
+
+
+def _plan(settings: Mapping[str, Any], what: str, may_import: bool = True) -> tuple[Config, Params]:
+    """The config, and its parameters' shapes: numpy arrays that take no memory.
+
+    Unless it `may_import`, the world may not bring in a module that is not there already.
+    """
     try:
         config = from_dict(settings)
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
-            f"{what} was written by another version of Dreamer Lite, use that one: {error}"
+            f"{what} was written by another version of Dreamer Lite, use that one: "
+            f"{_in_short(error)}."
         ) from error
+    module, colon, _ = config.world.removeprefix("gym/").partition(":")
+    if colon and not may_import and module not in sys.modules:
+        raise CheckpointError(
+            f"{what} would import the module {_in_short(module)!r} for its world, which runs code: "
+            f"if you trust that module, name the world, --world {_in_short(config.world)}, or "
+            "import the module yourself before."
+        )
     try:
         world = worlds.make(config.world)
     except ValueError as error:
-        raise CheckpointError(f"{what} needs a world that is not here: {error}") from error
-    like = make_agent(config, world.obs_space, world.action_space).init(0)
-    return LoadedAgent(config, _rebuild(arrays, like, what), info)
+        raise CheckpointError(
+            f"{what} needs a world that is not here: {_in_short(error)}."
+        ) from error
+    try:
+        return config, make_agent(config, world.obs_space, world.action_space).shapes
+    except ValueError as error:
+        raise CheckpointError(f"{what} does not fit its world: {_in_short(error)}.") from error
+
+
+def _in_short(words: Any, most: int = 400) -> str:
+    """As one line without control characters, for words that may be a stranger's."""
+    text = "".join(x if x.isprintable() else " " for x in str(words)[:most]).rstrip(". ")
+    return text + ("..." if len(str(words)) > most else "")
 
 
 def replace(file: Path, content: bytes) -> None:
-    """Write a whole file or, if killed or out of disk, leave the old one as it was."""
+    """Write a whole file or, if killed or out of disk, leave the old one as it was.
+
+    Raises:
+      OSError: with the name of the file.
+    """
     partial = file.with_name(file.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, file)
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise OSError(error.errno, error.strerror, str(file)) from error

@@ -156,6 +156,17 @@ class Config:
 
 def _check(field: dataclasses.Field, value: Any) -> None:
     meta = field.metadata
+    if field.type in (str, bool) and not isinstance(value, field.type):
+        kind = "true or false" if field.type is bool else "a word"
+        raise ValueError(f"{field.name} is {value!r}: it must be {kind}.")
+    if field.name == "multipliers" and not (
+        isinstance(value, tuple)
+        and 1 <= len(value) <= 8
+        and all(type(x) is int and 1 <= x <= 64 for x in value)
+    ):
+        raise ValueError(
+            f"multipliers is {value!r}: it must be 1 to 8 whole numbers between 1 and 64."
+        )
     if "options" in meta and value not in meta["options"]:
         raise ValueError(f"{field.name} is {value!r}: valid are {', '.join(meta['options'])}.")
     if "low" in meta:
@@ -355,4 +366,6 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     if set(values) != known:
         odd = sorted(set(values) ^ known)
         raise ValueError(f"These settings are unknown or missing: {', '.join(odd)}.")
-    return Config(**dict(values, multipliers=tuple(values["multipliers"])))
+    stages = values["multipliers"]
+    stages = tuple(stages) if isinstance(stages, list) else stages
+    return Config(**dict(values, multipliers=stages))

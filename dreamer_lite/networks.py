@@ -25,12 +25,15 @@ Observation = dict[str, jax.Array]
 
 
 def truncated_normal(
-    rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, scale: float = 1.0
+    rng: np.random.Generator | None, shape: tuple[int, ...], fan_in: int, scale: float = 1.0
 ) -> np.ndarray:
     """Normal, cut at two sigma, rescaled to standard deviation scale / sqrt(fan_in) (SPEC 3).
 
     Drawn by numpy on the host: in JAX every new shape would cost a compilation, seconds in all.
+    Without a generator only the shape is right, and it takes no memory.
     """
+    if rng is None:
+        return np.broadcast_to(np.float32(0), shape)
     draws = rng.standard_normal(shape, np.float32)
     while (outside := np.abs(draws) > 2).any():
         draws[outside] = rng.standard_normal(outside.sum(), np.float32)

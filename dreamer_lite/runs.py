@@ -18,6 +18,7 @@ import os
 import platform
 import shlex
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -44,7 +45,7 @@ from dreamer_lite import (
 from dreamer_lite.checkpoints import LoadedAgent
 from dreamer_lite.config import Config, complete, from_dict, make_config, to_dict
 from dreamer_lite.training import Driver, Limits, RunState, train
-from dreamer_lite.worlds import AnyWorld, World
+from dreamer_lite.worlds import AnyWorld, World, WorldError
 
 try:
     import fcntl
@@ -115,12 +116,15 @@ def run(
 
 
 def finished(folder: Path, limits: Limits) -> bool:
-    """Whether the run in `folder` has reached one of these limits, by its summary."""
+    """Whether the run in `folder` has reached one of these limits, by its summary.
+
+    A missing or damaged summary counts as that of a run that has not: `run` writes it anew.
+    """
     try:
         summary = json.loads((folder / "summary.json").read_text())
-    except OSError:
+        return limits.reached(summary["wall_seconds"], summary["agent_steps"], summary["updates"])
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return limits.reached(summary["wall_seconds"], summary["agent_steps"], summary["updates"])
 
 
 class _Run:
@@ -167,10 +171,14 @@ class _Run:
                 else:
                     whole = bool(record)
             finally:
-                driver.close()
-                if whole:
-                    self.mirror_due = 0.0
-                    self.save(state, record)
+                try:
+                    if whole:
+                        self.mirror_due = 0.0
+                        self.save(state, record)
+                finally:
+                    broke = sys.exc_info()[0] is not None  # then that is what the user must know
+                    with contextlib.suppress(WorldError) if broke else contextlib.nullcontext():
+                        driver.close()
 
     def seconds(self) -> float:
         """Wall time of the run, earlier starts included."""
@@ -223,7 +231,8 @@ def _version(package: str) -> str:
 def load(agent: str) -> LoadedAgent:
     """The agent of a run folder, of a .safetensors file, or a shipped one by its name.
 
-    A run of several seeds gives its first agent; "DIR@2" names the one with seed 2.
+    A run of several seeds gives its first agent; "DIR@2" names the one with seed 2. An agent file
+    may be a stranger's, see `checkpoints.load_agent`; a run folder is taken for the user's own.
 
     Raises:
       ValueError: there is none, or it cannot be used; one sentence.
@@ -344,9 +353,17 @@ def _lock(folder: Path) -> IO:
             f"{folder} is in use by process {owner}: wait for it, stop it, or choose another "
             "folder with --run."
         ) from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+    try:
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            lock.close()
+        raise RunError(
+            f"Cannot write in {folder} ({error.strerror}): make room or choose another folder "
+            "with --run."
+        ) from error
     return lock
 
 

@@ -313,7 +313,7 @@ def train(
     The first yield comes after the first update. Calls end at the same numbers of updates however
     often a run is stopped and resumed, so a resumed run computes exactly what the other would have.
     `seconds` is the wall time of earlier starts. Raises FloatingPointError when a loss is no longer
-    finite; the state that came with the last yield is then the last good one.
+    finite, or a reward was not; the state that came with the last yield is then the last good one.
     """
     start = time.perf_counter() - seconds
     rows, updates = config.schedule
@@ -330,6 +330,7 @@ def train(
         live_rows, learnt = live_rows + times * rows, learnt + times * updates
         speed = times * updates / (time.perf_counter() - before)
         check_finite(metrics, learnt, config)
+        check_returns(state.actors, learnt, config)
         record = make_record(config, state, metrics, time.perf_counter() - start, speed)
         yield Progress(record, state)
 
@@ -356,6 +357,19 @@ def check_finite(
             if name.startswith("loss/") and not np.isfinite(value):
                 whose = f" of seed {config.seed + agent}" if config and config.seeds > 1 else ""
                 raise FloatingPointError(f"{name}{whose} became {value} before update {updates}.")
+
+
+def check_returns(actors: Actors, updates: int, config: Config) -> None:
+    """Raise FloatingPointError if a world gave a reward that is not finite: its return tells.
+
+    An infinite reward need not show in a loss, but it would stay in the replay and in checkpoints.
+    """
+    for name in ("score", "scores"):
+        for agent in np.argwhere(~np.isfinite(np.asarray(getattr(actors, name))))[:1, 0]:
+            whose = f" of seed {config.seed + agent}" if config.seeds > 1 else ""
+            raise FloatingPointError(
+                f"A reward of {config.world}{whose} was not finite before update {updates}."
+            )
 
 
 def make_record(

@@ -37,7 +37,12 @@ def write(
     codec = CODECS[path.suffix]
     quality = {"crf": 20, "encoded_format": "yuv420p"} if codec == "h264" else {}
     even = (pictures.pad_to_even(np.asarray(frame)) for frame in frames)
-    mediapy.write_video(path, even, codec=codec, fps=fps, **quality)
+    try:
+        mediapy.write_video(path, even, codec=codec, fps=fps, **quality)
+    except RuntimeError as error:  # ffmpeg's own words, of many lines
+        full = "No space left" in str(error)
+        why = "no space left on device" if full else str(error).splitlines()[0][:200].rstrip(". ")
+        raise OSError(f"Cannot write {path} ({why}).") from error
 
 
 def write_strip(

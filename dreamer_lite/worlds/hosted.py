@@ -176,7 +176,7 @@ def blame(name: str, where: str) -> Iterator[None]:
         yield
     except WorldError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WorldError(f"{name}: {where} raised {in_one_line(error)}.") from error
 
 
