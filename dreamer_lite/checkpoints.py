@@ -337,8 +337,8 @@ def load_agent(path: Path) -> LoadedAgent:
     """
     what = f"Agent {path}"
     try:
-        about = _read_about(path.with_suffix(".json"), what)
         with path.open("rb") as stream:
+            about = _read_about(path.with_suffix(".json"), what)
             digest = hashlib.file_digest(stream, "sha256")
         if about.pop("checksum") != _sign(digest, about):
             raise ValueError("the checksum differs")
