@@ -296,7 +296,9 @@ REACHED = """() => [...document.querySelectorAll(
 @pytest.mark.xdist_group("browser")
 def test_in_a_browser_every_control_has_its_name_and_play_plays(tmp_path):
     cells = [nbformat.v4.new_code_cell(code) for code in CELLS]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "controls.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    notebook_of = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+    nbformat.write(notebook_of, tmp_path / "controls.ipynb")
     lab = Lab(tmp_path)
     try:
         with browser(lab, tmp_path) as student:
