@@ -20,6 +20,8 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
+from dreamer_lite import checks, compare
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "notebooks"))
 
@@ -127,6 +129,16 @@ def test_a_course_folder_keeps_what_an_instructor_changed(tmp_path, capsys):
     assert build.main(["course", str(tmp_path), "00", "08"]) == 1
     assert "no exercises in 00 and 08" in capsys.readouterr().err
     assert build.main(["course"]) == 1 and "Say where" in capsys.readouterr().err
+
+
+def test_a_failed_check_raises_under_nbgrader_only(monkeypatch, capsys):
+    monkeypatch.delenv("DREAMER_LITE_STRICT", raising=False)
+    monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
+    assert checks.symlog(jax.numpy.tanh) is not jax.numpy.tanh
+    assert "Going on with the PACKAGE's function" in capsys.readouterr().out
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")  # as nbgrader does for its kernels
+    with pytest.raises(compare.Failed, match="✗ tanh"):
+        checks.symlog(jax.numpy.tanh)
 
 
 class Course:
