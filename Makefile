@@ -150,6 +150,9 @@ environment() {
   # What requirements.txt cannot name for Python 3.13: there dm_control goes in without its labmaze.
   "$(BIN)/python" -c 'from dreamer_lite import colab; colab.install(colab.requirements("dmc"))' \
     >>"$$log" 2>&1 || fail "Installing dm_control failed: see $$log. Try again."
+  # nbgrader's menu and buttons are for those who grade: `jupyter labextension enable` brings them.
+  "$(BIN)/jupyter" labextension disable --level=sys_prefix @jupyter/nbgrader >>"$$log" 2>&1 ||
+    fail "Setting JupyterLab up failed: see $$log."
   printf '%s\n' "$$checksum" >"$(READY)"
   echo "Setting up: done in $$SECONDS s"
 }

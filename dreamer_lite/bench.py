@@ -579,7 +579,7 @@ def plot_growth(found: dict[str, dict[int, tuple[float, float]]], preset: str) -
         x = np.array(list(points), float)
         y = 1e3 * np.array([seconds for seconds, _ in points.values()])
         slope, start = np.polyfit(x, y, 1)
-        axes.plot(x, start + slope * x, color="#999999", label="straight line")
+        axes.plot(x, start + slope * x, color="0.5", label="straight line")
         axes.plot(x, y, "o", color="#0072b2", label="measured")
         axes.set(xlabel=name, ylim=(0, None), xticks=x)
     figure.axes[0].set_ylabel("ms per update")

@@ -54,13 +54,13 @@ def with_alt(picture: Any, alt: str, colourful: bool) -> bytes:
     return small.getvalue()
 
 
-def as_html(data: bytes, alt: str) -> str:
+def as_html(data: bytes, alt: str, style: str = "max-width:100%") -> str:
     """A PNG as an <img> that carries itself, for widgets.HTML: unlike widgets.Image, with alt text.
 
     Text, because binary messages to widgets get lost on Colab.
     """
     source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-    return f'<img alt="{html.escape(alt)}" src="{source}" style="max-width:100%">'
+    return f'<img alt="{html.escape(alt)}" src="{source}" style="{style}">'
 
 
 def show(figure: Figure, alt: str, name: str = "") -> None:
@@ -143,12 +143,34 @@ def slide(draw: Callable[[float], None], low: float, high: float, start: float, 
         draw(start)
         return
     import ipywidgets as widgets
+    from IPython.display import display
 
-    slider = widgets.FloatSlider(
-        value=start, min=low, max=high, step=(high - low) / 200, description=label,
-        continuous_update=False, style={"description_width": "initial"},
+    box, row = dial(label, start, float(low), high, (high - low) / 200)
+    display(row, widgets.interactive_output(lambda value: draw(value), {"value": box}))
+
+
+def dial(
+    label: str, value: float, low: float, high: float, step: float, width: str = "initial"
+) -> tuple[Any, Any]:
+    """A number to type, and a row of it with a slider that follows: whole numbers if `low` is one.
+
+    A slider's handle has no name for those who hear a page, and ipywidgets can give it none; the
+    box has `label`, and arrow keys move it as well. `width` is that of the label.
+    """
+    import ipywidgets as widgets
+
+    whole = isinstance(low, int)
+    box = (widgets.BoundedIntText if whole else widgets.BoundedFloatText)(
+        value=value, min=low, max=high, step=step, description=label,
+        style={"description_width": width}, layout=widgets.Layout(width="20em"),
     )  # fmt: skip
-    widgets.interact(lambda value: draw(value), value=slider)
+    slider = (widgets.IntSlider if whole else widgets.FloatSlider)(
+        value=value, min=low, max=high, step=step, readout=False, continuous_update=False,
+        layout=widgets.Layout(width="14em"),
+    )  # fmt: skip
+    digits = int if whole else lambda x: float(f"{x:.6g}")
+    widgets.link((slider, "value"), (box, "value"), transform=(digits, lambda x: x))
+    return box, widgets.HBox([box, slider])
 
 
 def buttons(labels: Sequence[str], press: Callable[[str], tuple[Figure, str]]) -> None:
@@ -163,11 +185,12 @@ def buttons(labels: Sequence[str], press: Callable[[str], tuple[Figure, str]]) -
     import ipywidgets as widgets
     from IPython.display import display
 
-    picture, words = widgets.HTML(), widgets.Label("press a button")
+    picture, words = widgets.HTML(), widgets.HTML("press a button")
 
     def pressed(button: widgets.Button) -> None:
         figure, alt = press(button.description)
-        picture.value, words.value = as_html(png(figure, alt), alt), alt
+        picture.value = as_html(png(figure, alt), alt)
+        words.value = f'<p role="status">{html.escape(alt)}</p>'
 
     row = [widgets.Button(description=label) for label in labels]
     for button in row:

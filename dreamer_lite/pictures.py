@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 Colour = tuple[int, int, int]
 
 # Okabe and Ito's palette on a dark ground: readable with every common kind of colour blindness.
-GROUND, TEXT, FAINT = (15, 18, 28), (240, 240, 235), (160, 165, 175)
+GROUND, TEXT, FAINT, LINE = (15, 18, 28), (240, 240, 235), (160, 165, 175), (105, 110, 120)
 ORANGE, SKY, GREEN, PURPLE = (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167)
 
 PANEL = 320  # pixels, the least height or width to which small pictures are enlarged
@@ -139,7 +139,7 @@ def gauges(values: np.ndarray, low: np.ndarray, high: np.ndarray, names: list[st
         y = (i + 0.5) * step
         if named:
             draw.text((8, y), name, TEXT, font(14), anchor="lm")
-        draw.line((left, y, right, y), (70, 75, 85), 2)
+        draw.line((left, y, right, y), LINE, 2)
         x = left + share[i] * (right - left)
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), SKY)
     return np.asarray(picture)

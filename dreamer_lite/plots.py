@@ -1,8 +1,7 @@
 """Figures of a run and of a dream, each with a twin in words for those who cannot see it.
 
 Drawn on `matplotlib.figure.Figure`, never through pyplot: no window, no global state, safe in
-threads. Lines differ in colour (Okabe and Ito's palette), in dashes and in markers. A leaf: the
-core never imports it.
+threads. Lines differ in colour, in dashes and in markers. A leaf: the core never imports it.
 """
 
 import csv
@@ -20,10 +19,16 @@ from dreamer_lite.dreams import Comparison, Signals
 Record = Mapping[str, Any]  # a line of metrics.jsonl, see `training.make_record`
 Run = tuple[str, Sequence[Record]]  # label, records
 
-BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK = (
-    "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000",
-)  # fmt: skip
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+# Okabe and Ito's palette, but brown and violet for its orange and sky blue, too pale on white.
+COLOURS = (
+    "#0072B2",  # blue
+    "#D55E00",  # vermilion
+    "#009E73",  # green
+    "#CC79A7",  # purple
+    "#785024",  # brown
+    "#8878F4",  # violet
+    "#000000",
+)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
 MARKERS = "osD^vPX"
 POINTS = 12  # markers on a line

@@ -4,11 +4,13 @@
     python notebooks/build.py check          say what is not up to date; exit status 1 if anything
     python notebooks/build.py lint           rules of form (lint.py); exit status 1 if any is broken
     python notebooks/build.py run 02 03      execute these solutions in full and keep their outputs
+    python notebooks/build.py course DIR 02  nbgrader's course folder, an assignment a notebook
 
 Sources are jupytext py:percent and run as scripts. What all notebooks share is stamped here: the
 bootstrap (bootstrap.py), bars to the neighbours, Colab badges, metadata, cell ids, and figures:
 `![](figure:NAME)` becomes the picture assets/figures/NAME.png with the alt text it carries, as data
-inside the cell, because Colab shows neither attachments nor SVG in text cells.
+inside the cell, because Colab shows neither attachments nor SVG in text cells. Exercises and checks
+carry nbgrader's metadata: a check is worth one point, whatever it asks for.
 """
 
 import argparse
@@ -42,6 +44,19 @@ METADATA = {
     "language_info": {"name": "python"},
     "colab": {"provenance": [], "toc_visible": True},
 }
+COURSE = f'''\
+# How nbgrader grades Dreamer Lite: written by `notebooks/build.py course`, yours to change.
+import os
+
+# Where nbgrader runs a notebook, a failed check raises, which costs its point.
+os.environ["DREAMER_LITE_FAST"] = "1"  # it trains for seconds; the checks are the same
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # a word from a compiler would cost a point too
+c = get_config()
+c.CourseDirectory.course_id = "dreamer_lite"
+c.ClearSolutions.code_stub = {{"python": "{STUB}"}}
+c.Execute.timeout = 600  # seconds a cell; nbgrader's own 30 are too few to compile in
+c.OverwriteCells.add_missing_cells = True  # a check that was deleted is run all the same
+'''
 
 
 class BadSource(ValueError):
@@ -66,14 +81,18 @@ def setting(root: Path = ROOT) -> tuple[str, str]:
     return table["repository"], table["ref"]
 
 
-def build(source: Path, solved: bool, figures: bool = True) -> NotebookNode:
-    """The notebook of a source, without outputs. Raises BadSource in one sentence."""
+def build(source: Path, solved: bool, figures: bool = True, marked: bool = False) -> NotebookNode:
+    """The notebook of a source, without outputs. Raises BadSource in one sentence.
+
+    A marked one keeps the regions of solutions and their marks, for nbgrader to clear.
+    """
     notebook = jupytext.reads(source.read_text(), fmt="py:percent")
     names = [path.stem for path in sources(source.parents[1])]
     seen: dict[str, int] = {}
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
-        cell.metadata = NotebookNode({"tags": tags} if tags else {})
+        about = grading(cell.source, tags, source)
+        cell.metadata = nbformat.from_dict(({"tags": tags} if tags else {}) | about)
         if cell.cell_type == "markdown":
             if "badges" in tags:
                 cell.source = bar(source.stem, names, solved)
@@ -84,7 +103,9 @@ def build(source: Path, solved: bool, figures: bool = True) -> NotebookNode:
                 cell.source = f"{bootstrap()}\n{cell.source}"
             if "parameters" in tags:
                 cell.metadata["cellView"] = "form"
-            cell.source = solution(cell.source, source) if solved else student(cell.source, source)
+            if not marked:
+                edition = solution if solved else student
+                cell.source = edition(cell.source, source)
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
         seen[digest] = seen.get(digest, 0) + 1
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
@@ -92,6 +113,23 @@ def build(source: Path, solved: bool, figures: bool = True) -> NotebookNode:
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
     return notebook
+
+
+def grading(code: str, tags: list[str], source: Path) -> dict[str, dict]:
+    """What nbgrader must know of a cell: an exercise is a solution, a check is worth one point.
+
+    The ids come from the function: `my_gru`, and `check_my_gru`. Raises BadSource.
+    """
+    exercise, check = "exercise" in tags, "check" in tags
+    if not exercise and not check:
+        return {}
+    names = re.findall(r"^def (my_\w+)" if exercise else r"\bmy_\w+", code, re.M)
+    if not names or (check and len(names) > 1):
+        what = "an exercise defines a function my_..." if exercise else "a check is of one my_..."
+        raise BadSource(f"{source.name}: {what}, in the cell of: {code.strip().splitlines()[0]}")
+    about: dict = {"schema_version": 3, "grade": check, "solution": exercise, "locked": check}
+    about |= {"grade_id": names[0] if exercise else f"check_{names[0]}", "task": False}
+    return {"nbgrader": about | ({"points": 1} if check else {})}
 
 
 def bootstrap() -> str:
@@ -241,6 +279,29 @@ def run(source: Path) -> str:
     return f"{source.stem}: {minutes:.1f} minutes, {size / 1000:.0f} kB"
 
 
+def course(folder: Path, wanted: list[str]) -> str:
+    """Write nbgrader's settings, and source/NAME/NAME.ipynb of each notebook that has exercises.
+
+    Returns a sentence. Raises BadSource, before it writes, if a file of yours is in the way.
+    """
+    files = {}
+    for source in sources(wanted=wanted):
+        notebook = build(source, solved=False, marked=True)
+        if any("nbgrader" in cell.metadata for cell in notebook.cells):
+            path = folder / "source" / source.stem / f"{source.stem}.ipynb"
+            files[path] = nbformat.writes(notebook) + "\n"
+    if not files:
+        raise BadSource(f"There are no exercises in {' and '.join(wanted)}.")
+    for path, text in files.items():
+        if path.exists() and path.read_text() != text:
+            raise BadSource(f"{path} is there already, and differs: move it away, then try again.")
+    settings = folder / "nbgrader_config.py"
+    for path, text in (files if settings.exists() else {settings: COURSE} | files).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return f"{folder}: {', '.join(path.stem for path in files)}"
+
+
 def drop_widgets(notebook: NotebookNode) -> None:
     """Without the widget's state its view only says that a model is missing."""
     for cell in notebook.cells:
@@ -256,11 +317,16 @@ def main(arguments: list[str] | None = None) -> int:
     text = textwrap.dedent(__doc__ or "")
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=text, formatter_class=form)
-    parser.add_argument("command", choices=["build", "check", "lint", "run"])
+    parser.add_argument("command", choices=["build", "check", "lint", "run", "course"])
     parser.add_argument("notebooks", nargs="*", help="numbers or names; all if left out")
     options = parser.parse_args(arguments)
     try:
         troubles = []
+        if options.command == "course":
+            if not options.notebooks:
+                raise BadSource("Say where: build.py course DIR, then numbers or names.")
+            print(course(Path(options.notebooks[0]), options.notebooks[1:]))
+            return 0
         for source in sources(wanted=options.notebooks):
             if options.command == "run":
                 print(run(source), flush=True)

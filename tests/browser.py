@@ -204,18 +204,13 @@ class Student:
         self.page.keyboard.press("Space")
 
     def turn(self, label: str) -> None:
-        """Reach a slider by the keyboard and move it one step to the right."""
-        slider = self.page.locator(
-            f".widget-slider:has(.widget-label:text-is('{label}')) [role=slider]"
-        ).first
-        slider.wait_for(state="visible")
-        slider.focus()
-        before = slider.get_attribute("aria-valuenow")
-        self.page.keyboard.press("ArrowRight")
-        wait(
-            lambda: slider.get_attribute("aria-valuenow") != before, 30,
-            lambda: f"the slider {label!r} did not move",
-        )  # fmt: skip
+        """Reach the box of a number by the keyboard and raise it by one step."""
+        box = self.page.get_by_label(label, exact=True).first
+        box.wait_for(state="visible")
+        box.focus()
+        before = box.input_value()
+        self.page.keyboard.press("ArrowUp")
+        wait(lambda: box.input_value() != before, 30, lambda: f"{label!r} stays at {before}")
 
     def tick(self, label: str) -> None:
         """Reach a checkbox by the keyboard and turn it."""

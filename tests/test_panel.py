@@ -55,8 +55,8 @@ def test_kinds_of_controls(breakout):
         "size": widgets.Dropdown,
         "image_net": widgets.Dropdown,
         "online_queue": widgets.Checkbox,
-        "horizon": widgets.IntSlider,
-        "lam": widgets.FloatSlider,
+        "horizon": widgets.BoundedIntText,
+        "lam": widgets.BoundedFloatText,
         "learning_rate": widgets.BoundedFloatText,
         "capacity": widgets.BoundedIntText,
     }

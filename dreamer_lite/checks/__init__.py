@@ -2,7 +2,7 @@
 
 `symlog = checks.symlog(my_symlog)` says what was compared, the largest difference and what to do
 next. It returns the reader's function if that passed, else the package's, and says which, so that a
-notebook goes on either way. With DREAMER_LITE_STRICT=1 a failure raises.
+notebook goes on either way. With DREAMER_LITE_STRICT=1, and under nbgrader, a failure raises.
 
 One module a notebook. To add an exercise, write an oracle from the package, the mistakes worth a
 hint of their own, and a function that calls `compare`; then name it here. tests/test_checks.py

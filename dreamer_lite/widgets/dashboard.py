@@ -278,7 +278,7 @@ class Dashboard:
         return figure
 
     def _draw_return(self, axes: Any) -> None:
-        played = [record for record in self.records if record["episodes"]] or self.records
+        played = plots.played(self.records)
         updates = plots.column(played, "updates")
         low, high = plots.band(played, "return_mean")
         axes.plot(updates, plots.column(played, "return_mean"), **plots.style(0, len(updates)))

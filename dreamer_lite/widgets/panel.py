@@ -13,9 +13,11 @@ import jax
 
 from dreamer_lite import runs
 from dreamer_lite.config import SIZES, Config, make_config
+from dreamer_lite.notebook import dial, in_notebook
 from dreamer_lite.planner import UPDATES, seconds_per_update
 
-SLIDER = 200  # a range up to so many times the value gets a slider; a longer one a box to type in
+SLIDER = 200  # a range up to so many times the value gets a slider; a longer one only its box
+LABEL = "11em"  # width of the names
 
 # The first field of each group, in the order of `Config`.
 GROUPS = {
@@ -119,8 +121,6 @@ class Panel:
 
     def show(self) -> None:
         """Display the controls in a notebook; in a script, print the words."""
-        from dreamer_lite.notebook import in_notebook
-
         if not in_notebook():
             print(self.words())
             return
@@ -137,10 +137,10 @@ class Panel:
         for title, fields in grouped():
             rows = []
             for field in fields:
-                control = make_control(field, getattr(self.config, field.name))
+                control, row = make_control(field, getattr(self.config, field.name))
                 control.observe(self._turned(field.name), "value")
                 self.controls[field.name] = control
-                rows.append(widgets.VBox([control, widgets.HTML(about(field))]))
+                rows.append(widgets.VBox([row, widgets.HTML(about(field))]))
             folds += fold(title, widgets.VBox(rows))
         self.button = widgets.Button(
             description=f"time {UPDATES} updates", tooltip="what a change costs on this device"
@@ -183,36 +183,31 @@ def grouped() -> Iterator[tuple[str, list[dataclasses.Field]]]:
         yield title, fields[start:end]
 
 
-def make_control(field: dataclasses.Field, value: Any) -> Any:
-    """A widget for one setting, by the kind and range that the field's metadata says."""
+def make_control(field: dataclasses.Field, value: Any) -> tuple[Any, Any]:
+    """(a widget for one setting, what to show), by the kind and range that its metadata says."""
     import ipywidgets as widgets
 
     meta = field.metadata
     common: dict[str, Any] = dict(
         value=value,
         description=field.name,
-        style={"description_width": "11em"},
+        style={"description_width": LABEL},
         layout=widgets.Layout(width="32em"),
     )
-    if field.name == "size":
-        return widgets.Dropdown(options=list(SIZES), **common)
-    if "options" in meta:
-        return widgets.Dropdown(options=list(meta["options"]), **common)
-    if field.type is bool:
-        return widgets.Checkbox(**common)
-    low, high = meta["low"], meta["high"]
-    whole = field.type is int
-    if high - low > SLIDER * max(abs(value), 1 if whole else 0):
-        # Far too long a way for a slider.
+    if field.name == "size" or "options" in meta:
+        options = list(SIZES) if field.name == "size" else list(meta["options"])
+        control = widgets.Dropdown(options=options, **common)
+    elif field.type is bool:
+        control = widgets.Checkbox(**common)
+    else:
+        low, high, whole = meta["low"], meta["high"], field.type is int
+        if high - low <= SLIDER * max(abs(value), 1 if whole else 0):
+            low = int(low) if whole else float(low)
+            return dial(field.name, value, low, high, 1 if whole else (high - low) / 1000, LABEL)
         box = widgets.BoundedIntText if whole else widgets.BoundedFloatText
         step = 1 if whole else max(value, 1e-6) / 10
-        return box(min=low, max=high, step=step, **common)
-    if whole:
-        return widgets.IntSlider(min=low, max=high, continuous_update=False, **common)
-    step = (high - low) / 1000
-    return widgets.FloatSlider(
-        min=low, max=high, step=step, continuous_update=False, readout_format=".3g", **common
-    )
+        control = box(min=low, max=high, step=step, **common)
+    return control, control
 
 
 def fold(title: str, box: Any) -> list[Any]:
@@ -244,7 +239,7 @@ def about(field: dataclasses.Field) -> str:
         text = "sets the widths of all networks together"
     else:
         text = "on or off"
-    return f'<span style="margin-left:11.5em;color:#666">{html.escape(text)}</span>'
+    return f'<span style="margin-left:11.5em">{html.escape(text)}</span>'
 
 
 def minutes(seconds: float) -> str:

@@ -3,7 +3,6 @@
 Notebooks 00 and 09.
 """
 
-import base64
 import functools
 import html
 import io
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dreamer_lite.notebook import in_notebook
+from dreamer_lite import notebook
+from dreamer_lite.notebook import dial, in_notebook
 from dreamer_lite.widgets.dream import OWN, RECORDED, Dream
 
 HORIZON, LONGEST = 15, 60  # steps that a dream is played on: at first, and at most
@@ -52,8 +52,7 @@ class DreamPlayer:
         rows = [steer, begin]
         if more:
             self._add_more()
-            c = self.controls
-            rows += [[c["play"], c["by"]], [c["horizon"], c["temperature"], c["moment"]]]
+            rows += self.rows
         wrap = widgets.Layout(flex_flow="row wrap")
         boxes = [widgets.HBox(row, layout=wrap) for row in rows]
         extra = [self.table] if more else []
@@ -78,30 +77,24 @@ class DreamPlayer:
         """The player, and the sliders. All of them core widgets: the browser keeps the time."""
         import ipywidgets as widgets
 
-        dream, usual = self.dream, {"continuous_update": False}
-        style = {"description_width": "initial"}
-        moments = dream.moments
+        dream = self.dream
+        last = len(dream.moments) - 1
+        dials = {
+            "horizon": dial("horizon (steps)", HORIZON, 1, LONGEST, 1),
+            "temperature": dial("temperature", dream.temperature, 0.0, HOTTEST, 0.1),
+            "moment": dial("real moment", dream.moments.index(dream.moment), 0, last, 1),
+        }
         made = {
             "play": widgets.Play(
-                value=0, min=0, max=HORIZON, step=1, interval=PACE, show_repeat=False,
-                description="play, pause, stop",
+                value=0, min=0, max=HORIZON, step=1, interval=PACE, show_repeat=False
             ),
             "by": widgets.Dropdown(
-                options=[OWN, RECORDED, *dream.choices], description="play by", style=style
+                options=[OWN, RECORDED, *dream.choices],
+                description="play by",
+                style={"description_width": "initial"},
             ),
-            "horizon": widgets.IntSlider(
-                value=HORIZON, min=1, max=LONGEST, description="horizon (steps)", style=style,
-                **usual,
-            ),
-            "temperature": widgets.FloatSlider(
-                value=dream.temperature, min=0, max=HOTTEST, step=0.1, description="temperature",
-                style=style, **usual,
-            ),
-            "moment": widgets.IntSlider(
-                value=moments.index(dream.moment), min=0, max=len(moments) - 1,
-                description="real moment", style=style, **usual,
-            ),
-        }  # fmt: skip
+        } | {name: box for name, (box, _) in dials.items()}
+        self.rows = [[named(made["play"]), made["by"]], *([row] for _, row in dials.values())]
         self.controls |= made
         for name, control in made.items():
             control.observe(functools.partial(self._turned, name), "value")
@@ -182,6 +175,24 @@ class DreamPlayer:
         display(self.view)
 
 
+def named(play: Any) -> Any:
+    """What to show of a player: its icons have no names, so a button with one starts it.
+
+    The player of ipywidgets 7 cannot be started from here: it is shown as it is, and a step at a
+    time goes by the buttons of the actions.
+    """
+    import ipywidgets as widgets
+
+    if not play.has_trait("playing"):
+        return play
+    button = widgets.ToggleButton(
+        description="play", icon="play", tooltip="play on, up to the horizon; again: pause"
+    )
+    widgets.link((play, "playing"), (button, "value"))
+    play.layout.display = "none"
+    return widgets.HBox([button, play])
+
+
 def as_table(readings: Sequence[tuple[str, str, str]]) -> str:
     """The readings of a dream as an HTML table with heads."""
     heads = "".join(f'<th scope="col">{x}</th>' for x in ("", "dream", "reality"))
@@ -212,12 +223,7 @@ def steer(dream: Dream, plan: Sequence[str], more: bool = False) -> None:
 
 
 def as_html(picture: np.ndarray, alt: str) -> str:
-    """A picture (h, w, 3) uint8 as an <img> that carries itself, for widgets.HTML.
-
-    Text, because binary messages to widgets get lost on Colab.
-    """
+    """A picture (h, w, 3) uint8 as an <img>, as wide as there is room for up to its own width."""
     raw = io.BytesIO()
     Image.fromarray(picture).save(raw, "PNG", compress_level=1)
-    data = base64.b64encode(raw.getvalue()).decode()
-    style = f"width:100%;max-width:{picture.shape[1]}px"
-    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}" style="{style}">'
+    return notebook.as_html(raw.getvalue(), alt, f"width:100%;max-width:{picture.shape[1]}px")

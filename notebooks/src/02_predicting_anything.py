@@ -120,6 +120,8 @@ def my_symexp(x: jax.Array) -> jax.Array:
 
 # %% tags=["check"]
 symlog = checks.symlog(my_symlog)
+
+# %% tags=["check"]
 symexp = checks.symexp(my_symexp)
 
 # %% [markdown]

@@ -1,0 +1,276 @@
+"""A class is graded: nbgrader's own commands give every submission its points.
+
+Three students hand in three notebooks: one solved all, one changed nothing, and one made a mistake
+in some exercises and deleted a check.
+"""
+
+import ast
+import csv
+import dis
+import html
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import CodeType
+
+import jax
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from dreamer_lite import checks, compare
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "notebooks"))
+
+import build  # noqa: E402
+
+SOURCES = build.sources()
+NAMES = [source.stem for source in SOURCES]
+# Points of each notebook: its checks.
+POINTS = {"01": 2, "02": 5, "03": 3, "04": 4, "05": 3, "06": 5, "07": 5, "09": 3, "10": 3}
+
+GRADED = ["01_worlds", "02_predicting_anything", "03_rssm"]
+# A plausible mistake in the body of an exercise, and words of the check's hint.
+MISTAKES = {
+    "my_keep_mask": (
+        "return 1.0 - is_last.astype(jnp.float32)",
+        "the memory must go one row later",
+    ),
+    "my_symexp": ("return jnp.exp(x)", "wrong numbers"),
+    "my_unimix": ("return jax.nn.log_softmax(logits)", "my_unimix"),
+    "my_forget": ("return deter, stoch, action", "my_forget"),
+}
+DELETED = "check_my_two_hot"
+
+
+def graded(notebook: NotebookNode) -> dict[str, NotebookNode]:
+    """The cells that nbgrader knows, by their ids."""
+    cells = [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
+    return {cell.metadata.nbgrader.grade_id: cell for cell in cells}
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+def test_the_metadata_is_valid_and_worth_a_point_a_check(source):
+    formats = pytest.importorskip("nbgrader.nbgraderformat")
+    paths = [path for path, _ in build.places(source)]
+    for notebook in (*(nbformat.read(path, 4) for path in paths), build.build(source, True)):
+        formats.MetadataValidator().validate_nb(notebook)
+        cells = graded(notebook)
+        assert len(cells) == sum("nbgrader" in cell.metadata for cell in notebook.cells)
+        about = {name: cell.metadata.nbgrader for name, cell in cells.items()}
+        points = sum(a["points"] for a in about.values() if a["grade"])
+        assert points == POINTS.get(source.stem[:2], 0)
+        for name, cell in cells.items():
+            tags = cell.metadata.tags
+            assert about[name].solution is ("exercise" in tags)
+            assert about[name].grade is about[name].locked is ("check" in tags)
+            assert (name if "exercise" in tags else name.removeprefix("check_")) in cell.source
+        tagged = [
+            c for c in notebook.cells if {"exercise", "check"} & {*c.metadata.get("tags", [])}
+        ]
+        assert len(tagged) == len(cells)
+
+
+def names_of(code: CodeType) -> tuple[set[str], set[str]]:
+    """(what a cell binds, all names of the notebook that it or its functions read)."""
+    steps = list(dis.get_instructions(code))
+    bound = {step.argval for step in steps if step.opname == "STORE_NAME"}
+    read = {step.argval for step in steps if step.opname in ("LOAD_NAME", "LOAD_GLOBAL")}
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            read |= names_of(inner)[1]
+    return bound, read
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+def test_a_wrong_answer_costs_its_own_point_only(source):
+    """A failed check binds nothing, so the cells that need it fail: no exercise may be of them."""
+    lost: set[str] = set()
+    for cell in build.build(source, True, figures=False).cells:
+        if cell.cell_type == "code":
+            bound, read = names_of(compile(cell.source, source.name, "exec"))
+            tags = cell.metadata.get("tags", [])
+            if "exercise" in tags or "check" in tags:
+                assert not lost & read, f"{lost & read} may be missing in: {cell.source[:60]}"
+            if "check" in tags or lost & read:
+                lost |= bound
+            else:
+                lost -= bound
+
+
+def test_a_check_of_two_functions_and_an_exercise_of_none_are_refused(tmp_path):
+    source = tmp_path / "src" / "05_small.py"
+    source.parent.mkdir()
+    for tag, code, words in (
+        ("check", "a = checks.symlog(my_symlog)\nb = checks.symexp(my_symexp)", "of one my_"),
+        ("exercise", "def symlog(x): ...", "defines a function my_"),
+    ):
+        source.write_text(f'# %% tags=["{tag}"]\n{code}\n')
+        with pytest.raises(build.BadSource, match=words):
+            build.build(source, solved=True)
+
+
+def test_a_course_folder_keeps_what_an_instructor_changed(tmp_path, capsys):
+    assert build.main(["course", str(tmp_path), "02"]) == 0
+    settings = tmp_path / "nbgrader_config.py"
+    notebook = tmp_path / "source" / GRADED[1] / f"{GRADED[1]}.ipynb"
+    assert "DREAMER_LITE_FAST" in settings.read_text()
+    assert build.BEGIN in notebook.read_text()
+    settings.write_text("# mine")
+    assert build.main(["course", str(tmp_path), "02"]) == 0  # the same again is no harm
+    assert settings.read_text() == "# mine"
+    notebook.write_text("mine")
+    assert build.main(["course", str(tmp_path), "01", "02"]) == 1
+    assert "is there already, and differs" in capsys.readouterr().err
+    assert notebook.read_text() == "mine" and not (tmp_path / "source" / GRADED[0]).exists()
+    assert build.main(["course", str(tmp_path), "00", "08"]) == 1
+    assert "no exercises in 00 and 08" in capsys.readouterr().err
+    assert build.main(["course"]) == 1 and "Say where" in capsys.readouterr().err
+
+
+def test_a_failed_check_raises_under_nbgrader_only(monkeypatch, capsys):
+    monkeypatch.delenv("DREAMER_LITE_STRICT", raising=False)
+    monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
+    assert checks.symlog(jax.numpy.tanh) is not jax.numpy.tanh
+    assert "Going on with the PACKAGE's function" in capsys.readouterr().out
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")  # as nbgrader does for its kernels
+    with pytest.raises(compare.Failed, match="✗ tanh"):
+        checks.symlog(jax.numpy.tanh)
+
+
+class Course:
+    """A course folder with what three students handed in, and nbgrader at work on it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        assert build.main(["course", str(folder), *GRADED]) == 0
+        self.nbgrader("generate_assignment")
+        for name in GRADED:
+            for student in ("correct", "empty", "wrong"):
+                # The student notebook of the repository is as good as the released one.
+                start = self.released(name) if student == "correct" else ROOT / "notebooks"
+                path = folder / "submitted" / student / name / f"{name}.ipynb"
+                path.parent.mkdir(parents=True)
+                nbformat.write(hand_in(start / f"{name}.ipynb", student), path)
+        self.nbgrader("autograde")
+        self.nbgrader("generate_feedback")
+        self.nbgrader("export", all_of_it=False)
+
+    def released(self, name: str) -> Path:
+        return self.folder / "release" / name
+
+    def nbgrader(self, command: str, all_of_it: bool = True) -> None:
+        """Run one of nbgrader's commands as an instructor would, on every assignment."""
+        environment = os.environ | {
+            # nbgrader calls programs of its environment by their names.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": str(ROOT),
+            "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),  # pyright: ignore
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+        }
+        for name in ("DREAMER_LITE_STRICT", "DREAMER_LITE_FAST"):
+            environment.pop(name, None)  # the course folder's settings say it
+        done = subprocess.run(
+            [sys.executable, "-m", "nbgrader", command, *(["*"] if all_of_it else [])],
+            cwd=self.folder, env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    def scores(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """{(student, notebook): (score, of so many)} from nbgrader's own table."""
+        with (self.folder / "grades.csv").open() as table:
+            return {
+                (row["student_id"], row["assignment"]): (
+                    float(row["score"]),
+                    float(row["max_score"]),
+                )
+                for row in csv.DictReader(table)
+            }
+
+
+def hand_in(path: Path, student: str) -> NotebookNode:
+    """The notebook as this student hands it in."""
+    notebook = nbformat.read(path, 4)
+    (source,) = build.sources(wanted=[path.stem])
+    solved = graded(build.build(source, True, figures=False))
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source += "\nupdates = lived = 60"  # a student may; it is the checks that count
+    if student == "empty":
+        return notebook
+    cells = graded(notebook)
+    for name, cell in cells.items():
+        if cell.metadata.nbgrader.solution:
+            cell.source = solved[name].source
+            for mistaken, (body, _) in MISTAKES.items():
+                if student == "wrong" and f"def {mistaken}(" in cell.source:
+                    cell.source = with_body(cell.source, mistaken, body)
+    if student == "wrong":
+        notebook.cells = [c for c in notebook.cells if c is not cells.get(DELETED)]
+    return notebook
+
+
+def with_body(code: str, name: str, body: str) -> str:
+    """The code with another body, of one line, in the function `name`."""
+    tree = ast.parse(code)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            node.body = [node.body[0], *ast.parse(f"def f():\n    {body}").body[0].body]  # pyright: ignore
+    return ast.unparse(tree)
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory) -> Course:
+    if shutil.which("alembic", path=str(Path(sys.executable).parent)) is None:
+        pytest.skip("nbgrader is not installed here")
+    return Course(tmp_path_factory.mktemp("course"))
+
+
+@pytest.mark.slow
+def test_what_nbgrader_releases_is_the_student_notebook(course):
+    for name in GRADED:
+        released = nbformat.read(course.released(name) / f"{name}.ipynb", 4)
+        student = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4)
+        assert [(c.cell_type, c.source) for c in released.cells] == [
+            (c.cell_type, c.source) for c in student.cells
+        ]
+        for ours, theirs in zip(student.cells, released.cells):
+            added = {"deletable", "editable"}
+            assert {k: v for k, v in theirs.metadata.items() if k not in {*added, "nbgrader"}} == {
+                k: v for k, v in ours.metadata.items() if k != "nbgrader"
+            }
+            kept = ours.metadata.get("nbgrader", {})
+            assert kept.items() <= theirs.metadata.get("nbgrader", {}).items()
+
+
+@pytest.mark.slow
+def test_the_right_points_come_out(course):
+    scores = course.scores()
+    assert len(scores) == 9
+    for name in GRADED:
+        full = POINTS[name[:2]]
+        text = (ROOT / "notebooks" / f"{name}.ipynb").read_text()
+        mistakes = sum(f"def {mistaken}(" in text for mistaken in MISTAKES)
+        assert scores["correct", name] == (full, full)
+        assert scores["empty", name] == (0, full)
+        assert scores["wrong", name] == (full - mistakes, full) and mistakes
+
+
+@pytest.mark.slow
+def test_feedback_says_what_was_wrong(course):
+    for name in GRADED:
+        pages = {
+            who: html.unescape(
+                (course.folder / "feedback" / who / name / f"{name}.html").read_text()
+            )
+            for who in ("correct", "empty", "wrong")
+        }
+        assert "agrees with the package" in pages["correct"] and "✗" not in pages["correct"]
+        assert "still the stub" in pages["empty"]
+        source = (ROOT / "notebooks" / f"{name}.ipynb").read_text()
+        for mistaken, (_, words) in MISTAKES.items():
+            if f"def {mistaken}(" in source:
+                assert f"✗ {mistaken}" in pages["wrong"] and words in pages["wrong"]
