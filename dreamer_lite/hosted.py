@@ -47,10 +47,10 @@ class Troupe:
         self.row = self.stepper.step(action)
 
     def close(self) -> None:
-        """End the worlds; `begin` would start new ones."""
-        if self._end is not None:
-            self._end()
-        self._end = None
+        """End the worlds; `begin` would start new ones, also if ending these raised."""
+        end, self._end = self._end, None
+        if end is not None:
+            end()
 
 
 def seed_from(*numbers: int) -> int:

@@ -136,9 +136,14 @@ class Loop:
         return np.stack(frames)
 
     def close(self) -> None:
-        while self.environments:
-            with blame(self.world.name, "closing it"):
-                self.environments.pop().close()
+        """Close them all; raises what the first that could not be closed raised."""
+        with contextlib.ExitStack() as all_of_them:
+            while self.environments:
+                all_of_them.callback(self._close, self.environments.pop())
+
+    def _close(self, environment: Environment) -> None:
+        with blame(self.world.name, "closing it"):
+            environment.close()
 
     def _begin(self, environment: Environment, seed: int | None) -> Row:
         with blame(self.world.name, "reset"):
