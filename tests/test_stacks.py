@@ -15,8 +15,8 @@ from stacks import Stack, say
 
 sys.path.insert(0, str(stacks.ROOT / "notebooks"))
 
-import build  # noqa: E402
-import lint  # noqa: E402
+import build
+import lint
 
 SOURCES = build.sources()
 NAMES = [source.stem for source in SOURCES]

@@ -1,0 +1,145 @@
+"""The record of what was proved: whole areas only, reasons for skips, no name of the machine."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+GOOD = '''"""Good things.
+
+More about them."""
+import os
+import pytest
+
+def test_one(record_property):
+    record_property("stack", "jax 1")
+
+@pytest.mark.parametrize("x", [1, 2])
+def test_many(x):
+    pass
+'''
+BAD = '''"""Bad things."""
+import pytest
+
+def test_fails():
+    assert False
+
+def test_skips():
+    pytest.skip("there is no chromium here")
+
+@pytest.fixture
+def breaks():
+    yield
+    raise OSError("in the end")
+
+def test_breaks_afterwards(breaks):
+    pass
+'''
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\ntestpaths = ["tests"]\n')
+    (tmp_path / "tests" / "test_good.py").write_text(GOOD)
+    (tmp_path / "tests" / "test_bad.py").write_text(BAD)
+    return tmp_path
+
+
+def verify(project: Path, *words: str) -> tuple[str, dict[str, Any]]:
+    """Run pytest there; (what it prints, the record it leaves)."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "verification", *words]
+    result = subprocess.run(
+        command, cwd=project, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(HERE)},
+    )  # fmt: skip
+    file = project / "assets" / "record.json"
+    text = result.stdout + result.stderr
+    return text, json.loads(file.read_text()) if file.exists() else {}
+
+
+WRITE = ("--verification", "assets/record.json")
+
+
+@pytest.mark.parametrize("spread", [(), ("-n", "2")], ids=["alone", "spread"])
+def test_every_area_is_counted(project, spread):
+    said, record = verify(project, *WRITE, *spread)
+    assert "verification: 2 areas written to record.json" in said
+    good, bad = record["areas"]["test_good"], record["areas"]["test_bad"]
+    assert (good["passed"], good["failed"], good["skipped"]) == (3, 0, 0)
+    assert good["proves"] == "Good things." and good["found"] == {"stack": "jax 1"}
+    assert (bad["passed"], bad["failed"], bad["skipped"]) == (0, 2, 1)
+    assert bad["failures"] == ["test_breaks_afterwards", "test_fails"]
+    assert bad["reasons_of_skips"] == {"there is no chromium here": 1}
+    assert record["totals"] == {"passed": 3, "failed": 2, "skipped": 1}
+
+
+def test_it_says_where_with_what_and_not_on_whose_machine(project):
+    said, record = verify(project, *WRITE)
+    (run,) = record["runs"].values()
+    assert run["machine"]["cores"] == os.cpu_count() and run["machine"]["memory_gib"] > 0
+    assert run["versions"]["pytest"] == pytest.__version__ and run["when"].endswith("UTC")
+    assert any("A real GPU" in line for line in record["not_proved"])
+    assert any("A real Colab" in line for line in record["not_proved"])
+    for word in (platform.node(), str(project), str(Path.home())):
+        assert word not in json.dumps(record)
+
+
+def test_without_the_option_nothing_is_written(project):
+    said, record = verify(project)
+    assert record == {} and "verification" not in said
+
+
+@pytest.mark.parametrize("spread", [(), ("-n", "2")], ids=["alone", "spread"])
+@pytest.mark.parametrize(
+    "choice", [("-k", "one"), ("tests/test_good.py::test_one",), ("-k", "one or fails")]
+)
+def test_a_part_leaves_the_whole_as_it_stands(project, choice, spread):
+    _, before = verify(project, *WRITE)
+    said, after = verify(project, *WRITE, *choice, *spread)
+    assert after == before and "no area ran whole, record.json was not touched" in said
+
+
+def test_an_area_that_ran_whole_is_renewed_alone(project):
+    _, before = verify(project, *WRITE)
+    (project / "tests" / "test_bad.py").write_text(BAD.replace("assert False", "pass"))
+    said, after = verify(project, *WRITE, "tests/test_bad.py")
+    assert after["areas"]["test_bad"]["failures"] == ["test_breaks_afterwards"]
+    assert after["areas"]["test_bad"]["run"] == "2" and set(after["runs"]) == {"1", "2"}
+    assert after["areas"]["test_good"] == before["areas"]["test_good"]
+    assert after["runs"]["1"] == before["runs"]["1"]
+
+
+def test_one_that_was_cut_short_is_no_whole(project):
+    said, record = verify(project, *WRITE, "-x")
+    assert set(record.get("areas", {})) == set()
+    said, record = verify(project, *WRITE, "-k", "one or many or fails")
+    assert set(record["areas"]) == {"test_good"} and "only parts ran of test_bad" in said
+    assert "test_bad: not run yet." in record["not_proved"]
+
+
+def test_one_that_cannot_be_collected_is_none(project):
+    (project / "tests" / "test_bad.py").write_text("import nothing_of_that_name\n")
+    _, record = verify(project, *WRITE, "--continue-on-collection-errors")
+    assert set(record["areas"]) == {"test_good"}
+
+
+def test_a_file_of_somebody_elses_is_not_overwritten(project):
+    file = project / "assets" / "record.json"
+    file.parent.mkdir()
+    file.write_text("[1, 2]")
+    said, record = verify(project, *WRITE)
+    assert "record.json: this file is no record of a verification; name another" in said
+    assert record == [1, 2]
+
+
+def test_the_projects_own_record_is_one():
+    record = json.loads((HERE.parent / "assets" / "verification.json").read_text())
+    assert record["areas"] and record["not_proved"]
+    assert {area["run"] for area in record["areas"].values()} == set(record["runs"])
