@@ -3,12 +3,12 @@
 import json
 import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest_plugins = ["pytester"]
 
 HERE = Path(__file__).resolve().parent
 GOOD = '''"""Good things.
@@ -44,24 +44,22 @@ def test_breaks_afterwards(breaks):
 
 
 @pytest.fixture
-def project(tmp_path) -> Path:
-    (tmp_path / "tests").mkdir()
-    (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\ntestpaths = ["tests"]\n')
-    (tmp_path / "tests" / "test_good.py").write_text(GOOD)
-    (tmp_path / "tests" / "test_bad.py").write_text(BAD)
-    return tmp_path
+def project(pytester, monkeypatch) -> pytest.Pytester:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))  # for other processes
+    pytester.makepyprojecttoml('[tool.pytest.ini_options]\ntestpaths = ["tests"]\n')
+    folder = pytester.mkdir("tests")
+    (folder / "test_good.py").write_text(GOOD)
+    (folder / "test_bad.py").write_text(BAD)
+    return pytester
 
 
-def verify(project: Path, *words: str) -> tuple[str, dict[str, Any]]:
+def verify(project: pytest.Pytester, *words: str) -> tuple[str, Any]:
     """Run pytest there; (what it prints, the record it leaves)."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "verification", *words]
-    result = subprocess.run(
-        command, cwd=project, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(HERE)},
-    )  # fmt: skip
-    file = project / "assets" / "record.json"
-    text = result.stdout + result.stderr
-    return text, json.loads(file.read_text()) if file.exists() else {}
+    run = project.runpytest_subprocess if "-n" in words else project.runpytest_inprocess
+    result = run("-p", "verification", *words)
+    file = project.path / "assets" / "record.json"
+    found = json.loads(file.read_text()) if file.exists() else {}
+    return f"{result.stdout}\n{result.stderr}", found
 
 
 WRITE = ("--verification", "assets/record.json")
@@ -87,28 +85,29 @@ def test_it_says_where_with_what_and_not_on_whose_machine(project):
     assert run["versions"]["pytest"] == pytest.__version__ and run["when"].endswith("UTC")
     assert any("A real GPU" in line for line in record["not_proved"])
     assert any("A real Colab" in line for line in record["not_proved"])
-    for word in (platform.node(), str(project), str(Path.home())):
+    for word in (platform.node(), str(project.path), str(Path.home())):
         assert word not in json.dumps(record)
 
 
 def test_without_the_option_nothing_is_written(project):
     said, record = verify(project)
-    assert record == {} and "verification" not in said
+    assert record == {} and "verification:" not in said
 
 
-@pytest.mark.parametrize("spread", [(), ("-n", "2")], ids=["alone", "spread"])
 @pytest.mark.parametrize(
-    "choice", [("-k", "one"), ("tests/test_good.py::test_one",), ("-k", "one or fails")]
+    "choice",
+    [("-k", "one"), ("tests/test_good.py::test_one",), ("-k", "one or fails", "-n", "2")],
+    ids=["some", "named", "spread"],
 )
-def test_a_part_leaves_the_whole_as_it_stands(project, choice, spread):
+def test_a_part_leaves_the_whole_as_it_stands(project, choice):
     _, before = verify(project, *WRITE)
-    said, after = verify(project, *WRITE, *choice, *spread)
+    said, after = verify(project, *WRITE, *choice)
     assert after == before and "no area ran whole, record.json was not touched" in said
 
 
 def test_an_area_that_ran_whole_is_renewed_alone(project):
     _, before = verify(project, *WRITE)
-    (project / "tests" / "test_bad.py").write_text(BAD.replace("assert False", "pass"))
+    (project.path / "tests" / "test_bad.py").write_text(BAD.replace("assert False", "pass"))
     said, after = verify(project, *WRITE, "tests/test_bad.py")
     assert after["areas"]["test_bad"]["failures"] == ["test_breaks_afterwards"]
     assert after["areas"]["test_bad"]["run"] == "2" and set(after["runs"]) == {"1", "2"}
@@ -125,13 +124,13 @@ def test_one_that_was_cut_short_is_no_whole(project):
 
 
 def test_one_that_cannot_be_collected_is_none(project):
-    (project / "tests" / "test_bad.py").write_text("import nothing_of_that_name\n")
+    (project.path / "tests" / "test_bad.py").write_text("import nothing_of_that_name\n")
     _, record = verify(project, *WRITE, "--continue-on-collection-errors")
     assert set(record["areas"]) == {"test_good"}
 
 
 def test_a_file_of_somebody_elses_is_not_overwritten(project):
-    file = project / "assets" / "record.json"
+    file = project.path / "assets" / "record.json"
     file.parent.mkdir()
     file.write_text("[1, 2]")
     said, record = verify(project, *WRITE)
