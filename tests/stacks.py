@@ -139,7 +139,7 @@ def alone(name: str) -> Iterator[None]:
 
 def make(stack: Stack, place: Path) -> None:
     start = time.monotonic()
-    say(f"making the {stack.name} stack's environment, Python {stack.python}: 2 to 10 minutes")
+    say(f"making the {stack.name} stack's environment, Python {stack.python}: 2 to 15 minutes")
     subprocess.run([str(interpreter(stack.python)), "-m", "venv", place], check=True)
     pip(place, "install", *stack.wanted)
     (place / ".ready").touch()

@@ -104,7 +104,8 @@ def run(command: list[str], folder: Path, words: dict[str, str]) -> subprocess.C
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     say(f"{folder.name}: status {result.returncode} after {time.monotonic() - start:.0f} s")
-    assert result.returncode == 0, f"{result.stdout[-1500:]}\n{result.stderr[-3500:]}"
+    tail = re.sub(r"\x1b\[[\d;]*m", "", f"{result.stdout[-1500:]}\n{result.stderr[-3500:]}")
+    assert result.returncode == 0, tail
     return result
 
 
