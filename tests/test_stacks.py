@@ -150,10 +150,11 @@ def test_a_student_opens_it_alone(stack, base, source, repository, tmp_path, rec
         assert after == before
     stubs = sum(cell.source.count(build.STUB) for cell in notebook.cells)
     assert text.count("still the stub") == text.count("the PACKAGE's function") == stubs
-    pictures = [
-        o for c in lint.codes(executed) for o in c.outputs if "image/png" in o.get("data", {})
-    ]
+    outputs = [output for cell in lint.codes(executed) for output in cell.outputs]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert pictures
+    for picture in pictures:
+        assert len(picture.metadata["image/png"]["alt"]) > 20, "a picture says what it shows"
     record_property(f"{stack.name} stack", f"Python {stack.python}, {stacks.in_words(before)}")
 
 
