@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -150,13 +151,26 @@ def make(stack: Stack, place: Path) -> None:
 def copy(place: Path) -> Iterator[Path]:
     """A copy to use and to spoil, gone afterwards; beside the original, where links reach."""
     with alone("copies"):
-        number = next(n for n in range(1000) if not (folder() / f"copy-{n}").exists())
-        to = folder() / f"copy-{number}"
+        for left in folder().glob("copy-*"):
+            if not lives(int(left.name.split("-")[1])):  # it was killed
+                shutil.rmtree(left, ignore_errors=True)
+        mine = (folder() / f"copy-{os.getpid()}-{number}" for number in itertools.count())
+        to = next(place for place in mine if not place.exists())
         shutil.copytree(place, to, symlinks=True, copy_function=os.link)
     try:
         yield to
     finally:
         shutil.rmtree(to, ignore_errors=True)
+
+
+def lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def python(place: Path) -> str:

@@ -105,6 +105,8 @@ def run(command: list[str], folder: Path, words: dict[str, str]) -> subprocess.C
     )  # fmt: skip
     say(f"{folder.name}: status {result.returncode} after {time.monotonic() - start:.0f} s")
     tail = re.sub(r"\x1b\[[\d;]*m", "", f"{result.stdout[-1500:]}\n{result.stderr[-3500:]}")
+    if result.returncode:
+        say(tail)  # now, not after hours
     assert result.returncode == 0, tail
     return result
 
