@@ -115,11 +115,19 @@ def test_an_area_that_ran_whole_is_renewed_alone(project):
     assert after["runs"]["1"] == before["runs"]["1"]
 
 
-def test_one_that_was_cut_short_is_no_whole(project):
-    said, record = verify(project, *WRITE, "-x")
-    assert set(record.get("areas", {})) == set()
+def test_one_that_was_cut_short_is_a_part(project):
+    verify(project, *WRITE, "-x")
     said, record = verify(project, *WRITE, "-k", "one or many or fails")
-    assert set(record["areas"]) == {"test_good"} and "only parts ran of test_bad" in said
+    assert "2 areas written" in said and "only parts ran of test_bad" in said
+    assert "only_these" not in record["areas"]["test_good"]
+    assert record["areas"]["test_bad"]["only_these"] == ["test_fails"]
+    assert "test_bad: only the tests that it names have run." in record["not_proved"]
+    _, record = verify(project, *WRITE)
+    assert "only_these" not in record["areas"]["test_bad"]
+
+
+def test_what_has_never_run_is_named(project):
+    _, record = verify(project, *WRITE, "tests/test_good.py")
     assert "test_bad: not run yet." in record["not_proved"]
 
 

@@ -2,8 +2,8 @@
 
 An area is a file of tests. An area that ran whole replaces what FILE says about it, with the run it
 belongs to: when, on which machine, with which versions, of which commit. An area of which only a
-part ran is left as it stands there, and the summary says so. What no test of this project can prove
-is listed beside it.
+part ran never replaces a whole one; where there is none it is written down as a part, with the
+names of the tests that ran. What no test of this project can prove is listed beside it.
 """
 
 import ast
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--verification",
         metavar="FILE",
-        help="write the results of the areas that ran whole into FILE, a JSON object",
+        help="write down in FILE, a JSON object, which tests passed, where, with which versions",
     )
 
 
@@ -138,11 +138,14 @@ class Recorder:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         whole, part = self.judge()
-        if not whole:
+        known = self.before["areas"]
+        kept = {name for name in part if name in known and "only_these" not in known[name]}
+        if not whole | part - kept:
             self.words = f"no area ran whole, {self.place.name} was not touched"
             return
         number = str(max(map(int, self.before["runs"]), default=0) + 1)
-        areas = self.before["areas"] | {name: self.area(name, number) for name in whole}
+        areas = known | {name: self.area(name, number, True) for name in whole}
+        areas |= {name: self.area(name, number, False) for name in part - kept}
         here = {file.stem for file in test_files(self.config)}
         areas = {name: areas[name] for name in sorted(areas) if name in here}
         runs = self.before["runs"] | {number: self.run()}
@@ -150,15 +153,15 @@ class Recorder:
         record = {
             "about": "What `make test-all` has proved, where, and with which versions.",
             "totals": totals(areas),
-            "not_proved": [*NOT_PROVED, *(f"{n}: not run yet." for n in sorted(here - set(areas)))],
+            "not_proved": [*NOT_PROVED, *missing(areas, here)],
             "runs": {key: run for key, run in runs.items() if key in used},
             "areas": areas,
         }
         self.place.parent.mkdir(parents=True, exist_ok=True)
         self.place.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        self.words = f"{len(whole)} areas written to {self.place.name}"
+        self.words = f"{len(whole | part - kept)} areas written to {self.place.name}"
         if part:
-            self.words += f"; only parts ran of {', '.join(sorted(part))}: left as they stood"
+            self.words += f"; only parts ran of {', '.join(sorted(part))}"
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.words:
@@ -172,7 +175,7 @@ class Recorder:
         part = begun & (chosen | self.broken | {area_of(name) for name in missed})
         return begun - part, part
 
-    def area(self, name: str, run: str) -> dict[str, Any]:
+    def area(self, name: str, run: str, whole: bool) -> dict[str, Any]:
         outcomes = {test: o for test, o in self.outcome.items() if area_of(test) == name}
         counts = {word: list(outcomes.values()).count(word) for word in RESULTS}
         tests = {o: sorted(t for t in outcomes if outcomes[t] == o) for o in RESULTS}
@@ -181,6 +184,8 @@ class Recorder:
             skips[self.why.get(test, "no reason given")] += 1
         entry = {"proves": about(self.config, name), "run": run, **counts}
         entry["seconds"] = round(self.seconds[name])
+        if not whole:
+            entry["only_these"] = sorted(test.partition("::")[2] for test in outcomes)
         if tests["failed"]:
             entry["failures"] = [test.partition("::")[2] for test in tests["failed"]]
         if skips:
@@ -199,6 +204,13 @@ class Recorder:
             "commit": git(self.config.rootpath, "rev-parse", "HEAD"),
             "uncommitted_changes": bool(git(self.config.rootpath, *CHANGES, f":!{self.place}")),
         }
+
+
+def missing(areas: dict[str, Any], here: set[str]) -> list[str]:
+    """A sentence for every area that has not run, or not whole."""
+    none = [f"{name}: not run yet." for name in sorted(here - set(areas))]
+    some = [name for name, area in areas.items() if "only_these" in area]
+    return none + [f"{name}: only the tests that it names have run." for name in some]
 
 
 def totals(areas: dict[str, Any]) -> dict[str, int]:
