@@ -1,5 +1,6 @@
 """Setting up: nothing outside Colab; on Colab only what is missing, never jax, flax or numpy."""
 
+import re
 import subprocess
 import sys
 import types
@@ -126,3 +127,12 @@ def test_pictures_are_shown_by_what_colabs_ipython_knows(monkeypatch):
     notebook.show_film(np.zeros((2, 16, 16, 3), np.uint8), "a dark film")
     alts = [picture.metadata["alt"] for picture in shown if isinstance(picture, Image)]
     assert alts == ["an empty figure", "a dark film"]
+
+
+def test_of_flax_only_what_colabs_version_has_too():
+    """Seen on 0.11.2 and 0.12.12; `nnx.static` and `nnx.List` are not in the first."""
+    portable = set("Module Param data graphdef merge split state to_pure_dict".split())
+    root = Path(colab.__file__).parents[1]
+    files = [*(root / "dreamer_lite").rglob("*.py"), *(root / "notebooks" / "src").glob("*.py")]
+    used = {name for file in files for name in re.findall(r"\bnnx\.(\w+)", file.read_text())}
+    assert used and used <= portable

@@ -24,6 +24,10 @@ PACKAGES = (
     "jax jaxlib flax optax orbax-checkpoint numpy gymnasium ale-py mujoco dm_control matplotlib "
     "imageio-ffmpeg ipywidgets ipykernel jupyterlab jupytext nbclient pytest"
 ).split()
+ABOUT = (
+    "What `make test-all` has proved, where, and with which versions. An area is renewed alone by "
+    "`python -m pytest tests/AREA.py --verification assets/verification.json`."
+)
 NOT_PROVED = (
     "A real GPU: all tests run on the CPU; bfloat16 and float16 are compared with float32 there.",
     "A real Colab: its versions are rebuilt from its published list, `google.colab` is a stand-in.",
@@ -70,7 +74,7 @@ def read(place: Path) -> dict[str, Any]:
 
 
 def area_of(nodeid: str) -> str:
-    """ "tests/test_rssm.py::test_x" -> "test_rssm"."""
+    """The name of the file: test_rssm of tests/test_rssm.py::test_x."""
     return Path(nodeid.partition("::")[0]).stem
 
 
@@ -101,6 +105,8 @@ class Recorder:
         self.seconds: dict[str, float] = defaultdict(float)
         self.found: dict[str, dict[str, Any]] = defaultdict(dict)
         self.broken: set[str] = set()  # areas that could not be collected
+        self.commit = git(config.rootpath, "rev-parse", "HEAD")
+        self.changed = bool(git(config.rootpath, *CHANGES, f":(exclude,glob)**/{place.name}"))
         self.words = ""
 
     # What comes in
@@ -151,7 +157,7 @@ class Recorder:
         runs = self.before["runs"] | {number: self.run()}
         used = {area["run"] for area in areas.values()}
         record = {
-            "about": "What `make test-all` has proved, where, and with which versions.",
+            "about": ABOUT,
             "totals": totals(areas),
             "not_proved": [*NOT_PROVED, *missing(areas, here)],
             "runs": {key: run for key, run in runs.items() if key in used},
@@ -201,8 +207,8 @@ class Recorder:
             "machine": machine(),
             "python": platform.python_version(),
             "versions": {name: found for name in PACKAGES if (found := installed(name))},
-            "commit": git(self.config.rootpath, "rev-parse", "HEAD"),
-            "uncommitted_changes": bool(git(self.config.rootpath, *CHANGES, f":!{self.place}")),
+            "commit": self.commit,
+            "uncommitted_changes": self.changed,
         }
 
 
