@@ -176,8 +176,8 @@ def test_a_full_run_is_copied_to_drive(stack, base, repository, tmp_path):
     with stacks.copy(base) as place:
         open_alone(place, folder, source.stem, stacks.as_colab(home, stacks.fast(home, stack)))
     (mirror,) = (home / "drive" / "MyDrive" / "dreamer-lite").iterdir()
-    assert {"config.json", "metrics.jsonl"} <= {file.name for file in mirror.iterdir()}
-    assert sum(file.stat().st_size for file in mirror.rglob("*") if file.is_file()) > 10_000
+    names = {file.name for file in mirror.iterdir()}
+    assert {"metrics.jsonl", "replay-0000"} < names and names & {"slot-0", "slot-1"}
 
 
 INSTALL = "from dreamer_lite import colab; colab.install(colab.requirements('atari', 'dmc', 'gym'))"

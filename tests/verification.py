@@ -2,8 +2,9 @@
 
 An area is a file of tests. An area that ran whole replaces what FILE says about it, with the run it
 belongs to: when, on which machine, with which versions, of which commit. An area of which only a
-part ran never replaces a whole one; where there is none it is written down as a part, with the
-names of the tests that ran. What no test of this project can prove is listed beside it.
+part ran never replaces a whole one; where there is none it is written down as a part: each test
+that ran, how it ended, and in which run, together with those of earlier parts. What no test of this
+project can prove is listed beside it.
 """
 
 import ast
@@ -13,7 +14,7 @@ import os
 import platform
 import subprocess
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ class Recorder:
         here = {file.stem for file in test_files(self.config)}
         areas = {name: areas[name] for name in sorted(areas) if name in here}
         runs = self.before["runs"] | {number: self.run()}
-        used = {area["run"] for area in areas.values()}
+        used = {run for area in areas.values() for run in runs_of(area)}
         record = {
             "about": ABOUT,
             "totals": totals(areas),
@@ -182,22 +183,22 @@ class Recorder:
         return begun - part, part
 
     def area(self, name: str, run: str, whole: bool) -> dict[str, Any]:
-        outcomes = {test: o for test, o in self.outcome.items() if area_of(test) == name}
-        counts = {word: list(outcomes.values()).count(word) for word in RESULTS}
-        tests = {o: sorted(t for t in outcomes if outcomes[t] == o) for o in RESULTS}
-        skips: dict[str, int] = defaultdict(int)
-        for test in tests["skipped"]:
-            skips[self.why.get(test, "no reason given")] += 1
-        entry = {"proves": about(self.config, name), "run": run, **counts}
-        entry["seconds"] = round(self.seconds[name])
+        ended = {test: [o, run] for test, o in self.outcome.items() if area_of(test) == name}
         if not whole:
-            entry["only_these"] = sorted(test.partition("::")[2] for test in outcomes)
+            ended = self.before["areas"].get(name, {}).get("only_these", {}) | ended
+        tests = {word: sorted(t for t, (o, _) in ended.items() if o == word) for word in RESULTS}
+        entry: dict[str, Any] = {"proves": about(self.config, name), "run": run}
+        entry |= {word: len(found) for word, found in tests.items()}
+        entry["seconds"] = round(self.seconds[name])
         if tests["failed"]:
-            entry["failures"] = [test.partition("::")[2] for test in tests["failed"]]
-        if skips:
-            entry["reasons_of_skips"] = dict(skips)
+            entry["failures"] = tests["failed"]
+        if tests["skipped"]:
+            reasons = [self.why.get(test, "see the run before") for test in tests["skipped"]]
+            entry["reasons_of_skips"] = dict(Counter(reasons))
         if self.found[name]:
             entry["found"] = self.found[name]
+        if not whole:
+            entry["only_these"] = dict(sorted(ended.items()))
         return entry
 
     def run(self) -> dict[str, Any]:
@@ -217,6 +218,10 @@ def missing(areas: dict[str, Any], here: set[str]) -> list[str]:
     none = [f"{name}: not run yet." for name in sorted(here - set(areas))]
     some = [name for name, area in areas.items() if "only_these" in area]
     return none + [f"{name}: only the tests that it names have run." for name in some]
+
+
+def runs_of(area: dict[str, Any]) -> set[str]:
+    return {area["run"], *(run for _, run in area.get("only_these", {}).values())}
 
 
 def totals(areas: dict[str, Any]) -> dict[str, int]:
