@@ -130,6 +130,17 @@ def test_one_that_was_cut_short_is_a_part(project):
     assert "only_these" not in record["areas"]["test_bad"]
 
 
+def test_one_that_was_interrupted_has_not_passed(project):
+    stopped = "def test_many(x):\n    if x == 2:\n        raise KeyboardInterrupt"
+    text = GOOD.replace("def test_many(x):\n    pass", stopped)
+    (project.path / "tests" / "test_good.py").write_text(text)
+    _, record = verify(project, *WRITE, "tests/test_good.py")
+    assert set(record["areas"]["test_good"]["only_these"]) == {
+        "tests/test_good.py::test_one",
+        "tests/test_good.py::test_many[1]",
+    }
+
+
 def test_what_has_never_run_is_named(project):
     _, record = verify(project, *WRITE, "tests/test_good.py")
     assert "test_bad: not run yet." in record["not_proved"]

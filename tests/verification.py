@@ -137,7 +137,8 @@ class Recorder:
         self.found[area_of(name)] |= dict(report.user_properties)
         rank = ("passed", "skipped", "failed")
         new = report.outcome if report.outcome in rank else "failed"
-        self.outcome[name] = max(self.outcome.get(name, "passed"), new, key=rank.index)
+        if report.when == "call" or new != "passed":  # set up is not passed
+            self.outcome[name] = max(self.outcome.get(name, "passed"), new, key=rank.index)
         if report.skipped:
             self.why[name] = reason(report)
 
