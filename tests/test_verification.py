@@ -134,7 +134,7 @@ def test_one_that_was_interrupted_has_not_passed(project):
     stopped = "def test_many(x):\n    if x == 2:\n        raise KeyboardInterrupt"
     text = GOOD.replace("def test_many(x):\n    pass", stopped)
     (project.path / "tests" / "test_good.py").write_text(text)
-    _, record = verify(project, *WRITE, "tests/test_good.py")
+    _, record = verify(project, *WRITE, "-n", "0", "tests/test_good.py")
     assert set(record["areas"]["test_good"]["only_these"]) == {
         "tests/test_good.py::test_one",
         "tests/test_good.py::test_many[1]",
