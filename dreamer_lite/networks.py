@@ -380,7 +380,7 @@ class Encoder(nnx.Module):
         dtype: Any = jnp.float32,
     ):
         self.dtype = dtype
-        self.spaces = nnx.static(spaces)
+        self.spaces = spaces
         self.flat, self.images = map(tuple, split_keys(spaces, config))
         self.size = 0
         if self.flat:
@@ -425,7 +425,7 @@ class Decoder(nnx.Module):
     """A state to observations: a distribution per key, each with `loss` and `mean` (SPEC 6)."""
 
     def __init__(self, spaces: dict[str, Space], config: Config, rng: np.random.Generator):
-        self.spaces = nnx.static(spaces)
+        self.spaces = spaces
         self.flat, self.images = map(tuple, split_keys(spaces, config))
         if self.flat:
             inputs = config.deter + config.stoch * config.classes

@@ -88,7 +88,8 @@ def live() -> Callable[..., None]:
             return
         from IPython.display import Image, display
 
-        picture = Image(png(figure, alt), alt=alt)
+        # Image(alt=...) is newer than Colab's IPython.
+        picture = Image(png(figure, alt), metadata={"alt": alt})
         if handle is None:
             handle = display(picture, display_id=True)
         else:
@@ -133,7 +134,7 @@ def show_film(
             f'<video controls autoplay loop muted playsinline style="max-width:100%" '
             f'aria-label="{html.escape(alt)}" src="data:video/mp4;base64,{data}"></video>'
         ),
-        Image(still(), alt=alt),
+        Image(still(), metadata={"alt": alt}),
     )
 
 

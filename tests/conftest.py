@@ -1,4 +1,4 @@
-"""What every test runs under: the CPU, and a compilation cache between runs."""
+"""What every test runs under: the CPU, a compilation cache between runs, and --verification."""
 
 import os
 import platform
@@ -8,6 +8,7 @@ from pathlib import Path
 os.environ["JAX_PLATFORMS"] = "cpu"  # before jax is imported; child processes inherit it
 
 import jax
+from verification import pytest_addoption, pytest_configure  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 

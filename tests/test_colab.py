@@ -1,13 +1,17 @@
 """Setting up: nothing outside Colab; on Colab only what is missing, never jax, flax or numpy."""
 
+import re
 import subprocess
 import sys
 import types
 from pathlib import Path
 
+import IPython.display
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from dreamer_lite import colab
+from dreamer_lite import colab, notebook
 
 
 @pytest.fixture
@@ -103,3 +107,32 @@ def test_google_drive_is_mounted_on_colab_only(monkeypatch, tmp_path):
     monkeypatch.setattr(colab, "DRIVE", tmp_path)
     assert colab.drive("runs") == tmp_path / "MyDrive" / "runs" and colab.drive("runs").is_dir()
     assert set(mounted) == {str(tmp_path)}
+
+
+def test_pictures_are_shown_by_what_colabs_ipython_knows(monkeypatch):
+    """IPython 7.34 has Image(metadata=...), but no Image(alt=...)."""
+    shown = []
+
+    class Image:
+        def __init__(
+            self, data=None, url=None, filename=None, format=None, embed=None, width=None,
+            height=None, retina=False, unconfined=False, metadata=None,
+        ):  # fmt: skip
+            self.metadata = metadata
+
+    monkeypatch.setattr(notebook, "in_notebook", lambda: True)
+    monkeypatch.setattr(IPython.display, "Image", Image)
+    monkeypatch.setattr(IPython.display, "display", lambda *what, **_: shown.extend(what))
+    notebook.show(Figure(), "an empty figure")
+    notebook.show_film(np.zeros((2, 16, 16, 3), np.uint8), "a dark film")
+    alts = [picture.metadata["alt"] for picture in shown if isinstance(picture, Image)]
+    assert alts == ["an empty figure", "a dark film"]
+
+
+def test_of_flax_only_what_colabs_version_has_too():
+    """Seen on 0.11.2 and 0.12.12; `nnx.static` and `nnx.List` are not in the first."""
+    portable = set("Module Param data graphdef merge split state to_pure_dict".split())
+    root = Path(colab.__file__).parents[1]
+    files = [*(root / "dreamer_lite").rglob("*.py"), *(root / "notebooks" / "src").glob("*.py")]
+    used = {name for file in files for name in re.findall(r"\bnnx\.(\w+)", file.read_text())}
+    assert used and used <= portable
