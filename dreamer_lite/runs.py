@@ -533,12 +533,13 @@ class Stop:
 @contextlib.contextmanager
 def stop_on_signals(
     note: bytes = b"\nStopping: finishing this step and saving; once more stops at once.\n",
+    again: Callable[[int, Any], Any] | None = None,
 ) -> Iterator[Stop]:
     """Inside, Ctrl-C and SIGTERM only set a flag, so that the run can save; a second one raises.
 
-    `note` is what the first one writes to stderr.
+    `note` is what the first one writes to stderr, `again` a handler in place of raising.
 
-    A KeyboardInterrupt could be swallowed inside JAX. Python allows handlers in the main thread
+    A KeyboardInterrupt can be swallowed inside JAX. Python allows handlers in the main thread
     only: in another one the flag stays unset.
     """
     stop = Stop()
@@ -554,6 +555,8 @@ def stop_on_signals(
     def ask(number: int, _frame: Any) -> None:
         stop.signal = number
         restore()
+        for each in before if again else ():
+            signal.signal(each, again)
         os.write(2, note)
 
     for number in before:

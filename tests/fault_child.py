@@ -49,7 +49,7 @@ class Moment(NamedTuple):
 PHASES = {
     "starting": Moment(runs, "_claim"),
     "compiling": Moment(training, "no_metrics", delay=0.5),
-    "acting": Moment(Loop, "step", 40),
+    "acting": Moment(Loop, "step", 3),
     "learning": Moment(training, "check_finite", 2),
     "saving": Moment(orbax.checkpoint.Checkpointer, "save", 3, delay=0.01),
     "checking": Moment(checkpoints, "_checksums", 3),

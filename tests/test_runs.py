@@ -166,6 +166,12 @@ def test_two_presses(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)
+    pressed = []
+    with runs.stop_on_signals(again=lambda number, frame: pressed.append(number)):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+    assert pressed == [signal.SIGINT]
     with runs.stop_on_signals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)
