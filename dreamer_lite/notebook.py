@@ -72,6 +72,16 @@ def show(figure: Figure, alt: str, name: str = "") -> None:
     live()(figure, alt, name)
 
 
+def present(build: Callable[[], Any], words: Callable[[], str]) -> None:
+    """Display the widget that `build` makes; in a script, print its words."""
+    if not in_notebook():
+        print(words())
+        return
+    from IPython.display import display
+
+    display(build())
+
+
 def live() -> Callable[..., None]:
     """A place in a cell for a figure that changes: call what this returns as you call `show`.
 

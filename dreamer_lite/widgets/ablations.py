@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from dreamer_lite import assets, curves
 from dreamer_lite.curves import Curve
-from dreamer_lite.notebook import as_html, in_notebook, png
+from dreamer_lite.notebook import as_html, png, present
 from dreamer_lite.plots import COLOURS, decorate, style
 
 PRESET = "the preset"
@@ -112,12 +112,7 @@ class Ablations:
 
     def show(self) -> None:
         """Display ticks and picture in a notebook; in a script, print the words."""
-        if not in_notebook():
-            print(self.words())
-            return
-        from IPython.display import display
-
-        display(self.build())
+        present(self.build, self.words)
 
     def build(self) -> Any:
         """Ticks, a choice of axis, the picture and its words."""

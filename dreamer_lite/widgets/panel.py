@@ -13,7 +13,7 @@ import jax
 
 from dreamer_lite import runs
 from dreamer_lite.config import SIZES, Config, make_config
-from dreamer_lite.notebook import dial, in_notebook
+from dreamer_lite.notebook import dial, present
 from dreamer_lite.planner import UPDATES, seconds_per_update
 
 SLIDER = 200  # a range up to so many times the value gets a slider; a longer one only its box
@@ -121,12 +121,7 @@ class Panel:
 
     def show(self) -> None:
         """Display the controls in a notebook; in a script, print the words."""
-        if not in_notebook():
-            print(self.words())
-            return
-        from IPython.display import display
-
-        display(self.build())
+        present(self.build, self.words)
 
     def build(self) -> Any:
         """The controls, in folded groups."""
