@@ -49,10 +49,10 @@ def embed_action(action: jax.Array, space: Space) -> jax.Array:
 
 
 class Graph(NamedTuple):
-    """An agent's structure without its numbers."""
+    """An agent's structure without its numbers. Hashable: it may be a static argument."""
 
     init: Callable[[int], Params]  # seed -> params
-    shapes: Params  # arrays of the right shapes and dtypes that take no memory
+    shapes: Callable[[], Params]  # arrays of the right shapes and dtypes that take no memory
     merge: Callable[[Params], Agent]  # params -> an agent to call, inside or outside jit
     merge_critic: Callable[[Params], Critic]  # params["critic"], or the slow copy of it
 
@@ -78,7 +78,7 @@ def make_agent(config: Config, obs_space: dict[str, Space], action_space: Space)
     graph, critic = nnx.graphdef(pattern), nnx.graphdef(pattern.critic)
     return Graph(
         init=lambda seed: jax.device_put(numbers(build(np.random.default_rng(seed)))),
-        shapes=numbers(pattern),
+        shapes=lambda: numbers(pattern),
         merge=lambda params: nnx.merge(graph, params),
         merge_critic=lambda params: nnx.merge(critic, params),
     )

@@ -436,7 +436,7 @@ def _plan(settings: Mapping[str, Any], what: str, may_import: bool = True) -> tu
             f"{what} needs a world that is not here: {_in_short(error)}."
         ) from error
     try:
-        return config, make_agent(config, world.obs_space, world.action_space).shapes
+        return config, make_agent(config, world.obs_space, world.action_space).shapes()
     except ValueError as error:
         raise CheckpointError(f"{what} does not fit its world: {_in_short(error)}.") from error
 

@@ -394,6 +394,16 @@ def test_updates_are_deterministic_and_compile_once(plain: Plain) -> None:
     assert other["loss/total"] != one[1]["loss/total"]
 
 
+def test_an_agents_structure_can_be_a_static_argument() -> None:
+    """Notebook 06 passes it to jitted functions; its shapes are those of the parameters."""
+    graph = make_agent(golden_config("vec_discrete"), *spaces("vec_discrete"))
+    hash(graph)
+    jax.tree.map(
+        lambda like, x: (like.shape, like.dtype) == (x.shape, x.dtype) or pytest.fail(str(x.shape)),
+        graph.shapes(), graph.init(0),
+    )  # fmt: skip
+
+
 def test_the_slow_critic_is_a_copy_of_its_own(plain: Plain) -> None:
     """Aliased buffers could not be donated."""
     state = plain.learner.init(0)
