@@ -118,6 +118,7 @@ class Recorder:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.collected |= {item.nodeid for item in session.items}
 
+    @pytest.hookimpl(optionalhook=True)  # it is xdist's
     def pytest_testnodedown(self, node: Any) -> None:
         seen = getattr(node, "workeroutput", {}).get("verification")
         if seen:
