@@ -37,7 +37,10 @@ def changes(student: Student, selector: str, act, seconds: float = 60) -> None:
     """What `act` does must change the picture."""
     before = student.pixels(selector)
     act()
-    wait(lambda: student.pixels(selector) != before, seconds, lambda: f"{selector} stays as it was")
+    wait(
+        lambda: student.pixels(selector) != before, seconds,
+        lambda: f"{selector} stays as it was, and beside it stands: {student.status()}",
+    )  # fmt: skip
 
 
 def test_a_stranger_without_the_token_is_turned_away(lab):
@@ -113,7 +116,8 @@ def test_09_plays_pauses_and_is_turned_by_keyboard(student):
     student.run_all(600)
     films = student.films()
     assert films and all(film["seconds"] > 1 and film["width"] > 100 for film in films)
-    for label in ("left", "agent decides", "restart"):
+    # Later cells have dreamt this dream to its horizon.
+    for label in ("restart", "left", "agent decides"):
         changes(student, ".widget-html img", lambda label=label: student.press(label))
     changes(student, ".widget-html img", lambda: student.turn("real moment"))
     student.turn("temperature")
