@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 VIDEOS = (".mp4", ".gif")
 DREAM_FPS, RECORD_FPS = 5, 10
 SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal for a bar
-DRAWN = ("updates", "agent_steps", "episodes", "return_mean", "return_stderr", "seconds")
 OWN_WORLD = "the agent's own world, where loading a file may import its module: gym/MODULE:ID"
 AT_ONCE = "Stopped at once; a run goes on from its last checkpoint."
 COMPILING = "Compiling: about 20 s, a few seconds when this was compiled before ..."
@@ -538,6 +537,8 @@ def plot(args: argparse.Namespace) -> int:
 
 def read_metrics(folder: Path) -> list[Record]:
     """The records of a run; the last line may be half written."""
+    from dreamer_lite.plots import COLUMNS
+
     file = folder / "metrics.jsonl"
     try:
         lines = file.read_text().splitlines(keepends=True)
@@ -548,7 +549,7 @@ def read_metrics(folder: Path) -> list[Record]:
         raise Refused(f"{file} is damaged: {error}.") from error
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict) or not all(
-            isinstance(record.get(name), int | float) for name in DRAWN
+            isinstance(record.get(name), int | float) for name in COLUMNS
         ):
             raise Refused(f"{file} is damaged: line {number} is no progress record.")
     if not records:

@@ -32,6 +32,8 @@ COLOURS = (
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
 MARKERS = "osD^vPX"
 POINTS = 12  # markers on a line
+# What the return's curve is drawn from.
+COLUMNS = ("updates", "agent_steps", "seconds", "episodes", "return_mean", "return_stderr")
 
 
 def style(number: int, points: int) -> dict:
@@ -78,9 +80,6 @@ def curves(runs: Sequence[Run]) -> Figure:
         figure.suptitle(runs[0][0] + in_brackets(runs[0][1][-1]), fontsize=12)
         draw_losses(figure.add_subplot(grid[1, :]), runs[0][1])
     return figure
-
-
-COLUMNS = ("updates", "agent_steps", "seconds", "episodes", "return_mean", "return_stderr")
 
 
 def as_csv(runs: Sequence[Run]) -> str:

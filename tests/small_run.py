@@ -1,5 +1,6 @@
 """A run of Catch so small that it compiles fast, for the tests of files and commands."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dreamer_lite import checkpoints
 from dreamer_lite.config import Config, make_config
+from dreamer_lite.training import Driver, RunState
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS: dict[str, Any] = dict(
@@ -50,6 +53,18 @@ def start(words: list[str], **environment: str) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run without what depends on the clock."""
+    clock = {"seconds", "updates_per_second"}
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(x).items() if k not in clock} for x in lines]
+
+
+def state_of(folder: Path, driver: Driver) -> RunState:
+    """What the last checkpoint of a run holds."""
+    return checkpoints.restore(folder / "state", driver.init(0))[0]
 
 
 def arrays(tree: Any) -> dict[str, np.ndarray]:

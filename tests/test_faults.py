@@ -28,6 +28,7 @@ import gymnasium
 import numpy as np
 import pytest
 import small_run
+from small_run import metrics, state_of
 
 from dreamer_lite import checkpoints, hosted, runs, worlds
 from dreamer_lite.__main__ import main
@@ -37,17 +38,6 @@ from dreamer_lite.training import Driver, Limits, RunState, make_driver
 from dreamer_lite.worlds.hosted import WorldError
 
 CONFIG = small_run.config()
-
-
-@pytest.fixture(scope="module")
-def driver() -> Driver:
-    """Compiled once for all tests here."""
-    return make_driver(CONFIG, worlds.make("catch"))
-
-
-@pytest.fixture
-def same_driver(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "make_driver", lambda *_: driver)
 
 
 @pytest.fixture(scope="module")
@@ -77,19 +67,8 @@ def train(capsys: pytest.CaptureFixture[str], folder: Path, updates: int) -> tup
     return command(capsys, "train", *small_run.FLAGS, "--updates", updates, "--run", folder)
 
 
-def state_of(folder: Path, driver: Driver) -> RunState:
-    return checkpoints.restore(folder / "state", driver.init(0))[0]
-
-
 def updates_of(folder: Path) -> int:
     return checkpoints.read_meta(folder / "state")["summary"]["updates"]
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records without what depends on the clock."""
-    clock = {"seconds", "updates_per_second"}
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(x).items() if k not in clock} for x in lines]
 
 
 # No space, and no right to write

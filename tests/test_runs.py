@@ -17,41 +17,21 @@ from typing import Any
 import jax
 import pytest
 import small_run
+from small_run import metrics, state_of
 
 from dreamer_lite import __main__ as commands
-from dreamer_lite import assets, checkpoints, runs, worlds
+from dreamer_lite import assets, checkpoints, runs
 from dreamer_lite.checkpoints import CheckpointError
 from dreamer_lite.config import make_config
 from dreamer_lite.runs import RunError
-from dreamer_lite.training import Driver, Limits, RunState, make_driver
+from dreamer_lite.training import Driver, Limits
 
 CONFIG = small_run.config()
 TIMING = {"seconds", "updates_per_second"}
 
 
-@pytest.fixture(scope="module")
-def driver() -> Driver:
-    """Compiled once for all tests here."""
-    return make_driver(CONFIG, worlds.make("catch"))
-
-
-@pytest.fixture
-def same_driver(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "make_driver", lambda *_: driver)
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records without what depends on the clock."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(x).items() if k not in TIMING} for x in lines]
-
-
 def summary(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "summary.json").read_text())
-
-
-def state_of(folder: Path, driver: Driver) -> RunState:
-    return checkpoints.restore(folder / "state", driver.init(0))[0]
 
 
 # Killed

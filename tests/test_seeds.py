@@ -39,11 +39,6 @@ def alone(quick_compiles: None) -> Driver:
     return make_driver(ALONE, worlds.make("catch"))
 
 
-@pytest.fixture
-def same_driver(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "make_driver", lambda *_: driver)
-
-
 @pytest.fixture(scope="module")
 def folder(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with three agents."""

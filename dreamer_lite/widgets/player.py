@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image
 
 from dreamer_lite import notebook
-from dreamer_lite.notebook import dial, in_notebook
 from dreamer_lite.widgets.dream import OWN, RECORDED, Dream
 
 HORIZON, LONGEST = 15, 60  # steps that a dream is played on: at first, and at most
@@ -80,9 +79,9 @@ class DreamPlayer:
         dream = self.dream
         last = len(dream.moments) - 1
         dials = {
-            "horizon": dial("horizon (steps)", HORIZON, 1, LONGEST, 1),
-            "temperature": dial("temperature", dream.temperature, 0.0, HOTTEST, 0.1),
-            "moment": dial("real moment", dream.moments.index(dream.moment), 0, last, 1),
+            "horizon": notebook.dial("horizon (steps)", HORIZON, 1, LONGEST, 1),
+            "temperature": notebook.dial("temperature", dream.temperature, 0.0, HOTTEST, 0.1),
+            "moment": notebook.dial("real moment", dream.moments.index(dream.moment), 0, last, 1),
         }
         made = {
             "play": widgets.Play(
@@ -212,7 +211,7 @@ def steer(dream: Dream, plan: Sequence[str], more: bool = False) -> None:
 
     Raises ValueError for an unknown action, in a script.
     """
-    if in_notebook():
+    if notebook.in_notebook():
         DreamPlayer(dream, more).show()
         return
     dream.begin()
