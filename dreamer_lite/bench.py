@@ -387,7 +387,7 @@ def _learn_outside(case: Problem) -> Iterator[float]:
     before = time.perf_counter()
     for _ in range(3):
         state, _, metrics = update(state, batch, key)
-    jax.block_until_ready((metrics, ring))
+        jax.block_until_ready((metrics, ring))  # one at a time: several in a queue take more memory
     learning = (time.perf_counter() - before) / 3
     rows, updates = config.schedule
     yield rows * config.worlds / (rows * acting + updates * learning)

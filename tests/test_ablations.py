@@ -110,3 +110,11 @@ def test_what_is_shipped_was_made_by_the_agents_of_that_name():
         assert curve.returns.shape[1] >= 3 and curve.updates[-1] >= 4000
     assert set(NAMES.values()) <= AGENTS.keys()
     assert ablations.MOST <= len(ablations.COLOURS)
+
+
+def test_a_sentence_says_where_each_line_ends(made):
+    made.toggle("horizon 1", True)
+    said = made.sentence()
+    assert "\n" not in said and "against updates" in said
+    for label in (PRESET, "horizon 1"):
+        assert f"{label} {made.curves[label].returns[-1].mean():.1f}" in said

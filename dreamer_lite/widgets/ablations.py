@@ -91,6 +91,15 @@ class Ablations:
         axes.legend(frameon=False, fontsize=9)
         return figure
 
+    def sentence(self) -> str:
+        """What `figure` shows, in one sentence for those who do not see it."""
+        labels = [PRESET, *self.shown]
+        ends = [f"{label} {self.curves[label].returns[-1].mean():.1f}" for label in labels]
+        return (
+            f"Bricks a game against {self.against}, a line for the mean of the seeds and a band "
+            f"from the lowest to the highest; the lines end at: {', '.join(ends)}."
+        )
+
     def words(self) -> str:
         """A table of the curves that are shown, with the command that made each."""
         lines = [
@@ -147,7 +156,6 @@ class Ablations:
         for label, tick in self.ticks.items():
             tick.value = label in self.shown
         self.axis.value = self.against
-        shown = ", ".join([PRESET, *self.shown])
-        alt = f"Returns against {self.against}, with bands over seeds: {shown}. A table is below."
+        alt = self.sentence()
         self.picture.value = as_html(png(self.figure(), alt), alt)
         self.report.value = f'<pre role="status">{html.escape(self.words())}</pre>'
