@@ -130,6 +130,21 @@ def test_one_that_was_cut_short_is_a_part(project):
     assert "only_these" not in record["areas"]["test_bad"]
 
 
+@pytest.mark.parametrize("spread", [(), ("-n", "2")], ids=["alone", "spread"])
+def test_parts_that_are_all_there_are_make_a_whole(project, spread):
+    verify(project, *WRITE, "-k", "one")
+    _, record = verify(project, *WRITE, *spread, "tests/test_good.py", "-k", "not one")
+    good = record["areas"]["test_good"]
+    assert "only_these" not in good and good["in_parts"]["tests/test_good.py::test_one"][1] == "1"
+    assert good["passed"] == len(good["in_parts"]) and set(record["runs"]) == {"1", "2"}
+    assert not [line for line in record["not_proved"] if line.startswith("test_good")]
+
+
+def test_named_ones_are_not_known_to_be_all(project):
+    _, record = verify(project, *WRITE, "tests/test_good.py::test_one")
+    assert "in_parts" not in record["areas"]["test_good"]
+
+
 def test_one_that_was_interrupted_has_not_passed(project):
     stopped = "def test_many(x):\n    if x == 2:\n        raise KeyboardInterrupt"
     text = GOOD.replace("def test_many(x):\n    pass", stopped)

@@ -3,8 +3,8 @@
 An area is a file of tests. An area that ran whole replaces what FILE says about it, with the run it
 belongs to: when, on which machine, with which versions, of which commit. An area of which only a
 part ran never replaces a whole one; where there is none it is written down as a part: each test
-that ran, how it ended, and in which run, together with those of earlier parts. What no test of this
-project can prove is listed beside it.
+that ran, how it ended, and in which run, together with those of earlier parts, until they are all
+there are and it counts as whole. What no test of this project can prove is listed beside it.
 """
 
 import ast
@@ -178,11 +178,14 @@ class Recorder:
 
     def judge(self) -> tuple[set[str], set[str]]:
         """Areas of which every test ran, and those of which some did."""
-        chosen = {area_of(str(a)) for a in self.config.args if "::" in str(a)}
         missed = self.left_out | (self.collected - set(self.outcome))
         begun = {area_of(name) for name in self.outcome}
-        part = begun & (chosen | self.broken | {area_of(name) for name in missed})
+        part = begun & (self.not_all_seen() | {area_of(name) for name in missed})
         return begun - part, part
+
+    def not_all_seen(self) -> set[str]:
+        """Areas that hold tests of which pytest did not hear this time."""
+        return {area_of(str(a)) for a in self.config.args if "::" in str(a)} | self.broken
 
     def area(self, name: str, run: str, whole: bool) -> dict[str, Any]:
         ended = {test: [o, run] for test, o in self.outcome.items() if area_of(test) == name}
@@ -200,7 +203,9 @@ class Recorder:
         if self.found[name]:
             entry["found"] = self.found[name]
         if not whole:
-            entry["only_these"] = dict(sorted(ended.items()))
+            known = {test for test in self.collected | self.left_out if area_of(test) == name}
+            all_ended = name not in self.not_all_seen() and known <= set(ended)
+            entry["in_parts" if all_ended else "only_these"] = dict(sorted(ended.items()))
         return entry
 
     def run(self) -> dict[str, Any]:
@@ -223,7 +228,8 @@ def missing(areas: dict[str, Any], here: set[str]) -> list[str]:
 
 
 def runs_of(area: dict[str, Any]) -> set[str]:
-    return {area["run"], *(run for _, run in area.get("only_these", {}).values())}
+    parts = area.get("only_these", {}) | area.get("in_parts", {})
+    return {area["run"], *(run for _, run in parts.values())}
 
 
 def totals(areas: dict[str, Any]) -> dict[str, int]:

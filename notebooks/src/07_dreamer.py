@@ -760,7 +760,8 @@ from dreamer_lite.widgets import Ablations
 ablations = Ablations()
 for label in ("no two-hot", "no percentile normaliser", "horizon 1", "horizon 30"):
     ablations.toggle(label, True)
-show(ablations.figure(), ablations.words(), "07_ablations")
+show(ablations.figure(), ablations.sentence(), "07_ablations")
+print(ablations.words())
 
 # %% [markdown]
 # <details><summary>What you should see</summary>

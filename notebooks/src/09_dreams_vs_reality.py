@@ -250,7 +250,8 @@ else:
 # 3. Move the paddle away from the ball in both. Who notices that it is lost?
 
 # %%
-steer(dream, plan=[RECORDED, RECORDED, next(iter(dream.choices)), OWN], more=True)
+yours = Dream(agent, game, dice=seed, reality=True)  # the cells below have theirs
+steer(yours, plan=[RECORDED, RECORDED, next(iter(yours.choices)), OWN], more=True)
 
 # %% [markdown]
 # Is it quick enough to play? From a press until the new picture is handed to the browser it takes 28
