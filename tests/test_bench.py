@@ -1,6 +1,8 @@
 """The bench: its count of arithmetic on hand-computed cases, presets, parts, and its command."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -210,3 +212,15 @@ def test_growth_doubles_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["starts"][16] == (0.25, 1.0)
     assert len(bench.plot_growth(found, "breakout").axes) == 3
     assert "16: 250.0 ms, 1 MB" in bench.growth_in_words(found)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a child's figure is its own anyway")
+def test_the_memory_of_a_process_is_its_own():
+    """getrusage would count what the process held that started it."""
+    held = b"x" * 800_000_000
+    code = "from dreamer_lite.bench import peak_memory as f; x = f(); y = b'x' * 10**8"
+    command = [sys.executable, "-c", f"{code}; print(x, f())"]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    before, after = map(float, said.split())
+    assert before < 600 and len(held) == 800_000_000
+    assert 80 < after - before < 140
