@@ -253,7 +253,7 @@ def parse(kind: Any, text: str) -> Any:
 def check_out(out: Path, *suffixes: str) -> None:
     """Raise Refused unless a file of such a name can be written. Done before long work."""
     if out.suffix not in suffixes:
-        raise Refused(f"--out {out} must end in {' or '.join(suffixes)}.")
+        raise Refused(f"{out} must end in {' or '.join(suffixes)}.")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         new = not out.exists()
@@ -261,7 +261,7 @@ def check_out(out: Path, *suffixes: str) -> None:
         if new:
             out.unlink()
     except OSError as error:
-        raise Refused(f"Cannot write {out} ({error.strerror}): choose another --out.") from error
+        raise Refused(f"Cannot write {out} ({error.strerror}): choose another file.") from error
 
 
 # The commands

@@ -113,7 +113,7 @@ def test_words_become_presets() -> None:
         (["brekout"], "Unknown preset 'brekout'"),
         (["catch", "2m"], "Unknown preset '2m'"),
         (["1m"], "'1m' is a size: name a world before it"),
-        (["catch", "--growth", "x.jpg"], "must end in .png or .svg"),
+        (["catch", "--growth", "x.jpg"], "dreamer-lite: x.jpg must end in .png or .svg"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_sentence(words, sentence, capsys) -> None:
@@ -214,7 +214,7 @@ def test_growth_doubles_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "16: 250.0 ms, 1 MB" in bench.growth_in_words(found)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a child's figure is its own anyway")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 def test_the_memory_of_a_process_is_its_own():
     """getrusage would count what the process held that started it."""
     held = b"x" * 800_000_000
