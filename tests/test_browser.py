@@ -115,7 +115,7 @@ def test_09_plays_pauses_and_is_turned_by_keyboard(student):
     student.run_all(600)
     films = student.films()
     assert films and all(film["seconds"] > 1 and film["width"] > 100 for film in films)
-    for label in ("restart", "left", "agent decides"):
+    for label in ("left", "agent decides", "restart"):
         changes(student, ".widget-html img", lambda label=label: student.press(label))
     changes(student, ".widget-html img", lambda: student.turn("real moment"))
     student.turn("temperature")
