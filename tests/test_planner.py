@@ -20,9 +20,9 @@ def test_minutes_become_updates_steps_and_frames() -> None:
     assert found.replayed_steps == 1200 * 16 * 64 == 512 * (found.agent_steps - before)
 
 
-@pytest.mark.parametrize("world", sorted(planner.PUBLISHED))
+@pytest.mark.parametrize("world", sorted(planner.PUBLISHED | planner.OURS))
 def test_curves_go_through_their_points(world: str) -> None:
-    curve = planner.PUBLISHED[world]
+    curve = (planner.PUBLISHED | planner.OURS)[world]
     frames = [x for x, *_ in curve.points]
     assert frames == sorted(set(frames))
     for x, mean, spread in curve.points:
@@ -74,9 +74,15 @@ def test_nothing_is_promised_where_nothing_is_known() -> None:
 
 
 def test_a_curve_of_our_own_goes_before_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = planner.Curve("one run of ours", 128, ((10, 1, 0), (100, 2, 0)))
-    monkeypatch.setitem(planner.PUBLISHED, "dmc/walker-walk small", own)
-    assert planner.curve_of(make_config("dmc/walker-walk", "small")) is own
+    own = planner.Curve("a run of ours", 128, ((10, 1, 0), (100, 3, 1)), "one seed")
+    monkeypatch.setitem(planner.OURS, "dmc/walker-walk small", own)
+    small = make_config("dmc/walker-walk", "small")
+    assert planner.curve_of(small) is own
+    before = small.rows_before_learning * small.worlds
+    words = planner.expectation(small, 128 * (27_500 - before), 55_000)
+    assert words == (
+        "One seed had 2 ± 0.5 at 55,000 frames: a run of ours, train ratio 128, as here."
+    )
     assert planner.curve_of(walker(512)) is planner.PUBLISHED["dmc/walker-walk"]
 
 

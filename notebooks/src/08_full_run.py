@@ -144,7 +144,8 @@ print(
 # 20 updates are timed here, after compiling. The rest is arithmetic, and the curves that others
 # published. Whoever replays less than they did has made fewer updates after as many frames. So we look
 # at *two* points of their curve: after as many replayed steps, and after as many lived ones. What
-# comes should lie between the two, if networks and settings were the same; they never quite are.
+# comes should lie between the two, if networks and settings were the same; they never quite are. For
+# `small` there is a run of our own with these very settings: one line in place of a band.
 #
 # **Predict first:** how many updates a second, on this machine?
 
@@ -172,13 +173,13 @@ for number, plan in enumerate(plans):
     parts = (f"{m} minutes {a:.3g} to {b:.3g}" for m, a, b in zip(budgets, low, high))
     words.append(f"{label}: {', '.join(parts)}")
 axes.axvline(minutes, color="0.4", linestyle=(0, (1, 3)), label=f"{minutes:g} minutes")
-axes.set(xscale="log", xlabel="minutes on this machine", ylabel="return that others had there")
+axes.set(xscale="log", xlabel="minutes on this machine", ylabel="return of earlier runs there")
 axes.set_xticks(budgets, budgets, minor=False)
 axes.minorticks_off()
 axes.legend(frameon=False)
 show(
     figure,
-    "Return of others against minutes on this machine, each size a band from what they had after as "
+    "Return of earlier runs against minutes on this machine, a band from what they had after as "
     f"many replayed steps to what they had after as many lived ones. {'; '.join(words)}.",
     "08_plan",
 )
@@ -190,8 +191,8 @@ show(
 # </details>
 #
 # A band is no promise. Its two edges are means over seeds, which differ by the spread that stands
-# above; the settings of `small` are ours, with a learning rate 25 times as high, so that it may leave
-# the band upwards; and a curve's end is not the end of learning.
+# above; the line of `small` is one seed, and another does otherwise; and a curve's end, where it goes on
+# flat, is not the end of learning.
 #
 # **A knob.** Set `changes = {"train_ratio": 32}` and run this section again: more frames in the same
 # minutes, and the band is higher at its upper edge, lower at its lower one. Which of the two edges
