@@ -104,10 +104,13 @@ OURS = {
     "dmc/walker-walk small": Curve(
         "agents/walker-walk.csv in assets, the spread is that of its episodes, not of seeds",
         128,
-        ((10, 59, 33), (25, 175, 37), (50, 270, 22), (75, 318, 15)),
+        (
+            (10, 59, 33), (25, 175, 37), (50, 270, 22), (75, 318, 15), (100, 361, 32),
+            (125, 382, 32), (150, 430, 21), (175, 478, 25),
+        ),
         "one seed of this very preset",
     ),
-}
+}  # fmt: skip
 
 
 class Plan(NamedTuple):

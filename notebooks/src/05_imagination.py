@@ -42,7 +42,7 @@ import os
 
 FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # set by the tests; leave it to them
 seed = 0  # @param {type: "integer"}
-updates = 300 if FAST else 2000  # @param {type: "raw"}
+updates = 500 if FAST else 2000  # @param {type: "raw"}
 lived = 400  # @param {type: "integer"}
 
 # %% tags=["setup"]

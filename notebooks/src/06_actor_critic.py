@@ -43,8 +43,8 @@ import os
 
 FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # set by the tests; leave it to them
 seed = 0  # @param {type: "integer"}
-updates = 1000 if FAST else 2000  # @param {type: "raw"}
-behaviour_updates = 200 if FAST else 400  # @param {type: "raw"}
+updates = 1500 if FAST else 2000  # @param {type: "raw"}
+behaviour_updates = 300 if FAST else 400  # @param {type: "raw"}
 pendulum_updates = 40 if FAST else 800  # @param {type: "raw"}
 
 # %% tags=["setup"]
