@@ -138,7 +138,8 @@ print(
 # **A tiny number.** `small` Walker: $B\,T = 16 \cdot 32 = 512$ rows a batch, $\rho = 128$. An update for
 # every $512 / 128 = 4$ agent steps, that is, 8 frames. 3,000 updates: 12,000 steps, 24,000 frames;
 # ten minutes of a body's life at 20 actions a second. Of these the agent replays 1.5 million steps.
-#
+
+# %% [markdown]
 # ## 3 · What will it cost, and what will it bring?
 #
 # 20 updates are timed here, after compiling. The rest is arithmetic, and the curves that others
@@ -308,14 +309,16 @@ show(
 # ![](figure:08_returns)
 # </details>
 #
-# 3,000 updates took 19 minutes on two cores that were shared (4.3 a second at the end). They brought
-# 119 ± 8; the untrained network has 44 ± 4, random play 38 ± 1. So it has learnt something, and it does
-# not walk: it is on the floor, and pushes. The plan had said so. At 25,000 frames others had 137 ± 39,
-# and after as many replayed steps less than 43. Walking (800 and more) took them 200,000 frames, hours
-# here: raise `updates`, run all again, and let it go on overnight. We have not run it on a GPU.
+# 3,000 updates took 9 minutes on one fast core (6.4 a second at the end; a slow one takes twice as
+# long). They brought 180 ± 10; the untrained network has 46 ± 5, random play 38 ± 1. The body has come to
+# its knees and holds its back upright, and it does not walk. The plan had said so: at 25,000 frames the
+# run behind it had 176 ± 37. Standing alone pays 167, walking up to 1,000. That run had 361 at 100,000
+# frames and 478 at 175,000, an hour here: raise `updates` and run all again, it goes on from where it
+# is. We have not run it on a GPU.
 #
-# **Limits.** One seed. The spread between seeds is larger than the error over episodes: see the curve's
-# own spread above. And the pocket settings were tried on this one body.
+# **Limits.** One seed here, and one behind the plan. The spread between seeds is larger than the error
+# over episodes: the published curve's is 93 at 50,000 frames. And these settings were tried on this one
+# body.
 
 # %% [markdown]
 # ## Watch it
