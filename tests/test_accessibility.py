@@ -168,10 +168,6 @@ def test_no_figure_tells_curves_apart_by_colour_alone():
     assert plots.losses("run", records(1.0)).axes[0].get_legend() is not None
 
 
-# Bars that are still paler than they should be; a change needs the notebook run again.
-PALE = {("05_imagination", "#999999")}
-
-
 def test_colours_that_notebooks_name_stand_out_from_white_or_are_hatched():
     found = set()
     for source in (ROOT / "notebooks" / "src").glob("*.py"):
@@ -180,7 +176,7 @@ def test_colours_that_notebooks_name_stand_out_from_white_or_are_hatched():
                 pale = [c for c in re.findall(r'"(#[0-9a-fA-F]{6})"', line)
                         if contrast(c, WHITE) < GRAPHIC]  # fmt: skip
                 found |= {(source.stem, colour) for colour in pale}
-    assert found <= PALE
+    assert not found
 
 
 # Controls
