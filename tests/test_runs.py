@@ -136,7 +136,16 @@ def test_summary_has_the_keys_that_others_build_on(tmp_path: Path, same_driver: 
     assert not runs.finished(tmp_path, Limits(minutes=1.01 * minutes))
 
 
-def test_two_presses(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def ctrl_c_raises() -> Iterator[None]:
+    """As in a terminal: what a shell starts in the background ignores Ctrl-C, its children too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_raises")
+def test_two_presses() -> None:
     before = signal.getsignal(signal.SIGINT)
     with runs.stop_on_signals() as stop:
         assert not stop()
