@@ -46,6 +46,8 @@ def test_at_the_ratio_of_the_curve_one_point_of_it_is_expected() -> None:
     assert low == high == (frames, 475, 157)
     words = planner.expectation(config, replayed, frames)
     assert words.startswith("Others had 475 ± 157 at 100,000 frames: 5 seeds of the 2023 rel")
+    some_rows_less = planner.expectation(config, replayed - 512 * 8, frames)
+    assert some_rows_less.startswith("Others had 475 ± 157 at 99,984 frames: ")
 
 
 @pytest.mark.parametrize("ratio, first", [(128, "replayed"), (2048, "lived")])
