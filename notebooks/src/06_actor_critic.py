@@ -45,7 +45,7 @@ FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # set by the tests; leave it 
 seed = 0  # @param {type: "integer"}
 updates = 1500 if FAST else 2000  # @param {type: "raw"}
 behaviour_updates = 300 if FAST else 400  # @param {type: "raw"}
-pendulum_updates = 40 if FAST else 800  # @param {type: "raw"}
+pendulum_updates = 0 if FAST else 800  # @param {type: "raw"}
 
 # %% tags=["setup"]
 import jax
@@ -464,7 +464,7 @@ compiled = functools.partial(jax.jit, static_argnums=0, compiler_options=compile
 @compiled
 def learn_model(lab: Lab, params: Params, state: Any, trace: Trace, key: jax.Array) -> tuple:
     """CHUNK updates of the world model alone: (params, state, losses). The key is consumed."""
-    scales = {"rep": loss_scales(lab.config)["rep"]}  # all others count once
+    scales, seen = loss_scales(lab.config), lab.config.recon_scale
     optimizer = make_optimizer(lab.config)
 
     def update(carry: tuple, key: jax.Array) -> tuple:
@@ -475,7 +475,7 @@ def learn_model(lab: Lab, params: Params, state: Any, trace: Trace, key: jax.Arr
             agent = lab.graph.merge(params | {"model": model})
             batch = draw_batch(lab, agent, trace, data_key)
             means = jax.tree.map(jnp.mean, agent.model.loss(batch, model_key)[0])
-            return sum(scales.get(name, 1.0) * mean for name, mean in means.items()), means
+            return sum(scales.get(name, seen) * mean for name, mean in means.items()), means
 
         slope, means = jax.grad(loss, has_aux=True)(params["model"])
         step, state = optimizer.update(slope, state, params["model"])
@@ -669,18 +669,17 @@ print(*words, sep="\n")
 # ![](figure:06_real)
 # </details>
 #
-# Random play catches 0.096 ± 0.018 of the balls. The policy that has only dreamt catches 0.965 ±
-# 0.011. The control, with the same model, the same starts, as many updates, catches 0.101 ± 0.019:
+# Random play catches 0.096 ± 0.018 of the balls. The policy that has only dreamt catches 0.893 ±
+# 0.019. The control, with the same model, the same starts, as many updates, catches 0.101 ± 0.019:
 # chance. So the policy did not learn to look busy in dreams; it learnt what its actions bring.
 #
 # Why does it work so well here? Catch is small: in 51,200 rows a random player has been nearly
 # everywhere that a good one goes. In Breakout it has not (notebook 05), and a frozen model would be
 # led astray.
 #
-# **Limits.** One model of one seed; the ± are over balls, not over trained agents. Trials of the same
-# recipe with other dice caught 0.89, 0.91 and 0.79 of 512 balls with seeds 0, 1 and 2. How good the model
-# is decides: after half of its updates (1,000), with 600 of
-# behaviour, a trial ended at 0.48.
+# **Limits.** One model of one seed; the ± are over balls, not over trained agents. With `seed = 1` and
+# `seed = 2` this notebook ended at 0.832 and 0.724, its controls at 0.089 and 0.098. How good the model is
+# decides: with half of the updates (1,000) and another entropy scale, a trial ended at 0.48.
 
 # %% [markdown]
 # ## Continuous actions
@@ -783,41 +782,48 @@ show(
 # swing it up, which takes several swings, and hold it there. Reward is minus the squared angle and a
 # little for speed and torque: -1,220 an episode is random play, above -200 is solved
 # (Gymnasium's Pendulum-v1). As before: random play, a world model, frozen, and an actor that dreams.
+# (Fast mode leaves this out: it compiles everything again. `pendulum_updates = 0` does.)
 
 # %%
-pendulum = furnish("pendulum", length=16, starts=8)
-swung = watch_random_play(pendulum)
-pendulum_params = train_model(pendulum, swung, pendulum_updates)
-print("actor and critic")
-swinger, swing_curve = train_behaviour(pendulum, pendulum_params, swung, pendulum_updates, 0, 64)
+if pendulum_updates:
+    pendulum = furnish("pendulum", length=16, starts=8)
+    swung = watch_random_play(pendulum)
+    pendulum_params = train_model(pendulum, swung, pendulum_updates)
+    print("actor and critic")
+    swinger, swing_curve = train_behaviour(
+        pendulum, pendulum_params, swung, pendulum_updates, 0, 64
+    )
 
 # %%
-tried = {
-    label: np.asarray(evaluate(pendulum.config, params, pendulum.world, 256, seed + 900))
-    for label, params in {"random": None, "trained in dreams": swinger}.items()
-}
-swing = record(pendulum.config, swinger, pendulum.world, seed)
-shown = [0, 20, 40, 60, 80, 120, 160, 199]
-figure = Figure(figsize=(8.4, 4.0), layout="constrained")
-grid = figure.add_gridspec(2, len(shown), height_ratios=(2, 1))
-axes = figure.add_subplot(grid[0, :])
-axes.plot(*swing_curve.T, label="trained in dreams", **style(0, len(swing_curve)))
-axes.axhline(tried["random"].mean(), color="0.4", linestyle=":", label="random")
-axes.set(xlabel="updates inside the frozen model", ylabel="real return")
-axes.legend(frameon=False)
-for place, step in enumerate(shown):
-    axes = figure.add_subplot(grid[1, place])
-    axes.imshow(pendulum.world.render({"vector": swing.obs["vector"][step]}))
-    axes.set(xticks=[], yticks=[])
-    axes.set_title(f"step {step}", fontsize=8)
-words = "; ".join(f"{k} {x.mean():.0f}, standard deviation {x.std():.0f}" for k, x in tried.items())
-show(
-    figure,
-    "Real return of the pendulum against updates made in dreams, and eight moments of one real "
-    f"episode. In the end, over 256 episodes: {words}.",
-    "06_pendulum",
-)
-print(words)
+if pendulum_updates:
+    tried = {
+        label: np.asarray(evaluate(pendulum.config, params, pendulum.world, 256, seed + 900))
+        for label, params in {"random": None, "trained in dreams": swinger}.items()
+    }
+    swing = record(pendulum.config, swinger, pendulum.world, seed)
+    shown = [0, 20, 40, 60, 80, 120, 160, 199]
+    figure = Figure(figsize=(8.4, 4.0), layout="constrained")
+    grid = figure.add_gridspec(2, len(shown), height_ratios=(2, 1))
+    axes = figure.add_subplot(grid[0, :])
+    axes.plot(*swing_curve.T, label="trained in dreams", **style(0, len(swing_curve)))
+    axes.axhline(tried["random"].mean(), color="0.4", linestyle=":", label="random")
+    axes.set(xlabel="updates inside the frozen model", ylabel="real return")
+    axes.legend(frameon=False)
+    for place, step in enumerate(shown):
+        axes = figure.add_subplot(grid[1, place])
+        axes.imshow(pendulum.world.render({"vector": swing.obs["vector"][step]}))
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(f"step {step}", fontsize=8)
+    words = "; ".join(
+        f"{k} {x.mean():.0f}, standard deviation {x.std():.0f}" for k, x in tried.items()
+    )
+    show(
+        figure,
+        "Real return of the pendulum against updates made in dreams, and eight moments of one real "
+        f"episode. In the end, over 256 episodes: {words}.",
+        "06_pendulum",
+    )
+    print(words)
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
@@ -825,10 +831,10 @@ print(words)
 # ![](figure:06_pendulum)
 # </details>
 #
-# From -1,209 to -347, without one real swing of its own. On the way it was at -196 already: above -200
-# counts as solved. It gets the rod up and holds it, a little aside, and then lets it lean further. From
-# here on it improves in the *dream*, and the dream is wrong there: a random player seldom stands upright,
-# and a frozen model never hears how it went. Notebook 07 closes that loop.
+# From -1,209 to -294, without one real swing of its own; above -200 counts as solved. In the episode
+# that is shown it gets the rod up in 40 steps and holds it, a little aside of the top. A random player
+# seldom stands upright, so there the dream is wrong, and a frozen model never hears how it went. Notebook
+# 07 closes that loop.
 
 # %% [markdown]
 # ## Quiz
