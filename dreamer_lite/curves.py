@@ -125,10 +125,17 @@ def cores() -> int:
 
 
 def processor() -> str:
-    """What the system calls its processor."""
+    """What the system calls its processor, with family and model where a name is that of many."""
     info = Path("/proc/cpuinfo")
-    named = re.search(r"^model name\s*:\s*(.*)", info.read_text() if info.exists() else "", re.M)
-    return named[1] if named else platform.processor() or platform.machine()
+    text = info.read_text() if info.exists() else ""
+    found = {
+        key: re.search(rf"^{key}\s*:\s*(.*)", text, re.M)
+        for key in ("model name", "cpu family", "model")
+    }
+    name, family, model = (match and match[1] for match in found.values())
+    if name and family and model:
+        return f"{name}, family {family}, model {model}"
+    return name or platform.processor() or platform.machine()
 
 
 def measure(name: str, world: str, seeds: int, updates: int | None = None) -> Iterator[Curve]:

@@ -67,6 +67,18 @@ def test_the_axis_can_be_changed(made, against, x):
     assert against in axes.get_xlabel()
 
 
+def test_seconds_of_another_processor_are_not_compared(made):
+    made.curves["horizon 5"].about["processor"] = "another"
+    for label in ("horizon 5", "horizon 30"):
+        made.toggle(label, True)
+    assert lines(made) == [PRESET, "horizon 5", "horizon 30"]
+    row = next(line for line in made.words().splitlines() if line.startswith("horizon 5 "))
+    assert row.split()[-1] == "-"
+    made.turn("CPU seconds")
+    assert lines(made) == [PRESET, "horizon 30"] and "horizon 5" not in made.sentence()
+    assert "not drawn against seconds: horizon 5." in made.report.value
+
+
 def test_words_say_what_the_picture_shows(made):
     made.toggle("horizon 1", True)
     row = next(line for line in made.words().splitlines() if line.startswith("horizon 1 "))

@@ -76,11 +76,21 @@ class Ablations:
         self.against = against
         self._refresh()
 
+    def timed_elsewhere(self) -> list[str]:
+        """The shown curves whose seconds are those of another processor than the preset's."""
+        here = self.curves[PRESET].about.get("processor")
+        return [name for name in self.shown if self.curves[name].about.get("processor") != here]
+
+    def drawn(self) -> list[str]:
+        """The preset and the shown curves; against seconds, only those that can be compared."""
+        away = self.timed_elsewhere() if "seconds" in self.against else []
+        return [PRESET, *(name for name in self.shown if name not in away)]
+
     def figure(self) -> Figure:
         """The preset's curve and those that are shown."""
         figure = Figure(figsize=(7.2, 3.8), layout="constrained")
         axes = figure.add_subplot()
-        for number, label in enumerate([PRESET, *self.shown]):
+        for number, label in enumerate(self.drawn()):
             curve = self.curves[label]
             x, y = AXES[self.against](curve), curve.returns
             axes.plot(x, y.mean(1), label=label, **style(number, len(x)))
@@ -93,8 +103,7 @@ class Ablations:
 
     def sentence(self) -> str:
         """What `figure` shows, in one sentence for those who do not see it."""
-        labels = [PRESET, *self.shown]
-        ends = [f"{label} {self.curves[label].returns[-1].mean():.1f}" for label in labels]
+        ends = [f"{label} {self.curves[label].returns[-1].mean():.1f}" for label in self.drawn()]
         return (
             f"Bricks a game against {self.against}, a line for the mean of the seeds and a band "
             f"from the lowest to the highest; the lines end at: {', '.join(ends)}."
@@ -105,6 +114,7 @@ class Ablations:
         lines = [
             f"{'':25} {'at half time':>12} {'at the end':>11}   seeds at the end   ms an update"
         ]
+        away = self.timed_elsewhere()
         for label in [PRESET, *self.shown]:
             curve = self.curves[label]
             half = curve.returns[np.searchsorted(curve.updates, curve.updates[-1] / 2)].mean()
@@ -112,7 +122,11 @@ class Ablations:
             spent = np.ptp(curves.seconds_of_one(curve)) / np.ptp(curve.updates)
             lines.append(
                 f"{label:25} {half:12.1f} {curve.returns[-1].mean():11.1f}   {seeds:16} "
-                f"{1000 * spent:14.0f}"
+                f"{'-' if label in away else f'{1000 * spent:.0f}':>14}"
+            )
+        if away:
+            lines.append(
+                f"Timed on another processor, not drawn against seconds: {', '.join(away)}."
             )
         lines += [self.curves[label].about["command"] for label in [PRESET, *self.shown]]
         return "\n".join([*lines, self.trouble] if self.trouble else lines)

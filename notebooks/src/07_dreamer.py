@@ -718,8 +718,8 @@ show(
 # </details>
 #
 # **Limits.** One seed, one small world, some minutes. Returns grow in steps, whenever a way past the
-# next brick is found, and seeds differ much: in three runs of 5 minutes the package's own came to 6.8,
-# 8.8 and 8.8. Nothing here says that any one of the six parts is *needed* in this world; that takes
+# next brick is found, and seeds differ much: in three runs of 5 minutes on a fast core the package's
+# own came to 10.1, 9.4 and 6.9. Nothing here says that any one of the six parts is *needed* in this world; that takes
 # other experiments.
 
 # %% [markdown]
@@ -743,8 +743,8 @@ if not FAST:
 # ![](figure:07_seeds)
 # </details>
 #
-# They take off together, after some 500 updates, and are far apart at once: at the end their mean is 0.40
-# of the balls, and the band goes from 0.29 to 0.60. One run would have told you 0.3 or 0.6, and both are
+# They take off together, after some 500 updates, and are far apart at once: at the end their mean is 0.33
+# of the balls, and the band goes from 0.22 to 0.46. One run would have told you 0.2 or 0.5, and both are
 # true. The losses lie on each other: seeds differ in what the actor finds, hardly in what the model sees.
 #
 # ## What each part is worth
