@@ -172,7 +172,7 @@ def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
         odd = ["manifest.json"]
         if not _checksums(place):
             raise CheckpointError(f"Checkpoint {place} is empty: {way_out}.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         odd = ["manifest.json"]
     raise CheckpointError(
         f"Checkpoint {place} is damaged or incomplete ({odd[0]} is not as it was written): "

@@ -123,7 +123,7 @@ def finished(folder: Path, limits: Limits) -> bool:
     try:
         summary = json.loads((folder / "summary.json").read_text())
         return limits.reached(summary["wall_seconds"], summary["agent_steps"], summary["updates"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -458,7 +458,7 @@ def _cut(metrics: Path, updates: int) -> None:
     for line in metrics.read_bytes().splitlines(keepends=True):
         try:
             good = line.endswith(b"\n") and json.loads(line)["updates"] <= updates
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             good = False
         if not good:
             break

@@ -214,8 +214,11 @@ def turn_into_loop(file: Path, chance: random.Random) -> None:
     file.symlink_to(file.name)
 
 
+WORDS = [b"[]", b"null", b'"x"', b"{}", b"\xff\xfe", b"[" * 100_000]  # the last is too deep to read
+
+
 def turn_into_words(file: Path, chance: random.Random) -> None:
-    file.write_bytes(chance.choice([b"[]", b"null", b'"x"', b"{}", b"\xff\xfe", b"[" * 10_000]))
+    file.write_bytes(chance.choice(WORDS))
 
 
 DAMAGES = [flip, cut, zero, grow, lose, turn_into_folder, turn_into_loop, turn_into_words]
@@ -247,6 +250,26 @@ def test_every_file_of_a_checkpoint(
     small_run.assert_same(state_of(run, driver), state_of(base, driver))
     shutil.rmtree(newest)
     assert updates_of(run) == 10
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "meta.json"])
+def test_all_words_that_are_no_checkpoint(base: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(base, tmp_path / "run")
+    newest = max((tmp_path / "run" / "state").iterdir())
+    for words in WORDS:
+        (newest / name).write_bytes(words)
+        with pytest.raises(CheckpointError, match=f"is damaged or incomplete .{name}"):
+            checkpoints.read_meta(newest.parent)
+
+
+@pytest.mark.parametrize("words", WORDS, ids=[repr(words[:2]) for words in WORDS])
+def test_a_summary_and_records_that_cannot_be_read_are_none(tmp_path: Path, words: bytes) -> None:
+    (tmp_path / "summary.json").write_bytes(words)
+    assert not runs.finished(tmp_path, Limits(updates=1))
+    records = tmp_path / "metrics.jsonl"
+    records.write_bytes(b'{"updates": 1}\n' + words + b"\n")
+    runs._cut(records, 10)
+    assert records.read_bytes() == b'{"updates": 1}\n'
 
 
 @pytest.mark.parametrize("name", ["config.json", "summary.json", "metrics.jsonl", "lock"])
