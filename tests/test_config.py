@@ -111,17 +111,23 @@ def test_presets_build_and_changes_win_over_size_and_preset() -> None:
 
 @pytest.mark.parametrize(("world", "size"), PRESETS_AT_SIZE)
 def test_a_size_may_bring_settings_of_its_own_for_a_world(world: str, size: str) -> None:
-    """By either way to name a size; below changes, and for no other world or size."""
+    """By either way to name a size; below changes, and for no other world or size.
+
+    What is for a family is for each of its worlds, by whichever protocol.
+    """
     own = PRESETS_AT_SIZE[world, size]
     assert not own.keys() & SIZES[size].keys(), "widths are the size's"
     for config in (make_config(world, size), make_config(world, **{"size": size})):
-        found = to_dict(config)
+        found = dataclasses.asdict(config)
         assert found.items() >= (own | SIZES[size]).items()
     name, value = "train_ratio", 2 * own["train_ratio"]
     assert getattr(make_config(world, size, **{name: value}), name) == value
     usual = PRESETS[world.split("/")[0]]
-    assert getattr(make_config(world), name) == getattr(make_config(f"{world}/pixels", size), name)
     assert getattr(make_config(world), name) == usual[name] != own[name]
+    whole_family = "/" not in world
+    for member in (f"{world}/pixels", f"{world}/pixels@200m"):
+        expected = (own if whole_family else usual)[name]
+        assert getattr(make_config(member, size), name) == expected
 
 
 def test_as_json_and_back() -> None:
