@@ -495,7 +495,7 @@ def enable_compilation_cache() -> None:
     if jax.config.values["jax_compilation_cache_dir"]:
         return
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(home) / "dreamer-lite" / "jax" / _processor()
+    folder = Path(home) / "dreamer-lite" / "jax" / instruction_set()
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -505,7 +505,7 @@ def enable_compilation_cache() -> None:
         warnings.filterwarnings("ignore", message=r"Error (reading|writing) persistent compilation")
 
 
-def _processor() -> str:
+def instruction_set() -> str:
     """Differs between processors, whose compiled programs must not be mixed up."""
     info = Path("/proc/cpuinfo")
     flags = info.read_text().partition("flags")[2].partition("\n")[0] if info.exists() else ""
