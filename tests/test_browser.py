@@ -69,6 +69,7 @@ def says(student: Student, words: str, seconds: float = 90) -> None:
     )
 
 
+@pytest.mark.slow
 def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
     student.open("07_dreamer.ipynb")
     student.run_above("dashboard.wait()", 300)
