@@ -17,9 +17,9 @@ from dreamer_lite.config import make_config
 from dreamer_lite.training import Limits
 from dreamer_lite.worlds.base import Row
 
-# Patches for what has pictures; one update for every row of the four worlds.
+# Patches for what has pictures; eight updates for every row, or minutes would fill the replay.
 SETTINGS = small_run.SETTINGS | dict(
-    size="pixels-cpu", image_blocks=2, depth=1, capacity=20_000, train_ratio=8
+    size="pixels-cpu", image_blocks=2, depth=1, capacity=20_000, train_ratio=64
 )
 
 
