@@ -307,7 +307,7 @@ PRESETS_AT_SIZE: dict[tuple[str, str], dict[str, Any]] = {
         worlds=4,
         batch=16,
         length=16,  # six times as many updates in a minute, of a quarter of the frames
-        starts=4,
+        starts=4,  # a guess, as is `decay`: neither was tried alone
         train_ratio=32,  # updates are dear here, and rows cheap
         recon_scale=10.0,  # ball and paddles are a few dozen of 4,096 pixels
         entropy=3e-3,  # with the paper's 3e-4 it narrows before it has seen what earns a point
@@ -333,9 +333,9 @@ def make_config(world: str, size: str | None = None, **changes: Any) -> Config:
     preset = next((PRESETS[name] for name in names if name in PRESETS), {})
     size = str(size or changes.get("size") or preset.get("size", "tiny"))
     check_name("size", size, SIZES)
-    at_size = (PRESETS_AT_SIZE.get((name, size)) for name in names)
-    preset = preset | next(filter(None, at_size), {})
-    settings: dict[str, Any] = SIZES[size] | preset | {"world": world, "size": size} | changes
+    sized = [(name, size) for name in names]
+    own = next((PRESETS_AT_SIZE[both] for both in sized if both in PRESETS_AT_SIZE), {})
+    settings: dict[str, Any] = SIZES[size] | preset | own | {"world": world, "size": size} | changes
     known = {field.name for field in dataclasses.fields(Config)}
     for name in settings:
         check_name("setting", name, known)

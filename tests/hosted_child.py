@@ -13,14 +13,19 @@ import numpy as np
 import small_run
 
 from dreamer_lite import runs, worlds
-from dreamer_lite.config import make_config
+from dreamer_lite.config import Config, make_config
 from dreamer_lite.training import Limits
 from dreamer_lite.worlds.base import Row
 
-# Patches for what has pictures; eight updates for every row, or minutes would fill the replay.
-SETTINGS = small_run.SETTINGS | dict(
-    size="pixels-cpu", image_blocks=2, depth=1, capacity=20_000, train_ratio=64
-)
+SETTINGS = small_run.SETTINGS | dict(size="pixels-cpu", image_blocks=2, depth=1, capacity=20_000)
+
+
+def config_of(name: str) -> Config:
+    """Patches for what has pictures; one update for every row of the four worlds.
+
+    Eight for those that live for minutes, which would fill the replay else.
+    """
+    return make_config(name, **SETTINGS, train_ratio=8 if name.startswith("gym/") else 64)
 
 
 def as_bytes(row: Row) -> bytes:
@@ -54,7 +59,7 @@ def write_down(world: worlds.AnyWorld, log: Path) -> None:
 
 def main() -> None:
     name, run, log, updates = sys.argv[1:]
-    config = make_config(name, **SETTINGS)
+    config = config_of(name)
     runs.enable_compilation_cache()
     write_down(worlds.make(name), Path(log))
     for record in runs.run(config, Path(run), Limits(updates=int(updates)), save_every=0):

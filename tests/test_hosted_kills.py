@@ -18,7 +18,6 @@ import pytest
 import small_run
 
 from dreamer_lite import checkpoints, runs, worlds
-from dreamer_lite.config import make_config
 
 NEVER = 10**6  # more updates than any machine makes before it is killed
 
@@ -84,7 +83,7 @@ def rows_of(run: Path) -> int:
 
 def rows_kept(name: str, run: Path) -> np.ndarray:
     """The replay's rows as the child writes them down, (rows, W, bytes)."""
-    config = make_config(name, **hosted_child.SETTINGS)
+    config = hosted_child.config_of(name)
     driver = runs.make_driver(config, worlds.make(name))
     state, _ = checkpoints.restore(run / "state", driver.init(0))
     driver.close()
