@@ -5,11 +5,9 @@ mode. Here: the fill rule of the parameters, the map from the reference's names 
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,14 +21,6 @@ from dreamer_lite.worlds.base import Space
 FOLDER = Path(__file__).parent / "golden"
 CASES = {case["tag"]: case for case in json.loads((FOLDER / "dreamer_golden.json").read_text())}
 VECTORS = json.loads((FOLDER / "dreamer_vectors.json").read_text())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compiles() -> Iterator[None]:
-    """Import this where programs are compiled once and run for milliseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def use_the_mode(patch: pytest.MonkeyPatch) -> None:

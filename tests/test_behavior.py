@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from golden_cases import VECTORS, quick_compiles
+from golden_cases import VECTORS
 
 from dreamer_lite import behavior, learner
 from dreamer_lite.behavior import Actor, Critic, ReturnRange
@@ -20,8 +20,6 @@ from dreamer_lite.distributions import BoundedNormal, OneHot, TwoHot, scalar
 from dreamer_lite.rssm import State
 from dreamer_lite.world_model import WorldModel
 from dreamer_lite.worlds.base import Space
-
-__all__ = ["quick_compiles"]
 
 CONFIG = Config(
     deter=6, hidden=5, stoch=3, classes=4, blocks=2, units=7, bins=41, encoder_layers=1,

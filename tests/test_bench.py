@@ -10,14 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_cases import quick_compiles
 
 from dreamer_lite import bench
 from dreamer_lite.__main__ import main
 from dreamer_lite.bench import Product
 from dreamer_lite.learner import total_loss
-
-__all__ = ["quick_compiles"]
 
 
 def counted(function: Any, *shapes: tuple[int, ...]) -> Counter[Product]:

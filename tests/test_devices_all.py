@@ -1,6 +1,7 @@
 """One run on several devices: what one device computes, only shared out."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from dreamer_lite.__main__ import main
 from dreamer_lite.training import Limits
 
 FOUR = {
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+    "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4",
     "JAX_PLATFORMS": "cpu",
     "PYTHONPATH": str(small_run.ROOT),
 }

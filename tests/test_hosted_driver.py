@@ -7,15 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from golden_cases import quick_compiles
 from test_training import CONFIG, WORLD, Dice, assert_same, go, host
 
 from dreamer_lite import hosted, rollouts
 from dreamer_lite.training import Limits, make_driver
 from dreamer_lite.worlds.base import Row, next_row
 from dreamer_lite.worlds.hosted import WorldError
-
-__all__ = ["quick_compiles"]
 
 SEED = 3  # of `go`
 

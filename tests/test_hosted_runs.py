@@ -7,13 +7,10 @@ import gymnasium
 import numpy as np
 import pytest
 import small_run
-from golden_cases import quick_compiles
 
 from dreamer_lite import pictures, runs, worlds
 from dreamer_lite.__main__ import main
 from dreamer_lite.training import Limits
-
-__all__ = ["quick_compiles"]
 
 SETTINGS = [
     word for name, value in small_run.SETTINGS.items() for word in ("--set", f"{name}={value}")

@@ -13,7 +13,6 @@ from golden_cases import (
     golden_batch,
     golden_config,
     golden_params,
-    quick_compiles,
     spaces,
     use_the_mode,
 )
@@ -26,8 +25,6 @@ from dreamer_lite.learner import LearnerState, make_learner, total_loss
 from dreamer_lite.rssm import State
 from dreamer_lite.world_model import Batch, WorldModel
 from dreamer_lite.worlds.base import Space
-
-__all__ = ["quick_compiles"]
 
 MODULES = {
     "enc": ("model", "encoder"),

@@ -5,15 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from golden_cases import VECTORS, quick_compiles
+from golden_cases import VECTORS
 
 from dreamer_lite import coarse
 from dreamer_lite import networks as nets
 from dreamer_lite.config import Config
 from dreamer_lite.distributions import Cells, OneHot, Pixels, SymlogVector
 from dreamer_lite.worlds.base import Space
-
-__all__ = ["quick_compiles"]
 
 # pairwise different sizes wherever the architecture allows it: a swapped axis cannot pass
 ODD = dict(

@@ -6,14 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_cases import quick_compiles
 
 from dreamer_lite import behavior, ppo, training, worlds
 from dreamer_lite.config import make_config
 from dreamer_lite.distributions import BoundedNormal
 from dreamer_lite.ppo import Settings
-
-__all__ = ["quick_compiles"]
 
 DISCOUNT, LAM = 0.9, 0.8
 

@@ -16,7 +16,6 @@ from golden_cases import (
     golden_batch,
     golden_config,
     golden_params,
-    quick_compiles,
     spaces,
     use_the_mode,
 )
@@ -32,8 +31,6 @@ from dreamer_lite.open_loop import make_dreamer
 from dreamer_lite.rollouts import make_player
 from dreamer_lite.rssm import State
 from dreamer_lite.worlds.base import Row
-
-__all__ = ["quick_compiles"]
 
 TAGS = ("vec_discrete", "image_continuous")
 KEY = jax.random.key(0)

@@ -6,15 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_cases import quick_compiles
 
 from dreamer_lite import replay as rp
 from dreamer_lite.agent import Mind
 from dreamer_lite.config import Config
 from dreamer_lite.rssm import State
 from dreamer_lite.worlds.base import Row, Space
-
-__all__ = ["quick_compiles"]
 
 W, B, T, D, S, C = 3, 5, 4, 2, 2, 3
 CONFIG = Config(worlds=W, batch=B, length=T, deter=D, blocks=1, stoch=S, classes=C, capacity=65)

@@ -4,13 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_cases import VECTORS, quick_compiles
+from golden_cases import VECTORS
 
 from dreamer_lite.config import Config
 from dreamer_lite.distributions import OneHot
 from dreamer_lite.rssm import Rssm, State, where
-
-__all__ = ["quick_compiles"]
 
 CONFIG = Config(deter=12, hidden=5, stoch=3, classes=4, blocks=2, prior_layers=1)
 T, B, A, E = 5, 2, 3, 7

@@ -10,13 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_run
-from golden_cases import quick_compiles
 
 from dreamer_lite import checkpoints, plots, runs, training, worlds
 from dreamer_lite.__main__ import in_words, main
 from dreamer_lite.training import Driver, Limits, RunState, make_driver
-
-__all__ = ["quick_compiles"]
 
 SEED, N = 5, 3
 # Small nets compile fast. The optimiser blows up the smallest gradients, and with them the last
@@ -30,12 +27,12 @@ LIMITS = Limits(updates=14)
 
 
 @pytest.fixture(scope="module")
-def driver(quick_compiles: None) -> Driver:
+def driver() -> Driver:
     return make_driver(CONFIG, worlds.make("catch"))
 
 
 @pytest.fixture(scope="module")
-def alone(quick_compiles: None) -> Driver:
+def alone() -> Driver:
     return make_driver(ALONE, worlds.make("catch"))
 
 

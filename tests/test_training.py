@@ -7,15 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_cases import quick_compiles
 
 from dreamer_lite import training
 from dreamer_lite.agent import act, blank_mind, make_agent
 from dreamer_lite.config import Config
 from dreamer_lite.training import EPISODES, Actors, Limits, RunState, keep_score, make_driver, train
 from dreamer_lite.worlds.base import Row, Space, first_row
-
-__all__ = ["quick_compiles"]
 
 CONFIG = Config(
     worlds=3, batch=3, length=4, capacity=100, train_ratio=8, deter=4, hidden=3, stoch=2, classes=2,

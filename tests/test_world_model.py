@@ -6,15 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_cases import VECTORS, quick_compiles
+from golden_cases import VECTORS
 
 from dreamer_lite.config import Config
 from dreamer_lite.distributions import OneHot
 from dreamer_lite.rssm import State
 from dreamer_lite.world_model import Batch, WorldModel, kl_with_free_nats
 from dreamer_lite.worlds.base import Space
-
-__all__ = ["quick_compiles"]
 
 CONFIG = Config(
     deter=6, hidden=5, stoch=3, classes=4, blocks=2, units=7, bins=15, depth=2, multipliers=(2,),
