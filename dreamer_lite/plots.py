@@ -190,8 +190,10 @@ def horizon_errors(comparison: Comparison) -> Figure:
         small.set_ylim(bottom=0)
         small.xaxis.set_major_locator(MaxNLocator(integer=True))
         small.set_title(title, fontsize=10)
-        if row == 0:
-            small.legend(frameon=False, fontsize=8)
+        if row == 2:
+            small.legend(
+                frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.4)
+            )
     return figure
 
 

@@ -407,21 +407,3 @@ def test_the_slow_critic_is_a_copy_of_its_own(plain: Plain) -> None:
     jax.tree.map(np.testing.assert_array_equal, state.slow_critic, state.params["critic"])
     leaves = [x for x in jax.tree.leaves(state) if isinstance(x, jax.Array)]
     assert len({x.unsafe_buffer_pointer() for x in leaves}) == len(leaves)
-
-
-def test_seeds_side_by_side_learn_what_each_learns_alone(plain: Plain) -> None:
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *[plain.learner.init(seed) for seed in (0, 1)])
-    many = jax.jit(jax.vmap(plain.learner.update, (0, None, 0)))
-    for count in range(2):
-        keys = jnp.stack([jax.random.key(10 * seed + count) for seed in (0, 1)])
-        stacked, _, metrics = many(stacked, plain.batch, keys)
-    for seed in (0, 1):
-        state, alone = run(plain, seed)
-        for name, value in alone.items():
-            np.testing.assert_allclose(
-                metrics[name][seed], value, rtol=2e-3, atol=1e-4, err_msg=name
-            )
-        jax.tree.map(  # an update moves a parameter by at most a few learning rates
-            lambda a, b, seed=seed: np.testing.assert_allclose(a[seed], b, atol=4e-3),
-            stacked.params, state.params,
-        )  # fmt: skip

@@ -452,7 +452,7 @@ def claims_09(names: dict) -> None:
     assert misses["its own dream"] < 0.8 * misses["another's dream"]
     worst, middle = (np.median(names["spread"][name]) for name in ("worst", "middle"))
     assert names["per_moment"][names["worst"]] > 2 * names["per_moment"][names["usual"]]
-    assert worst < 0.8 * names["per_moment"][names["worst"]], "most of it was its dice"
+    assert worst > 0.8 * names["per_moment"][names["worst"]], "it was not the dice"
     assert middle > 0
     films = {file.stem for file in names["films"].iterdir()}
     assert films == {"play", "beside_recorded", "beside_own", "worst", "middle"}
@@ -465,7 +465,7 @@ def of_another_agent(source: Path, agent: Path, out: Path, tmp_path: Path) -> di
     text = text.replace('agent_name = "minatar-breakout"', f"agent_name = {str(agent)!r}")
     text = text.replace('folder = ""', f"folder = {str(out)!r}")
     text = text.replace("episodes = 20 if FAST", "episodes = 2 if FAST")
-    text = text.replace("games = 3 if FAST", "games = 1 if FAST")
+    text = text.replace("games = 10", "games = 1").replace("count = 100", "count = 40")
     script = tmp_path / "of_another.py"
     script.write_text(text)
     return runpy.run_path(str(script), run_name="__main__")

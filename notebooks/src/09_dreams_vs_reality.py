@@ -51,8 +51,8 @@ FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # set by the tests; leave it 
 agent_name = "minatar-breakout"  # @param {type: "string"}
 seed = 3  # @param {type: "integer"}
 episodes = 20 if FAST else 100  # @param {type: "raw"}
-games = 3 if FAST else 10  # @param {type: "raw"}
-count = 40 if FAST else 100  # @param {type: "raw"}
+games = 10  # @param {type: "integer"}
+count = 100  # @param {type: "integer"}
 folder = ""  # @param {type: "string"}
 
 # %% tags=["setup"]
@@ -381,8 +381,8 @@ show(
 # ![](figure:09_errors)
 # </details>
 #
-# The dream errs less than both guesses at each of the 15 steps: by 0.19 ± 0.11 where copying errs by
-# 5.4, and still by 2.0 ± 0.4 at the last, where copying errs by 6.9 and the mean frame by 3.3. (Ball,
+# The dream errs less than both guesses at each of the 15 steps: by 0.25 ± 0.13 where copying errs by
+# 5.4, and still by 2.0 ± 0.7 at the last, where copying errs by 7.0 and the mean frame by 3.2. (Ball,
 # trail and paddle all move; each in a wrong cell costs 2.) Under another's actions it errs by 1.2 at once,
 # and in the end as much as the mean frame: it listens. The mean of eight dreams is better than a single
 # one, 1.4 at the last step, because where dice fall nobody can guess right every time.
@@ -399,8 +399,8 @@ for temperature in (0.0, 0.5, 1.0, 2.0):
     print(f"temperature {temperature:.1f}: " + " ".join(f"{x:5.2f}" for x in mean))
 
 # %% [markdown]
-# Smaller at every step, 1.64 at the last one in place of 2.01: the likeliest future is a good bet. But
-# it is one future, and the mean of eight, 1.38, is a better one. Above 1 the dream gets worse.
+# Smaller, 1.67 at the last step in place of 2.01: the likeliest future is a good bet. But it is one
+# future, and the mean of eight, 1.37, is a better one. Above 1 the dream gets worse.
 #
 # ## 6 · Imagined and real reward
 #
@@ -441,9 +441,9 @@ show(
 # ![](figure:09_rewards)
 # </details>
 #
-# Its own dream misses by 0.15 bricks squared, the best constant by 0.33, another's dream by 0.54. And it
-# does not flatter: 1.22 bricks were promised, 1.30 came. Most points lie on the line at whole numbers. Of
-# the others more lie above it than below: bricks that came and were not foreseen.
+# Its own dream misses by 0.23 bricks squared, the best constant by 0.59, another's dream by 0.97. And it
+# hardly flatters: 1.08 bricks were promised, 1.01 came. Most points lie on the line at whole numbers, the
+# others on both sides of it: bricks that were promised and did not come, and the other way round.
 #
 # ## 7 · The worst dream of a hundred
 #
@@ -571,11 +571,12 @@ for label, each in spread.items():
 print(f"{as_bad:.0%} of the other dreams from the worst moment are at least 0.8 times as bad")
 
 # %% [markdown]
-# The worst dream misses by 3.1 a step; with other dice by 1.4, and 12 % of them are nearly as bad. So
-# most of it was its own dice: the dreamt paddle did not go where it was told, the ball then bounced the
-# other way, and in the end the dream is over while the game goes on. All of it in sharp pictures: a dream
-# does not look wrong. But even the best of 64 miss by 1.0. That part is *reality's* dice, one action in ten
-# that is swapped for the one before; hardly any dream threw the same.
+# The worst dream misses by 21 a step, and with other dice by 20: 72 % of them are nearly as bad, where the
+# dream in the middle misses by 0.8. So it was not the dice, and not reality's, one action in ten: the model
+# does not know the place. The last brick has just been broken, and a new wall of thirty is about to come.
+# The agent still believes in a brick or two that are gone, plays on below them, and expects no wall. Few
+# games ever got this far, so hardly a row of its replay shows a new wall coming. And all of it in sharp
+# pictures: a dream does not look wrong.
 #
 # **Limits.** One agent; moments from a few of its own games, and those of one game are alike, so that the
 # bands are a little too narrow. What it never does is not tested: only the player of section 4 goes there.
