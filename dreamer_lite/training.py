@@ -279,10 +279,10 @@ def compiler_options() -> dict[str, str | int | bool] | None:
     concurrency makes it a tenth faster, and LLVM's highest optimisation level compiled 5 s longer
     for nothing.
     """
-    if jax.default_backend() != "cpu" or jax.config.values["jax_disable_most_optimizations"]:
-        return None
-    if jax.__version_info__ < (0, 10):
+    if jax.default_backend() != "cpu" or jax.__version_info__ < (0, 10):
         return None  # older compilers do not know these names
+    if jax.config.values["jax_disable_most_optimizations"]:
+        return None
     return {
         "xla_cpu_experimental_ynn_fusion_type": "",
         "xla_cpu_use_xnnpack": False,

@@ -251,3 +251,19 @@ def test_scores_are_the_returns_of_finished_episodes_in_order() -> None:
         np.testing.assert_array_equal(actors.scores, ring)
         np.testing.assert_array_equal(actors.score, running)
     assert len(finished) > 2 * EPISODES
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 10), reason="its compiler has other settings")
+@pytest.mark.parametrize("quickly", [False, True])
+def test_xla_is_tuned_unless_jax_is_asked_to_compile_quickly(quickly: bool) -> None:
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", quickly)
+    try:
+        options = training.compiler_options()
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+    if quickly:
+        assert options is None, "XLA's own, which JAX then turns off"
+    else:
+        assert options is not None
+        assert float(jax.jit(jnp.sin, compiler_options=options)(0.0)) == 0, "names XLA knows"
