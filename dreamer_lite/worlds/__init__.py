@@ -83,9 +83,13 @@ def families() -> list[Family]:
 _FAMILIES = (
     Family("atari/", "atari", "ale_py", "atari", "atari/pong", "the Atari games of ale-py"),
     Family(
-        "dmc/", "dmc", "dm_control", "dmc", "dmc/walker-walk",
+        "dmc/",
+        "dmc",
+        "dm_control",
+        "dmc",
+        "dmc/walker-walk",
         "the DeepMind Control Suite (or its pictures: dmc/.../pixels)",
-    ),  # fmt: skip
+    ),
     Family("gym/", "gym", "gymnasium", "", "gym/CartPole-v1", "any Gymnasium environment"),
 )
 
