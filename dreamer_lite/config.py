@@ -246,7 +246,7 @@ _GRID: dict[str, Any] = dict(
 _CONTROL: dict[str, Any] = _GRID | dict(
     image_net="conv",  # for environments of one's own that have pictures
     worlds=16,
-    # With the paper's 16 x 64 and all starts both tasks take twice as long or more, on 3 of 3 seeds.
+    # With the paper's 16 x 64 and all starts both tasks take twice as long or more: 3 of 3 seeds.
     batch=16,
     length=16,
     starts=8,
