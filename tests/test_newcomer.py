@@ -95,11 +95,7 @@ def newcomer(tmp_path_factory) -> Iterator[tuple[Path, dict[str, str], list[str]
 @pytest.mark.slow
 def test_make_demo_keeps_its_promises(newcomer, record_property):
     clone, words, (_, demo) = newcomer
-    start = time.monotonic()
-    status, seen = in_a_terminal(demo, clone, words)
-    minutes = (time.monotonic() - start) / 60
-    say(f"{demo}: status {status} after {minutes:.1f} minutes")
-    assert status == 0, seen[-3000:]
+    seen, minutes = succeeds(demo, clone, words)
     assert "Traceback" not in seen
     run = clone / "runs" / "demo"
     summary = json.loads((run / "summary.json").read_text())
@@ -122,16 +118,22 @@ def test_make_demo_keeps_its_promises(newcomer, record_property):
 @pytest.mark.slow
 def test_make_test_passes(newcomer, record_property):
     clone, words, (test, _) = newcomer
-    start = time.monotonic()
-    status, seen = in_a_terminal(test, clone, words)
-    minutes = (time.monotonic() - start) / 60
-    say(f"{test}: status {status} after {minutes:.1f} minutes")
-    assert status == 0, seen[-6000:]
+    seen, minutes = succeeds(test, clone, words)
     plain = re.sub(r"\x1b\[[\d;]*m", "", seen)  # without the colours
     last = re.findall(r"=+ (\d+ passed.*?) =+", plain)[-1]
     assert not git(clone, "status", "--porcelain"), "nothing that git would see is left behind"
     record_property("make test: minutes, once the environment is there", round(minutes, 1))
     record_property("make test: result", last)
+
+
+def succeeds(command: str, clone: Path, words: dict[str, str]) -> tuple[str, float]:
+    """(all that a command of the README printed, minutes); fails where the command does."""
+    start = time.monotonic()
+    status, seen = in_a_terminal(command, clone, words)
+    minutes = (time.monotonic() - start) / 60
+    say(f"{command}: status {status} after {minutes:.1f} minutes")
+    assert status == 0, seen[-6000:]
+    return seen, minutes
 
 
 def decoded(file: Path) -> np.ndarray:
