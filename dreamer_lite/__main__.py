@@ -148,8 +148,7 @@ def make_parser() -> Parser:
     )
 
     sub = command(evaluate, "play whole episodes and give the mean return")
-    add_agent(sub)
-    sub.add_argument("--world", help=OWN_WORLD)
+    add_player(sub)
     sub.add_argument("--episodes", type=whole(1), default=20)
 
     sub = command(dream, "film the agent's dream beside reality, and measure it")
@@ -158,8 +157,7 @@ def make_parser() -> Parser:
     sub.add_argument("--out", type=Path, help="an .mp4 or .gif file; default: dream.mp4")
 
     sub = command(record, "film the agent as it plays")
-    add_agent(sub, "; or `random`, with --world")
-    sub.add_argument("--world", help=f"for --agent random: who plays where; else: {OWN_WORLD}")
+    add_player(sub)
     sub.add_argument("--episodes", type=whole(1), default=1)
     sub.add_argument("--out", type=Path, help="an .mp4 or .gif file; default: record.mp4")
 
@@ -190,6 +188,11 @@ def add_agent(sub: argparse.ArgumentParser, more: str = "") -> None:
     sub.add_argument("--agent", required=True, help=f"{help}shipped agent{more}")
     sub.add_argument("--seed", type=whole(0), default=0)
     sub.add_argument("--json", action="store_true", help="print only a JSON object")
+
+
+def add_player(sub: argparse.ArgumentParser) -> None:
+    add_agent(sub, "; or `random`, with --world")
+    sub.add_argument("--world", help=f"where `random` plays; else: {OWN_WORLD}")
 
 
 def whole(least: int) -> Any:
@@ -391,7 +394,7 @@ def with_error(found: dict[str, Any]) -> str:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Play whole episodes."""
-    config, params, world = load(args.agent, args.world)
+    config, params, world = load_player(args.agent, args.world)
     from dreamer_lite import rollouts
 
     scores = rollouts.evaluate(config, params, world, args.episodes, args.seed)
@@ -431,17 +434,9 @@ def dream(args: argparse.Namespace) -> int:
 
 def record(args: argparse.Namespace) -> int:
     """Film whole episodes."""
-    from dreamer_lite import config as configs
-
     out = args.out or beside(args.agent, "record.mp4")
     check_out(out, *VIDEOS)
-    if args.agent == "random":
-        if args.world is None:
-            raise Refused("--agent random needs --world (see `dreamer-lite worlds`).")
-        world = make_world(args.world)
-        config, params = configs.make_config(args.world), None
-    else:
-        config, params, world = load(args.agent, args.world)
+    config, params, world = load_player(args.agent, args.world)
     from dreamer_lite import rollouts, video
 
     found = rollouts.record(config, params, world, args.seed, args.episodes)
@@ -566,8 +561,8 @@ def load(agent: str, own: str | None = None) -> tuple[Any, Any, Any]:
 
     if own is not None and ":" not in own:
         raise Refused(
-            "--world goes with --agent random, or names a world of your own, gym/MODULE:ID: an "
-            "agent has its own world."
+            "An agent has its own world: --world is for `random` in `evaluate` and `record`, or "
+            "names a world of your own, gym/MODULE:ID."
         )
     runs.enable_compilation_cache()
     with refusing():
@@ -579,6 +574,18 @@ def load(agent: str, own: str | None = None) -> tuple[Any, Any, Any]:
         world = worlds.make(config.world)
     say_which(agent, info)
     return config, params, world
+
+
+def load_player(agent: str, world: str | None) -> tuple[Any, Any, Any]:
+    """The same as `load`; no parameters for `random`, who plays in the world that was named."""
+    from dreamer_lite import config as configs
+
+    if agent != "random":
+        return load(agent, world)
+    if world is None:
+        raise Refused("--agent random needs --world (see `dreamer-lite worlds`).")
+    made = make_world(world)
+    return configs.make_config(world), None, made
 
 
 def say_which(agent: str, info: dict[str, Any]) -> None:

@@ -71,7 +71,9 @@ def refused(capsys: pytest.CaptureFixture, *words: object) -> str:
         (["dream", "--agent", "tests", "--out", "a.avi"], "a.avi must end in .mp4 or .gif"),
         (["record", "--agent", "random"], "needs --world"),
         (["record", "--agent", "random", "--world", "pong", "--out", "a.mp4"], "no world 'pong'"),
-        (["record", "--agent", "tests", "--world", "catch"], "an agent has its own world"),
+        (["evaluate", "--agent", "random"], "needs --world"),
+        (["evaluate", "--agent", "random", "--world", "pong"], "no world 'pong'"),
+        (["record", "--agent", "tests", "--world", "catch"], "An agent has its own world"),
         (["export", "--agent", "tests", "--out", "agent.pkl"], "must end in .safetensors"),
         (["export", "--agent", "nobody", "--out", "a.safetensors"], "no run folder nobody"),
         (["plot", "--run", "nobody", "--out", "a.pdf"], "must end in .png or .svg"),
@@ -154,6 +156,13 @@ def test_evaluate(capsys: pytest.CaptureFixture, run: Path) -> None:
     assert found["episodes"] == 4 and 0 <= found["return_mean"] <= 1
     assert main(words) == 0
     assert f"Return {found['return_mean']:.2f} ± " in capsys.readouterr().out
+
+
+def test_evaluate_random_play(capsys: pytest.CaptureFixture) -> None:
+    words = ["evaluate", "--agent", "random", "--world", "catch", "--episodes", "200", "--json"]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["episodes"] == 200 and 0.02 < found["return_mean"] < 0.25, "one ball in ten"
 
 
 def test_export_then_evaluate(capsys: pytest.CaptureFixture, run: Path, tmp_path: Path) -> None:
