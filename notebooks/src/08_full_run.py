@@ -16,7 +16,7 @@
 # %% [markdown]
 # # 08 · A full run
 #
-# **The loop of notebook 07, unchanged, on a body that learns to walk, or on Pong or Breakout: planned before it is paid for, and not lost when the machine is taken away.**
+# **The loop of notebook 07, unchanged, on a body that learns to walk, or on a game of Atari: planned before it is paid for, and not lost when the machine is taken away.**
 #
 # | Minutes to read | Minutes to run | You should know | Adds to the agent |
 # |---|---|---|---|
@@ -46,6 +46,7 @@ colab.setup("dmc", "atari")
 # |---|---|---|
 # | `dmc/walker-walk` | CPU (size `small`), GPU | 24 numbers to see, 6 torques; 1000 is perfect |
 # | `dmc/walker-walk/pixels` | GPU | the same from 64 x 64 pixels |
+# | `atari/road_runner` | CPU (size `pixels-cpu`), GPU | a bird on the run; it learns to run within 10 minutes on one core |
 # | `atari/pong` | GPU | 20 to 21 points a game, and for a long time it loses them all |
 # | `atari/breakout` | GPU | at the budgets of a course: 10 to 30, not 400 |
 #
@@ -59,7 +60,7 @@ colab.setup("dmc", "atari")
 import os
 
 FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # set by the tests; leave it to them
-world_name = "dmc/walker-walk"  # @param ["dmc/walker-walk", "dmc/walker-walk/pixels", "atari/pong", "atari/breakout"]
+world_name = "dmc/walker-walk"  # @param ["dmc/walker-walk", "dmc/walker-walk/pixels", "atari/road_runner", "atari/pong", "atari/breakout"]
 size = ""  # @param ["", "small", "pixels-cpu", "1m", "12m", "25m"]
 minutes = 15  # @param {type: "number"}
 updates = 30 if FAST else 3000  # @param {type: "raw"}
@@ -146,7 +147,8 @@ print(
 # published. Whoever replays less than they did has made fewer updates after as many frames. So we look
 # at *two* points of their curve: after as many replayed steps, and after as many lived ones. What
 # comes should lie between the two, if networks and settings were the same; they never quite are. For
-# `small` there is a run of our own with these very settings: one line in place of a band.
+# `small`, and for Road Runner with `pixels-cpu`, there is a run of our own with these very settings: one
+# line in place of a band.
 #
 # **Predict first:** how many updates a second, on this machine?
 
@@ -192,7 +194,7 @@ show(
 # </details>
 #
 # A band is no promise. Its two edges are means over seeds, which differ by the spread that stands
-# above; the line of `small` is one seed, and another does otherwise; and a curve's end, where it goes on
+# above; a line of our own is one seed, and another does otherwise; and a curve's end, where it goes on
 # flat, is not the end of learning.
 #
 # **A knob.** Set `changes = {"train_ratio": 32}` and run this section again: more frames in the same
@@ -223,7 +225,7 @@ show(
 # %% [markdown]
 # Try it: interrupt the kernel in the middle of the next cell, restart it, *Run all*. (Our tests do it
 # the hard way, with SIGKILL.) On a JAX world the run that went on equals the uninterrupted one bit for
-# bit; Walker and Pong cannot be saved in mid-flight, so their worlds start a new episode.
+# bit; Walker and Atari cannot be saved in mid-flight, so their worlds start a new episode.
 #
 # ## 5 · The run
 #
