@@ -98,8 +98,7 @@ PUBLISHED = {  # SPEC 18.1
     ),
 }  # fmt: skip
 
-# By world and size; each point the mean of the training episodes near it, four at a time, and
-# their spread.
+# By world and size; each point the mean of the training episodes near it, and their spread.
 OURS = {
     "dmc/walker-walk small": Curve(
         "agents/walker-walk.csv in assets, the spread is that of its episodes, not of seeds",
@@ -108,6 +107,17 @@ OURS = {
             (10, 59, 33), (25, 175, 37), (50, 270, 22), (75, 318, 15), (100, 361, 32),
             (125, 382, 32), (150, 430, 21), (200, 509, 22), (250, 575, 32), (300, 677, 26),
             (350, 784, 35), (400, 898, 23), (450, 919, 7),
+        ),
+        "one seed of this very preset",
+    ),
+    "atari/road_runner pixels-cpu": Curve(
+        "agents/road-runner.csv in assets, the spread is that of its games, not of seeds",
+        32,
+        (
+            (10, 0, 0), (25, 0, 0), (50, 9, 14), (75, 462, 326), (100, 1727, 654),
+            (125, 2356, 1708), (150, 1017, 460), (200, 2075, 817), (250, 2589, 2003),
+            (300, 3362, 2381), (350, 3359, 2979), (400, 2648, 1629), (450, 1672, 1350),
+            (500, 2631, 2017), (550, 4501, 1538), (600, 9453, 4946), (625, 9638, 5626),
         ),
         "one seed of this very preset",
     ),

@@ -46,7 +46,7 @@ colab.setup("dmc", "atari")
 # |---|---|---|
 # | `dmc/walker-walk` | CPU (size `small`), GPU | 24 numbers to see, 6 torques; 1000 is perfect |
 # | `dmc/walker-walk/pixels` | GPU | the same from 64 x 64 pixels |
-# | `atari/road_runner` | CPU (size `pixels-cpu`), GPU | a bird on the run; it learns to run within 10 minutes on one core |
+# | `atari/road_runner` | CPU (size `pixels-cpu`), GPU | a bird on the run; it learns to run within 12 minutes on one core |
 # | `atari/pong` | GPU | 20 to 21 points a game, and for a long time it loses them all |
 # | `atari/breakout` | GPU | at the budgets of a course: 10 to 30, not 400 |
 #

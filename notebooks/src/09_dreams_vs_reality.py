@@ -38,7 +38,8 @@ from dreamer_lite import colab
 colab.setup()
 
 # %% [markdown]
-# `agent_name` is a shipped agent, a run folder, or a `.safetensors` file, as notebook 08 writes one.
+# `agent_name` is a shipped agent, such as `road-runner`, a game of Atari; a run folder; or a
+# `.safetensors` file, as notebook 08 writes one.
 # Everything here works for any of them. A Walker needs the extra `dmc`, an Atari agent `atari`: on
 # Colab write `colab.setup("dmc", "atari")` above; elsewhere the next cell says what to install.
 #
