@@ -555,7 +555,7 @@ def read_metrics(folder: Path) -> list[Record]:
 # What several commands need
 
 
-def load(agent: str, own: str | None = None) -> tuple[Any, Any, Any]:
+def load(agent: str, own: str | None) -> tuple[Any, Any, Any]:
     """(config, params, world) of the agent that was named; `own` is its world, if typed."""
     from dreamer_lite import runs, worlds
 
