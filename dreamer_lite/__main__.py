@@ -5,11 +5,17 @@ asked for cannot be; one sentence says what is valid. 130 and 143: stopped by Ct
 after saving. Modules are imported where they are needed, to keep the way to a first update short.
 """
 
+from dreamer_lite import files
+
+if __name__ == "__main__":  # `python -m` looks for modules in the current folder first
+    files.forget_current_folder()
+
 import argparse
 import contextlib
 import dataclasses
 import json
 import os
+import shlex
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -18,7 +24,7 @@ from typing import Any, NoReturn
 VIDEOS = (".mp4", ".gif")
 DREAM_FPS, RECORD_FPS = 5, 10
 SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal for a bar
-OWN_WORLD = "the agent's own world, where loading a file may import its module: gym/MODULE:ID"
+OWN_WORLD = "the agent's own world gym/MODULE:ID: only what is named here is imported"
 AT_ONCE = "Stopped at once; a run goes on from its last checkpoint."
 COMPILING = "Compiling: about 20 s, a few seconds when this was compiled before ..."
 
@@ -47,7 +53,9 @@ def refusing() -> Iterator[None]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command; returns the exit status. Without `argv` the process is its own."""
+    if argv is None:
+        files.forget_current_folder()
     try:
         args = make_parser().parse_args(argv)
         status = args.function(args)
@@ -97,6 +105,8 @@ def world_error() -> type[RuntimeError]:
 
 
 def complain(sentence: str, status: int) -> int:
+    """Say it on one line, without control characters, for it may have a stranger's words in it."""
+    sentence = "".join(x if x.isprintable() else " " for x in sentence)
     print(f"dreamer-lite: {sentence}", file=sys.stderr)
     return status
 
@@ -163,6 +173,7 @@ def make_parser() -> Parser:
 
     sub = command(export, "write an agent as one .safetensors file, and a .json that describes it")
     sub.add_argument("--agent", required=True, metavar="RUN", help="a run folder DIR, or DIR@SEED")
+    sub.add_argument("--world", help=OWN_WORLD)
     sub.add_argument("--out", type=Path, required=True, help="a .safetensors file")
 
     command(worlds, "list the worlds")
@@ -284,6 +295,8 @@ def train(args: argparse.Namespace) -> int:
     name = f"{args.world.replace('/', '-')}-{settled.size}-s{settled.seed}"
     many = f"-n{settled.seeds}" if settled.seeds > 1 else ""
     folder = args.run or Path("runs") / (name + many)
+    if folder.suffix == runs.SUFFIX:
+        raise Refused(f"{folder} is the name of an agent file: choose another folder with --run.")
     limits = Limits(args.minutes, args.steps, args.updates)
     runs.enable_compilation_cache()
     with runs.stop_on_signals(again=leave) as stop:
@@ -299,7 +312,7 @@ def train(args: argparse.Namespace) -> int:
             )
         if runs.finished(folder, limits):
             note(f"{folder} has reached this limit already: a higher one would go on.")
-            return report(folder)
+            return report(folder, args.world)
         try:
             follow(records, limits)
         except FloatingPointError as error:
@@ -307,7 +320,7 @@ def train(args: argparse.Namespace) -> int:
                 f"{error} Training stopped; {folder} keeps the last good checkpoint. The same "
                 "settings would break again: start another run with a smaller --set learning_rate."
             ) from error
-    report(folder)
+    report(folder, args.world)
     return 128 + stop.signal if stop.signal else 0
 
 
@@ -366,8 +379,10 @@ def in_words(record: Record) -> str:
     return f"return {record['return_mean']:.2f}{spread}, update {record['updates']:.0f}, {speed}"
 
 
-def report(folder: Path) -> int:
+def report(folder: Path, world: str) -> int:
     """How the run stands, in a few plain lines, and what to type next."""
+    from dreamer_lite import worlds
+
     file = folder / "summary.json"
     if not file.exists():
         note("Stopped before the first update: there is nothing to save.")
@@ -381,11 +396,17 @@ def report(folder: Path) -> int:
         f"{run['wall_seconds'] / 60:.1f} minutes; the first update came after "
         f"{run['first_update_seconds']:.1f} s. Saved in {folder}."
     )
-    print(f"Next: dreamer-lite dream --agent {folder}     its dream beside reality")
-    print(f"      dreamer-lite record --agent {folder}    a film of an episode")
+    agent, own = typed(folder), f" --world {typed(world)}" if worlds.module_needed(world) else ""
+    print(f"Next: dreamer-lite dream --agent {agent}{own}     its dream beside reality")
+    print(f"      dreamer-lite record --agent {agent}{own}    a film of an episode")
     if of:
-        print(f"      both take the first seed; {folder}@SEED names one")
+        print(f"      both take the first seed; {typed(f'{folder}@SEED')} names one")
     return 0
+
+
+def typed(name: object) -> str:
+    """A name as it is typed behind an option: quoted for the shell, and not taken for an option."""
+    return shlex.quote(f"./{name}" if str(name).startswith("-") else str(name))
 
 
 def with_error(found: dict[str, Any]) -> str:
@@ -454,6 +475,8 @@ def export(args: argparse.Namespace) -> int:
     check_out(args.out, ".safetensors")
     from dreamer_lite import runs
 
+    if args.world is not None:
+        load_agent(args.agent, args.world)
     with refusing():
         info = runs.export(args.agent, args.out)
     say_which(args.agent, info["trained"])
@@ -536,8 +559,8 @@ def read_metrics(folder: Path) -> list[Record]:
 
     file = folder / "metrics.jsonl"
     try:
-        lines = file.read_text().splitlines(keepends=True)
-        records = [json.loads(line) for line in lines if line.endswith("\n")]
+        lines = files.read_regular(file).splitlines(keepends=True)
+        records = [json.loads(line) for line in lines if line.endswith(b"\n")]
     except OSError as error:
         raise Refused(f"Cannot read {file} ({error.strerror}): name a run folder.") from error
     except (ValueError, RecursionError) as error:
@@ -557,9 +580,20 @@ def read_metrics(folder: Path) -> list[Record]:
 
 def load(agent: str, own: str | None) -> tuple[Any, Any, Any]:
     """(config, params, world) of the agent that was named; `own` is its world, if typed."""
+    from dreamer_lite import worlds
+
+    config, params, info = load_agent(agent, own)
+    with refusing():
+        world = worlds.make(config.world)
+    say_which(agent, info)
+    return config, params, world
+
+
+def load_agent(agent: str, own: str | None) -> Any:
+    """The agent that was named. A module for its world is imported only if `own` asks for it."""
     from dreamer_lite import runs, worlds
 
-    if own is not None and ":" not in own:
+    if own is not None and not own.startswith("gym/"):
         raise Refused(
             "An agent has its own world: --world is for `random` in `evaluate` and `record`, or "
             "names a world of your own, gym/MODULE:ID."
@@ -567,13 +601,11 @@ def load(agent: str, own: str | None) -> tuple[Any, Any, Any]:
     runs.enable_compilation_cache()
     with refusing():
         if own is not None:
-            worlds.make(own)  # imports its module, which the file of an agent may not
-        config, params, info = runs.load(agent)
-        if own not in (None, config.world):
-            raise Refused(f"--world is {own}, but the agent is of {config.world}: leave it out.")
-        world = worlds.make(config.world)
-    say_which(agent, info)
-    return config, params, world
+            worlds.make(own)
+        found = runs.load(agent)
+    if own not in (None, found.config.world):
+        raise Refused(f"--world is {own}, but the agent is of {found.config.world}: leave it out.")
+    return found
 
 
 def load_player(agent: str, world: str | None) -> tuple[Any, Any, Any]:
@@ -591,7 +623,8 @@ def load_player(agent: str, world: str | None) -> tuple[Any, Any, Any]:
 def say_which(agent: str, info: dict[str, Any]) -> None:
     """Tell that the first of several agents was taken, if nobody named one."""
     if "seeds" in info and Path(agent).is_dir():
-        note(f"{agent} holds {info['seeds']} agents: this is the first; {agent}@SEED names one.")
+        name = typed(f"{agent}@SEED")
+        note(f"{agent} holds {info['seeds']} agents: this is the first; {name} names one.")
 
 
 def make_world(name: str) -> Any:

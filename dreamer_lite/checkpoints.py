@@ -6,23 +6,24 @@ decides when to save and what a run folder is. Read with notebook 08.
 """
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import json
 import logging
 import os
 import re
+import shlex
 import shutil
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite import worlds
+from dreamer_lite import files, worlds
 from dreamer_lite.agent import Params, make_agent
 from dreamer_lite.config import Config, from_dict, to_dict
 from dreamer_lite.training import RunState
@@ -31,6 +32,7 @@ FORMAT = 1  # of checkpoints and agent files; a higher one is refused
 KEEP = 2  # checkpoints that stay
 LONGEST_JSON = 2**20  # bytes of what describes an agent
 _AGENT = "learner.params."  # where the parameters are in a RunState
+Result = TypeVar("Result")
 
 
 class CheckpointError(ValueError):
@@ -106,7 +108,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     Raises:
       CheckpointError: one sentence; it is missing, damaged, foreign or newer.
     """
-    return _verified(folder)[1]
+    return _steadily(folder, lambda: _verified(folder)[1])
 
 
 def restore(folder: Path, like: RunState) -> tuple[RunState, dict[str, Any]]:
@@ -125,26 +127,52 @@ def restore(folder: Path, like: RunState) -> tuple[RunState, dict[str, Any]]:
 def newest_agent(folder: Path, seed: int | None = None) -> LoadedAgent:
     """Only the agent of the newest checkpoint; of several, that of `seed`, else the first.
 
-    Its config and info are as if it had been trained alone.
+    Its config and info are as if it had been trained alone. The folder may be a stranger's, or that
+    of a run that is going on.
 
     Raises:
-      CheckpointError: as `restore`; also if no agent of this run has this seed.
+      CheckpointError: as `restore`; also if no agent of this run has this seed, or as `load_agent`
+        if its world would import a module.
     """
+    return _steadily(folder, lambda: _newest_agent(folder, seed))
+
+
+def _newest_agent(folder: Path, seed: int | None) -> LoadedAgent:
     place, meta = _verified(folder)
+    what = f"Checkpoint {place}"
+    try:
+        settings, info = dict(meta["config"]), dict(meta["summary"])
+        config = _config(settings, what)
+        first, count = config.seed, config.seeds
+        seed = first if seed is None else seed
+        if not first <= seed < first + count:
+            valid = ", ".join(map(str, range(first, first + count)))
+            raise CheckpointError(
+                f"The run in {folder.parent} has no seed {seed}: valid behind @ are {valid}."
+            )
+        if count > 1:
+            config = dataclasses.replace(config, seed=seed, seeds=1)
+            info |= {name: values[seed - first] for name, values in meta["agents"].items()}
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise CheckpointError(f"{what} is damaged: its meta.json is none.") from error
+    shapes = _shapes(config, what)  # before the arrays, for it may be a stranger's
     arrays = {name.removeprefix(_AGENT): x for name, x in _read(place, "agent").items()}
-    settings, info = meta["config"], meta["summary"]
-    first, count = settings.get("seed", 0), settings.get("seeds", 1)
-    seed = first if seed is None else seed
-    if not first <= seed < first + count:
-        valid = ", ".join(map(str, range(first, first + count)))
-        raise CheckpointError(
-            f"The run in {folder.parent} has no seed {seed}: valid behind @ are {valid}."
-        )
     if count > 1:
         arrays = {name: x[seed - first] for name, x in arrays.items()}
-        settings = settings | {"seed": seed, "seeds": 1}
-        info = info | {name: values[seed - first] for name, values in meta["agents"].items()}
-    return _agent(settings, arrays, info, f"Checkpoint {place}")
+    return LoadedAgent(config, _rebuild(arrays, shapes, what), info)
+
+
+def _steadily(folder: Path, read: Callable[[], Result]) -> Result:
+    """read(), and again where a run that goes on has removed what was the newest checkpoint."""
+    while True:
+        newest = _listing(folder)[-1:]
+        try:
+            return read()
+        except CheckpointError:
+            if all(place.exists() for place in newest):
+                raise
 
 
 def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -160,12 +188,12 @@ def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
     else:
         way_out = f"delete the folder {folder.parent} and train anew"
     try:
-        manifest = json.loads((place / "manifest.json").read_text())
+        manifest = json.loads(files.read_regular(place / "manifest.json"))
         check_format(manifest["format"], f"Checkpoint {place}")
         now, then = _checksums(place), manifest["files"]
         odd = sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
         if not odd:
-            return place, json.loads((place / "meta.json").read_text())
+            return place, json.loads(files.read_regular(place / "meta.json"))
     except CheckpointError:
         raise
     except FileNotFoundError:
@@ -233,7 +261,7 @@ def _rebuild(arrays: Mapping[str, np.ndarray], like: Any, what: str) -> Any:
         rebuilt.append(jax.device_put(array, leaf.sharding) if spread else array)
     if odd:
         raise CheckpointError(
-            f"{what} does not fit this program ({_in_short(odd[0], 80)} differs in name, shape or "
+            f"{what} does not fit this program ({in_short(odd[0], 80)} differs in name, shape or "
             "type): use the version of Dreamer Lite that wrote it, or train anew."
         )
     return tree.unflatten(rebuilt)
@@ -253,13 +281,17 @@ def _name(path: tuple) -> str:
 
 def _orbax() -> Any:
     """Imported as late as here: 0.4 s that a first update need not wait for."""
-    import orbax.checkpoint
+    with files.without_current_folder():
+        import orbax.checkpoint
 
     logging.getLogger("absl").setLevel(logging.ERROR)  # it warns of what needs no action
     return orbax.checkpoint.Checkpointer(orbax.checkpoint.PyTreeCheckpointHandler(use_zarr3=True))
 
 
 def _read(place: Path, part: str) -> dict[str, np.ndarray]:
+    for file in (place / part).rglob("*"):
+        if not (file.is_file() or file.is_dir()):  # a pipe would be waited for
+            raise CheckpointError(f"Checkpoint {place} is damaged: {file} is no file.")
     try:
         with _orbax() as orbax:
             return orbax.restore(place.absolute() / part)
@@ -289,7 +321,7 @@ def _checksums(folder: Path) -> dict[str, str]:
 def check_format(found: Any, what: str) -> None:
     if found != FORMAT:
         raise CheckpointError(
-            f"{what} has format {_in_short(found)}, and this version of Dreamer Lite reads format "
+            f"{what} has format {in_short(found)}, and this version of Dreamer Lite reads format "
             f"{FORMAT}: use the version that wrote it."
         )
 
@@ -333,11 +365,11 @@ def load_agent(path: Path) -> LoadedAgent:
 
     Raises:
       CheckpointError: one sentence; a file is missing, damaged, foreign or newer, or the world of
-        the agent would import a module.
+        the agent would import a module, see `worlds.make_read`.
     """
     what = f"Agent {path}"
     try:
-        with path.open("rb") as stream:
+        with files.open_regular(path) as stream:
             about = _read_about(path.with_suffix(".json"), what)
             digest = hashlib.file_digest(stream, "sha256")
         if about.pop("checksum") != _sign(digest, about):
@@ -352,7 +384,8 @@ def load_agent(path: Path) -> LoadedAgent:
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(what) from error
-    config, shapes = _plan(settings, what, may_import=False)
+    config = _config(settings, what)
+    shapes = _shapes(config, what)
     params = _rebuild(_read_arrays(path, shapes, what), shapes, what)
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(params)):
         raise CheckpointError(f"{what} holds numbers that are not finite: export it anew.")
@@ -361,7 +394,7 @@ def load_agent(path: Path) -> LoadedAgent:
 
 def _read_about(file: Path, what: str) -> dict[str, Any]:
     """What the .json of an agent says; any of several exceptions if it is none."""
-    with file.open("rb") as stream:
+    with files.open_regular(file) as stream:
         text = stream.read(LONGEST_JSON + 1)
     if len(text) > LONGEST_JSON:
         raise ValueError("too long")
@@ -372,12 +405,13 @@ def _read_about(file: Path, what: str) -> dict[str, Any]:
 
 def _read_arrays(path: Path, shapes: Params, what: str) -> dict[str, np.ndarray]:
     """The arrays of a .safetensors file that cannot hold much more than arrays of these shapes."""
-    from safetensors.numpy import load as from_bytes
+    with files.without_current_folder():
+        from safetensors.numpy import load as from_bytes
 
     leaves = jax.tree.leaves(shapes)
     most = sum(x.nbytes + 1000 for x in leaves) + LONGEST_JSON  # names and offsets take some too
     try:
-        with path.open("rb") as stream:
+        with files.open_regular(path) as stream:
             data = stream.read(most + 1)
         if len(data) > most:
             raise ValueError("too long")
@@ -402,46 +436,46 @@ def _sign(digest: Any, about: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _agent(
-    settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray], info: dict[str, Any], what: str
-) -> LoadedAgent:
-    """Put an agent together; its arrays must fit what `settings` make."""
-    config, shapes = _plan(settings, what)
-    return LoadedAgent(config, _rebuild(arrays, shapes, what), info)
-
-
-def _plan(settings: Mapping[str, Any], what: str, may_import: bool = True) -> tuple[Config, Params]:
-    """The config, and its parameters' shapes: numpy arrays that take no memory.
-
-    Unless it `may_import`, the world may not bring in a module that is not there already.
-    """
+def _config(settings: Mapping[str, Any], what: str) -> Config:
     try:
-        config = from_dict(settings)
+        return from_dict(settings)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{what} was written by another version of Dreamer Lite, use that one: "
-            f"{_in_short(error)}."
+            f"{in_short(error)}."
         ) from error
-    module, colon, _ = config.world.removeprefix("gym/").partition(":")
-    if colon and not may_import and module not in sys.modules:
-        raise CheckpointError(
-            f"{what} would import the module {_in_short(module)!r} for its world, which runs code: "
-            f"if you trust that module, name the world, --world {_in_short(config.world)}, or "
-            "import the module yourself before."
-        )
-    try:
-        world = worlds.make(config.world)
-    except ValueError as error:
-        raise CheckpointError(
-            f"{what} needs a world that is not here: {_in_short(error)}."
-        ) from error
-    try:
-        return config, make_agent(config, world.obs_space, world.action_space).shapes()
-    except ValueError as error:
-        raise CheckpointError(f"{what} does not fit its world: {_in_short(error)}.") from error
 
 
-def _in_short(words: Any, most: int = 400) -> str:
+def _shapes(config: Config, what: str) -> Params:
+    """Shapes of the parameters: numpy arrays that take no memory.
+
+    The config may be a stranger's: its world may not bring in a module that nobody asked for.
+    """
+    try:
+        world = worlds.make_read(config.world)
+    except worlds.ImportNeeded as error:
+        raise CheckpointError(
+            f"{what} is not loaded, for {in_short(error)}, which runs code: if you trust that "
+            f"module, {_how_to_name(config.world)}."
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(
+            f"{what} needs a world that is not here: {in_short(error)}."
+        ) from error
+    try:
+        return make_agent(config, world.obs_space, world.action_space).shapes()
+    except ValueError as error:
+        raise CheckpointError(f"{what} does not fit its world: {in_short(error)}.") from error
+
+
+def _how_to_name(world: str) -> str:
+    """What to type for a world; a name that could fool a reader or a shell is not offered."""
+    if not re.fullmatch(r"[\w./:-]{1,200}", world, re.ASCII):
+        return "name the world"
+    return f"name the world, by --world {shlex.quote(world)} or by worlds.make({world!r}) before"
+
+
+def in_short(words: Any, most: int = 400) -> str:
     """As one line without control characters, for words that may be a stranger's."""
     text = "".join(x if x.isprintable() else " " for x in str(words)[:most]).rstrip(". ")
     return text + ("..." if len(str(words)) > most else "")

@@ -52,6 +52,7 @@ try:
 except ImportError:  # Windows: runs work, but two processes in one folder are not noticed
     fcntl = None
 
+SUFFIX = ".safetensors"  # of an agent file; never of a run folder
 SAVE_EVERY = 60.0  # seconds
 MIRROR_EVERY = 300.0  # seconds at least
 LONG_SAVE = 2.0  # seconds; a save that takes n times as long comes n times less often
@@ -231,18 +232,18 @@ def _version(package: str) -> str:
 def load(agent: str) -> LoadedAgent:
     """The agent of a run folder, of a .safetensors file, or a shipped one by its name.
 
-    A run of several seeds gives its first agent; "DIR@2" names the one with seed 2. An agent file
-    may be a stranger's, see `checkpoints.load_agent`; a run folder is taken for the user's own.
+    A run of several seeds gives its first agent; "DIR@2" names the one with seed 2. All of them may
+    be a stranger's: a world that would import a module is refused, unless `worlds.make` was asked
+    for it before in this process.
 
     Raises:
       ValueError: there is none, or it cannot be used; one sentence.
     """
+    if Path(agent).suffix == SUFFIX:
+        return checkpoints.load_agent(Path(agent))
     if found := find_run(agent):
         folder, seed = found
         return checkpoints.newest_agent(folder / "state", seed)
-    path = Path(agent)
-    if path.suffix == ".safetensors":
-        return checkpoints.load_agent(path)
     if agent in assets.agents():
         return checkpoints.load_agent(assets.path(f"agents/{agent}.safetensors"))
     shipped = ", ".join(assets.agents()) or "none yet"
@@ -255,16 +256,22 @@ def load(agent: str) -> LoadedAgent:
 def find_run(agent: str | Path) -> tuple[Path, int | None] | None:
     """(folder, seed) of a run that is named DIR or DIR@SEED; None if it names no folder.
 
+    What ends in .safetensors is an agent file, whatever lies there.
+
     Raises:
       ValueError: what follows the @ is no number.
     """
-    if Path(agent).is_dir():
-        return Path(agent), None
+    path = Path(agent)
     folder, _, seed = str(agent).rpartition("@")
+    if SUFFIX in (path.suffix, Path(folder).suffix):
+        return None
+    if path.is_dir():
+        return path, None
     if not folder or not Path(folder).is_dir():
         return None
     if not seed.isdecimal():
-        raise ValueError(f"{agent} names no seed: write a number behind the @, as in {folder}@0.")
+        example = shlex.quote(f"{folder}@0")
+        raise ValueError(f"{agent} names no seed: write a number behind the @, as in {example}.")
     return Path(folder), int(seed)
 
 
@@ -283,8 +290,12 @@ def export(agent: str | Path, out: Path) -> dict[str, Any]:
     config, params, summary = checkpoints.newest_agent(folder / "state", seed)
     whole = from_dict(checkpoints.read_meta(folder / "state")["config"])
     summary = dict(summary)
-    results = {name: summary.pop(name) for name in RESULTS}
-    info = {**results, "trained": {"command": command(whole, summary["updates"]), **summary}}
+    try:
+        results = {name: float(summary.pop(name)) for name in RESULTS}
+        results["episodes"] = int(results["episodes"])
+        info = {**results, "trained": {"command": command(whole, summary["updates"]), **summary}}
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"The run in {folder} does not say how its agent was trained.") from error
     checkpoints.save_agent(out, params, config, info)
     return info
 
@@ -427,8 +438,9 @@ def _refuse_another(config: Config, saved: dict[str, Any], folder: Path) -> None
             for n in names[:4]
         ]
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        shown = checkpoints.in_short(", ".join(shown))
         raise RunError(
-            f"{folder} holds a run with {', '.join(shown)}{more}: ask for the same settings, or "
+            f"{folder} holds a run with {shown}{more}: ask for the same settings, or "
             "choose another folder with --run."
         )
 

@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import those before it. `worlds.base` (rows and spaces) is open to all.
 ORDER = (
-    "config devices transforms distributions coarse networks rssm world_model behavior agent "
+    "config devices files transforms distributions coarse networks rssm world_model behavior agent "
     "optimizer learner replay rendering worlds training ppo hosted checkpoints mirror "
     "pictures rollouts open_loop dreams video plots notebook compare checks colab assets curves "
     "doctor runs planner widgets bench __main__"

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeGuard
 
+from dreamer_lite import files
 from dreamer_lite.worlds.base import Row, Space, World, next_row
 from dreamer_lite.worlds.breakout import Breakout
 from dreamer_lite.worlds.catch import Catch
@@ -33,11 +34,15 @@ __all__ = [
     "families",
     "is_hosted",
     "make",
+    "make_read",
+    "module_needed",
     "names",
     "next_row",
 ]
 
 AnyWorld = World | HostedWorld
+
+_asked_for: set[str] = set()  # names that somebody gave to `make` in this process
 
 _MAKERS: dict[str, Callable[[], World]] = {
     "catch": Catch,
@@ -104,13 +109,54 @@ def is_hosted(world: AnyWorld) -> TypeGuard[HostedWorld]:
     return hasattr(world, "start")
 
 
+class ImportNeeded(ValueError):
+    """A world that was only read in a file would import a module; one sentence."""
+
+
 def make(name: str) -> Any:
-    """Makes a `World` or a `HostedWorld` by its name.
+    """Makes a `World` or a `HostedWorld` by its name, which somebody typed.
+
+    A world of one's own, `gym/MODULE:ID`, imports its module, also from the current folder. For a
+    name that comes from a file there is `make_read`.
 
     Raises:
       ValueError: no world has this name, or its package is missing; one sentence that says what
         is valid.
     """
+    world = _make(name)
+    _asked_for.add(name)
+    return world
+
+
+def make_read(name: str) -> Any:
+    """`make` for a name that was read in a file, which may be a stranger's.
+
+    It imports only what was installed with this package, and nothing from the current folder,
+    unless somebody gave this very name to `make` before.
+
+    Raises:
+      ImportNeeded: the world needs another module.
+      ValueError: as `make`.
+    """
+    if name in _asked_for:
+        return _make(name)
+    with files.without_current_folder():
+        if (module := module_needed(name)) is not None:
+            raise ImportNeeded(f"the world {name!r} would import the module {module!r}.")
+        return _make(name)
+
+
+def module_needed(name: str) -> str | None:
+    """The module that a Gymnasium id would import beyond what was installed with this package."""
+    id = name.removeprefix("gym/")
+    if id == name or not importlib.util.find_spec("gymnasium"):
+        return None
+    from dreamer_lite.worlds import gym
+
+    return gym.module_needed(id)
+
+
+def _make(name: str) -> Any:
     if name in _MAKERS:
         return _MAKERS[name]()
     for family in _FAMILIES:

@@ -29,6 +29,8 @@ from dreamer_lite.worlds import hosted
 from dreamer_lite.worlds.base import Space
 
 CHANNELS = (1, 3, 4)
+# Packages whose environments an agent file may name: what they import was installed by the user.
+INSTALLED = ("gymnasium", "ale_py", "dm_control", "dreamer_lite")
 LEAST_SIDE = 8  # pixels; what is smaller and not uint8 is no image
 
 
@@ -148,6 +150,22 @@ def make(id: str) -> GymWorld:
         )
     finally:
         env.close()
+
+
+def module_needed(id: str) -> str | None:
+    """The module that making this id would import, unless it is of a package of `INSTALLED`.
+
+    Nothing is imported to find out. An entry point that is no name but a function is there already.
+    """
+    module, colon, _ = id.partition(":")
+    if colon:
+        return module
+    known = gymnasium.registry.values()  # an id without a version stands for the latest one
+    specs = [x for x in known if id in (x.id, "/".join(filter(None, (x.namespace, x.name))))]
+    wrappers = [wrapper for spec in specs for wrapper in spec.additional_wrappers]
+    points = [x.entry_point for x in (*specs, *wrappers)]
+    modules = [point.partition(":")[0] for point in points if isinstance(point, str)]
+    return next((x for x in modules if x.partition(".")[0] not in INSTALLED), None)
 
 
 def unknown(id: str) -> str:
