@@ -153,7 +153,7 @@ environment() {
     fi
     rm -rf "$(VENV)"
     echo "Setting up: $(VENV), this once, by $$(have_uv && echo uv || echo pip) with $$python;" \
-      "400 MB to fetch, 1.7 GB on disk, 1 to 5 minutes"
+      "400 MB to fetch, 2 GB on disk, 1 to 5 minutes"
     if have_uv; then
       uv venv --quiet --seed --python "$$python" "$(VENV)"
     else

@@ -17,9 +17,12 @@ import json
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
+
+from dreamer_lite import notices
 
 VIDEOS = (".mp4", ".gif")
 DREAM_FPS, RECORD_FPS = 5, 10
@@ -39,6 +42,8 @@ class Refused(Exception):
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence."""
 
+    commands: list[str]
+
     def error(self, message: str) -> NoReturn:
         raise Refused(f"{message} (see {self.prog} --help).")
 
@@ -56,8 +61,19 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status. Without `argv` the process is its own."""
     if argv is None:
         files.forget_current_folder()
+    with warnings.catch_warnings():
+        notices.say_plainly(lambda sentence: note(f"dreamer-lite: {sentence}"))
+        return run(sys.argv[1:] if argv is None else argv)
+
+
+def run(argv: list[str]) -> int:
+    """Run one command; what goes wrong is one sentence and an exit status."""
     try:
-        args = make_parser().parse_args(argv)
+        parser = make_parser()
+        if argv and argv[0] not in parser.commands and not argv[0].startswith("-"):
+            known = ", ".join(parser.commands)
+            raise Refused(f"There is no command {argv[0]!r}: valid are {known}.")
+        args = parser.parse_args(argv)
         status = args.function(args)
         write_out()
         return status
@@ -144,7 +160,11 @@ def make_parser() -> Parser:
         "--updates", type=whole(1), help="without a limit: until Ctrl-C, which saves"
     )
     sub.add_argument(
-        "--devices", choices=("all", "1"), default="1", help="all: share out the work (JAX worlds)"
+        "--devices",
+        type=one_of("all", "1"),
+        default="1",
+        metavar="{all,1}",
+        help="all: share out the work (JAX worlds)",
     )
     sub.add_argument("--run", type=Path, help="folder; default: runs/WORLD-SIZE-sSEED[-nN]")
     sub.add_argument(
@@ -191,6 +211,7 @@ def make_parser() -> Parser:
     sub = command(plot, "draw the curves of runs")
     sub.add_argument("--run", type=Path, nargs="+", required=True, metavar="DIR")
     sub.add_argument("--out", type=Path, required=True, help="a .png, .svg or .csv file")
+    parser.commands = list(commands.choices)
     return parser
 
 
@@ -214,6 +235,17 @@ def whole(least: int) -> Any:
             if least <= (value := int(text)) < 2**31:
                 return value
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+
+    return parse
+
+
+def one_of(*words: str) -> Any:
+    """A type of argument: one of these words. `choices` says so differently in each Python."""
+
+    def parse(text: str) -> str:
+        if text in words:
+            return text
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(words)}")
 
     return parse
 
@@ -459,10 +491,13 @@ def record(args: argparse.Namespace) -> int:
     check_out(out, *VIDEOS)
     config, params, world = load_player(args.agent, args.world)
     from dreamer_lite import rollouts, video
+    from dreamer_lite.worlds import is_hosted
 
     found = rollouts.record(config, params, world, args.seed, args.episodes)
     video.write(out, rollouts.annotated_frames(world, found), fps=RECORD_FPS)
     returns = found.score[found.is_last].tolist()
+    if found.frame is None and is_hosted(world):
+        note(f"{world.name} was not drawn: the film shows its observations.")
     if args.json:
         print(json.dumps({"returns": returns, "video": str(out)}))
     else:

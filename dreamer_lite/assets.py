@@ -1,13 +1,25 @@
-"""Finds what is shipped beside the package: trained agents, figures, reference curves, videos.
+"""Finds what is shipped with the package: trained agents, figures, reference curves.
 
-`path` is the only way to find an asset, so only this file knows that they lie in the folder
-`assets/` at the top of the repository, beside the package.
+`path` is the only way to find an asset, so only this file knows where they lie. In a clone that is
+the folder `assets/` at the top of the repository, beside the package; where pip has copied the
+package to, it is `_assets`, inside the package (see pyproject.toml).
 """
 
 import difflib
 from pathlib import Path
 
-_FOLDER = Path(__file__).resolve().parents[1] / "assets"
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def clone() -> Path | None:
+    """The folder of the repository that this package lies in; None where pip has copied it to."""
+    file = _PACKAGE.parent / "pyproject.toml"
+    ours = file.is_file() and 'name = "dreamer_lite"' in file.read_text(encoding="utf-8")
+    return file.parent if ours else None
+
+
+# A folder assets/ beside the package is ours in a clone only: site-packages may hold another's.
+_FOLDER = (clone() or _PACKAGE) / ("assets" if clone() else "_assets")
 
 
 def names(folder: str = "", suffix: str = "") -> list[str]:

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,11 @@ from dreamer_lite.rssm import State
 from dreamer_lite.training import compiler_options, make_driver
 from dreamer_lite.world_model import Batch
 from dreamer_lite.worlds.base import Row, Space
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 STANDARD = ("minatar/breakout tiny", "walker 1m", "pong 1m", "pixels-cpu")
 PIXELS = {"image": Space((64, 64, 3), "uint8")}
@@ -331,7 +335,7 @@ def first_update(preset: str, cache: str) -> dict[str, float]:
         ],
         env=environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     return json.loads(process.stdout)
@@ -348,13 +352,15 @@ def child() -> None:
     print(json.dumps(found | {"peak_memory_mb": peak_memory()}))
 
 
-def peak_memory() -> float:
-    """The most memory this process has held so far, in MB."""
+def peak_memory() -> float | None:
+    """The most memory this process has held so far, in MB; None on Windows, which is not asked."""
     status = Path("/proc/self/status")
     if status.exists():  # Linux, where getrusage counts what the parent held at the start
-        held = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        held = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
         if held:
             return int(held[1]) * 1024 / 1e6
+    if resource is None:
+        return None
     held_most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return held_most / 1e6 if sys.platform == "darwin" else held_most * 1024 / 1e6
 
@@ -427,8 +433,8 @@ def in_words(figures: dict[str, Any]) -> str:
         f"{figures['share_of_matmul']:.0%} of {figures['matmul_gflops']:.0f} GFLOP/s, "
         "the rate of its matrix products alone\n"
         f"  first update after {figures['first_update_cold_seconds']:.1f} s, "
-        f"{figures['first_update_cached_seconds']:.1f} s if compiled before; "
-        f"{figures['peak_memory_mb']:.0f} MB at most"
+        f"{figures['first_update_cached_seconds']:.1f} s if compiled before"
+        + (f"; {most:.0f} MB at most" if (most := figures["peak_memory_mb"]) else "")
     )
 
 

@@ -15,8 +15,9 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
-from dreamer_lite import __version__
+from dreamer_lite import __version__, assets, notices
 
 PYTHON = sys.version_info[:2]
 DRIVE = Path("/content/drive")
@@ -38,15 +39,25 @@ def on_colab() -> bool:
 def setup(*extras: str) -> None:
     """Install what is missing, on Colab only; print versions and device. May be run twice.
 
-    `extras` are those of pyproject.toml: "atari", "dmc".
+    From here on the package's warnings are sentences among the output: nbgrader takes anything on
+    stderr for a failure. `extras` are those of pyproject.toml: "atari", "dmc".
 
     Raises:
       ValueError: an extra that does not exist.
+      ImportError: the kernel is that of another Python, which has not what the package needs.
       RuntimeError: pip failed; the sentence has its last line.
     """
     wanted = requirements(*extras)
+    notices.say_plainly(print)
     if on_colab():
         install(wanted)
+    have = installed()
+    needed = dict.fromkeys([*NEVER, *map(distribution, requirements())])
+    if lacking := [name for name in needed if name not in have]:
+        raise ImportError(
+            f"The Python of this kernel, {sys.executable}, has no {', '.join(lacking)}: choose the "
+            "kernel of the clone's .venv, or open this notebook by `make lab`."
+        )
     print(describe())
     if on_colab() and "gpu" not in describe():
         print(
@@ -86,11 +97,18 @@ def requirements(*extras: str) -> list[str]:
     return [line for line in dict.fromkeys(plain) if distribution(line) not in NEVER]
 
 
-def _project() -> dict:
-    file = Path(__file__).resolve().parents[1] / "pyproject.toml"
-    if not file.exists():  # installed without its source: then pip has seen to everything
-        return {"dependencies": [], "optional-dependencies": {"atari": [], "dmc": []}}
-    return tomllib.loads(file.read_text())["project"]
+def _project() -> dict[str, Any]:
+    """The dependencies and extras, from pyproject.toml, or from what pip has installed."""
+    folder = assets.clone()
+    if folder is not None:
+        return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    about = importlib.metadata.metadata("dreamer_lite")
+    extras: dict[str, list[str]] = {name: [] for name in about.get_all("Provides-Extra") or []}
+    plain = []
+    for line in about.get_all("Requires-Dist") or []:
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
+        (extras[extra[1]] if extra else plain).append(line.replace('"', "'"))
+    return {"dependencies": plain, "optional-dependencies": extras}
 
 
 def _applies(line: str) -> bool:
@@ -126,7 +144,7 @@ def install(wanted: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
         pins = [f"{name}=={version}\n" for name, version in sorted(have.items())]
-        constraints.write_text("".join(pins))
+        constraints.write_text("".join(pins), encoding="utf-8")
         for lines, flags in ((together, []), (alone, ["--no-deps"])):
             if lines:
                 _pip("--constraint", str(constraints), *flags, *lines)
@@ -139,7 +157,9 @@ def _needs_care() -> bool:
 
 def _pip(*arguments: str) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
-    result = subprocess.run([*command, *arguments], capture_output=True, text=True)
+    result = subprocess.run(
+        [*command, *arguments], capture_output=True, encoding="utf-8", errors="replace"
+    )
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines() or ["no message"]
         raise RuntimeError(f"pip could not install what is missing: {lines[-1]}")

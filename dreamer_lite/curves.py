@@ -70,7 +70,7 @@ class Curve(NamedTuple):
 
 def load(name: str) -> Curve:
     """A stored curve, such as load("breakout_ppo"). Raises ValueError if there is none."""
-    values = json.loads(assets.path(f"curves/{name}.json").read_text())
+    values = json.loads(assets.path(f"curves/{name}.json").read_text(encoding="utf-8"))
     points = {key: np.array(column, np.float64) for key, column in values.pop("points").items()}
     return Curve(values["agent"], **points, about=values)
 
@@ -127,7 +127,7 @@ def cores() -> int:
 def processor() -> str:
     """What the system calls its processor, with family and model where a name is that of many."""
     info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
+    text = info.read_text(encoding="utf-8") if info.exists() else ""
     found = {
         key: re.search(rf"^{key}\s*:\s*(.*)", text, re.M)
         for key in ("model name", "cpu family", "model")
@@ -177,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for curve in measure(options.agent, options.world, options.seeds, options.updates):
             if options.out:
-                options.out.write_text(as_json(curve))
+                options.out.write_text(as_json(curve), encoding="utf-8")
             print(
                 f"update {curve.updates[-1]:7,.0f}, {curve.agent_steps[-1]:11,.0f} agent steps, "
                 f"{curve.seconds[-1]:6.0f} CPU s: return "

@@ -68,7 +68,9 @@ def free_bytes(device: Any = None) -> int | None:
 
 def _free_host_bytes() -> int | None:
     try:
-        with open("/proc/meminfo") as file:  # what the kernel could hand out, caches included
+        with open(
+            "/proc/meminfo", encoding="utf-8"
+        ) as file:  # what the kernel could hand out, caches included
             lines = dict(line.split(":", 1) for line in file)
         return 1024 * int(lines["MemAvailable"].split()[0])
     except (OSError, KeyError, ValueError):

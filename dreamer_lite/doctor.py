@@ -81,7 +81,7 @@ def nvidia_card() -> str | None:
     try:
         words = [tool, "--query-gpu=name", "--format=csv,noheader"]
         output = subprocess.run(
-            words, capture_output=True, text=True, timeout=20, check=True
+            words, capture_output=True, encoding="utf-8", timeout=20, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None

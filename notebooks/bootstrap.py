@@ -1,18 +1,42 @@
 # Finds dreamer_lite: installed, in a folder above this notebook, or in a fresh clone.
 import importlib.util
-import pathlib
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 REPOSITORY, REF = "", ""  # from pyproject.toml
-if importlib.util.find_spec("dreamer_lite") is None:
-    above = [pathlib.Path.cwd(), *pathlib.Path.cwd().parents, pathlib.Path("dreamer-lite-code")]
-    found = [folder for folder in above if (folder / "dreamer_lite" / "__init__.py").is_file()]
-    if not found and not REPOSITORY:
-        raise ImportError(
-            "dreamer_lite is not here: clone its repository and run `make lab` there."
+CLONE = Path("dreamer-lite-code")
+
+
+def whole(folder):
+    """Whether this folder holds the library of this course, all of it. Nothing in it is run."""
+    parts = [Path(folder, "dreamer_lite", name) for name in ("__init__.py", "worlds/__init__.py")]
+    return all(map(Path.is_file, parts)) and "Dreamer Lite" in parts[0].read_text("utf-8")
+
+
+def need(fine, sentence):
+    if not fine:
+        raise ImportError(sentence)
+
+
+need(sys.version_info >= (3, 11) and importlib.util.find_spec("jax"),
+     f"{sys.executable} is older than Python 3.11 or has no jax: choose the kernel of the clone's "
+     ".venv, or open this notebook by `make lab`.")  # fmt: skip
+spec = importlib.util.find_spec("dreamer_lite")
+if not any(whole(Path(f).parent) for f in (spec and spec.submodule_search_locations) or ()):
+    near = [Path.cwd(), *Path.cwd().parents][:3] + [CLONE]
+    if not any(map(whole, near)):
+        need(REPOSITORY, "dreamer_lite is not here: clone its repository, run `make lab` there.")
+        need(not CLONE.exists(), f"{CLONE.resolve()} is no whole clone: delete it, run again.")
+        need(shutil.which("git"), f"To fetch {REPOSITORY}, install git, then run this again.")
+        part = f"{CLONE}-{os.getpid()}"  # what is cut off is not taken for a clone
+        words = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
+        command = ["git", "clone", "-q", "--depth=1", f"--branch={REF}", REPOSITORY, part]
+        result = subprocess.run(command, env=words, capture_output=True, encoding="utf-8")
+        need(
+            result.returncode == 0, f"Cannot fetch {REPOSITORY}: {' '.join(result.stderr.split())}"
         )
-    if not found:
-        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={REF}", REPOSITORY, above[-1]]
-        subprocess.run(clone, check=True)
-    sys.path.insert(0, str((found or above[-1:])[0].resolve()))
+        os.rename(part, CLONE)
+    sys.path.insert(0, str(next(filter(whole, near)).resolve()))

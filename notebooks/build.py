@@ -30,7 +30,6 @@ import lint
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
-from nbstripout import strip_output
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
@@ -38,10 +37,18 @@ ROOT = HERE.parent
 LARGEST = 1_000_000  # bytes of a notebook with outputs
 
 BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
+NO_OUTPUTS = "has no outputs of its present code: run build.py run {}."
 STUB = "raise NotImplementedError  # your lines here"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
+    # With these `jupyter nbconvert --to script` writes a .py; kernels add the rest.
+    "language_info": {
+        "name": "python",
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+    },
     "colab": {"provenance": [], "toc_visible": True},
 }
 COURSE = f'''\
@@ -76,9 +83,11 @@ def sources(here: Path = HERE, wanted: list[str] | None = None) -> list[Path]:
 
 
 def setting(root: Path = ROOT) -> tuple[str, str]:
-    """(repository, ref) from [tool.dreamer_lite] in pyproject.toml; empty when not published."""
-    table = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["dreamer_lite"]
-    return table["repository"], table["ref"]
+    """(repository, ref) from [tool.dreamer_lite] in pyproject.toml; both empty if not published."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    table = project["tool"]["dreamer_lite"]
+    repository = table["repository"].rstrip("/")
+    return (repository, table.get("ref") or "main") if repository else ("", "")
 
 
 def build(source: Path, solved: bool, figures: bool = True, marked: bool = False) -> NotebookNode:
@@ -86,7 +95,7 @@ def build(source: Path, solved: bool, figures: bool = True, marked: bool = False
 
     A marked one keeps the regions of solutions and their marks, for nbgrader to clear.
     """
-    notebook = jupytext.reads(source.read_text(), fmt="py:percent")
+    notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
     names = [path.stem for path in sources(source.parents[1])]
     seen: dict[str, int] = {}
     for cell in notebook.cells:
@@ -134,7 +143,7 @@ def grading(code: str, tags: list[str], source: Path) -> dict[str, dict]:
 
 def bootstrap() -> str:
     """The lines of bootstrap.py with repository and ref filled in."""
-    text = (HERE / "bootstrap.py").read_text()
+    text = (HERE / "bootstrap.py").read_text(encoding="utf-8")
     repository, ref = setting()
     return text.replace('REPOSITORY, REF = "", ""', f'REPOSITORY, REF = "{repository}", "{ref}"')
 
@@ -143,7 +152,7 @@ def bar(name: str, names: list[str], solved: bool) -> str:
     """Colab badge, if the repository is set, and links to the notebooks before and after."""
     parts = []
     repository, ref = setting()
-    if repository and ref:
+    if repository:
         place = re.sub(r"^https://github\.com/|\.git$", "", repository)
         folder = "notebooks/solutions" if solved else "notebooks"
         address = f"https://colab.research.google.com/github/{place}/blob/{ref}/{folder}/{name}"
@@ -200,8 +209,13 @@ def solution(code: str, source: Path) -> str:
 
 
 def code_hash(notebook: NotebookNode) -> str:
-    """What outputs belong to: all code of a notebook."""
-    code = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    """What outputs belong to: all code of a notebook but its bootstrap, which finds the library.
+
+    So a notebook keeps its outputs when the address of the repository is set or changed.
+    """
+    code = "\0".join(
+        "" if "bootstrap" in lint.tags_of(cell) else cell.source for cell in lint.codes(notebook)
+    )
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
@@ -218,28 +232,37 @@ def with_outputs(fresh: NotebookNode, path: Path) -> NotebookNode:
     old = nbformat.read(path, 4)
     if old.metadata.get("executed_code") != code_hash(fresh):
         return fresh
-    kept = {cell.id: cell.outputs for cell in old.cells if cell.cell_type == "code"}
-    for cell in fresh.cells:
-        if cell.cell_type == "code":
-            cell.outputs = kept.get(cell.id, [])
+    for cell, executed in zip(lint.codes(fresh), lint.codes(old), strict=True):
+        cell.outputs = executed.outputs
     fresh.metadata["executed_code"] = code_hash(fresh)
     return fresh
 
 
 def write(notebook: NotebookNode, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_text(nbformat.writes(notebook) + "\n")
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
+
+
+def has_outputs(path: Path) -> bool:
+    """Whether a notebook was executed and keeps what came out."""
+    if not path.exists():
+        return False
+    notebook = nbformat.read(path, 4)
+    kept = any(cell.outputs for cell in lint.codes(notebook))
+    return kept and notebook.metadata.get("executed_code") == code_hash(notebook)
 
 
 def stale(source: Path) -> list[str]:
-    """One sentence for each notebook of this source that `build` would change."""
+    """One sentence for each notebook that `build` would change, or that lost its outputs."""
     found = []
     for path, solved in places(source):
         fresh = build(source, solved)
         if not path.exists():
             found.append(f"{path.name} is missing in {path.parent.name}/: run build.py build.")
-        elif nbformat.writes(with_outputs(fresh, path)) + "\n" != path.read_text():
+        elif nbformat.writes(with_outputs(fresh, path)) + "\n" != path.read_text(encoding="utf-8"):
             found.append(f"{path.parent.name}/{path.name} is not what {source.name} builds.")
+        elif solved and not has_outputs(path):
+            found.append(f"{path.parent.name}/{path.name} {NO_OUTPUTS.format(source.stem[:2])}")
     return found
 
 
@@ -262,12 +285,12 @@ def run(source: Path) -> str:
     ).execute()
     minutes = (time.perf_counter() - start) / 60
     drop_widgets(notebook)
-    strip_output(notebook, keep_output=True, keep_count=False, keep_id=True,
-                 extra_keys=["cell.metadata.execution", "metadata.widgets"])  # fmt: skip
     fresh = build(source, solved=True)  # the figures may be new
-    for cell, executed in zip(fresh.cells, notebook.cells, strict=True):
-        if cell.cell_type == "code":
-            cell.outputs = executed.outputs
+    for cell, executed in zip(lint.codes(fresh), lint.codes(notebook), strict=True):
+        cell.outputs = executed.outputs
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = None  # the same, however often a cell was run
     fresh.metadata["executed_code"] = code_hash(fresh)
     size = len(nbformat.writes(fresh).encode())
     trouble = [*lint.videos_without_pictures(fresh), *lint.errors_in_outputs(fresh)]
@@ -293,12 +316,12 @@ def course(folder: Path, wanted: list[str]) -> str:
     if not files:
         raise BadSource(f"There are no exercises in {' and '.join(wanted)}.")
     for path, text in files.items():
-        if path.exists() and path.read_text() != text:
+        if path.exists() and path.read_text(encoding="utf-8") != text:
             raise BadSource(f"{path} is there already, and differs: move it away, then try again.")
     settings = folder / "nbgrader_config.py"
     for path, text in (files if settings.exists() else {settings: COURSE} | files).items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return f"{folder}: {', '.join(path.stem for path in files)}"
 
 
@@ -332,7 +355,10 @@ def main(arguments: list[str] | None = None) -> int:
                 print(run(source), flush=True)
             if options.command in ("run", "build"):
                 for path, solved in places(source):
+                    had = has_outputs(path)
                     write(with_outputs(build(source, solved), path), path)
+                    if had and not has_outputs(path):
+                        print(f"{path.parent.name}/{path.name}", NO_OUTPUTS.format(source.stem[:2]))
             if options.command == "check":
                 troubles += stale(source)
             if options.command == "lint":

@@ -30,7 +30,7 @@ ANATOMY = [
 
 def source(path: Path) -> list[str]:
     """What must hold for the script."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     found = []
     try:
         ast.parse(text)

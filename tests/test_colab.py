@@ -57,6 +57,14 @@ def test_on_colab_it_adds_what_is_missing_under_constraints_and_only_once(pip, c
     assert len(pip) == 1
 
 
+def test_a_kernel_without_what_the_package_needs_is_one_sentence(monkeypatch, capsys):
+    have = {name: "1" for name in colab.installed() if name not in ("flax", "mediapy")}
+    monkeypatch.setattr(colab, "installed", lambda: have)
+    with pytest.raises(ImportError, match=r"has no flax, mediapy: choose the kernel of .*\.$"):
+        colab.setup("atari")
+    assert capsys.readouterr().out == ""
+
+
 def test_dm_control_goes_without_its_requirements_on_python_3_13(pip, monkeypatch):
     monkeypatch.setattr(colab, "PYTHON", (3, 13))
     colab.setup("dmc")

@@ -42,8 +42,9 @@ def refused(capsys: pytest.CaptureFixture, *words: object) -> str:
     ("words", "sentence"),
     [
         ([], "COMMAND"),
-        (["learn"], "choose from 'train', 'evaluate'"),
+        (["learn"], "no command 'learn': valid are train, evaluate"),
         (["train"], "--world"),
+        (["train", "--world", "catch", "--devices", "2"], "'2' is none of all, 1"),
         (["train", "--world", "minatar/breakot"], r"did you mean 'minatar/breakout'\?.*catch"),
         (["train", "--world", "catch", "--size", "12"], "Unknown size '12'.*12m.*tiny"),
         (["train", "--world", "catch", "--minutes", "-1"], "'-1' is not a number above 0"),

@@ -41,8 +41,6 @@ def test_walker_is_described():
     assert world.action_space == Space((6,), "float32")
     assert world.action_names[0] == "right_hip" and len(world.action_names) == 6
     assert world == worlds.make("dmc/walker-walk") and len({world, world}) == 1
-    pixels = worlds.make("dmc/walker-walk/pixels")
-    assert pixels.obs_space == {"image": Space((64, 64, 3), "uint8")} and pixels != world
 
 
 @pytest.mark.parametrize("name", ["walker-walk", "ball_in_cup-catch"])
@@ -155,6 +153,8 @@ def test_proprio_training_draws_nothing(monkeypatch):
 def test_pixels_are_the_scene_without_its_shadow():
     """Beside the usual slow camera of the same seed and actions: the walker is where it is."""
     world = worlds.make("dmc/walker-walk/pixels")
+    assert world.obs_space == {"image": Space((64, 64, 3), "uint8")}
+    assert world != worlds.make("dmc/walker-walk")
     stepper = world.start(2, 0)
     env = plain("walker", "walk", hosted.seeds(0, 2)[0])
     row, moment = stepper.reset(), env.reset()

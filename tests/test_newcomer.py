@@ -89,7 +89,7 @@ def newcomer(tmp_path_factory) -> Iterator[tuple[Path, dict[str, str], list[str]
         capture_output=True,
     )  # fmt: skip
     yield clone, words, shown.stdout.splitlines()
-    shutil.rmtree(clone / ".venv", ignore_errors=True)  # 1.7 GB
+    shutil.rmtree(clone / ".venv", ignore_errors=True)  # 2 GB
 
 
 @pytest.mark.slow

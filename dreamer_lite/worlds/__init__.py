@@ -60,7 +60,6 @@ class Family(NamedTuple):
     prefix: str  # "atari/"
     module: str  # the adapter in this folder, whose `make` takes the rest of the name
     package: str  # what it needs
-    extra: str  # the extra of dreamer_lite that brings the package
     example: str
     about: str
 
@@ -70,14 +69,18 @@ class Family(NamedTuple):
 
     @property
     def remedy(self) -> str:
-        """The command that installs what is missing."""
-        if self.package == "dm_control" and sys.version_info >= (3, 13):
-            return (  # one of its requirements has no wheel there, and the suite does without it
-                "pip install --no-deps dm_control, then pip install dm-env dm-tree lxml glfw "
-                "pyopengl absl-py requests 'mujoco>=3.17,<4'"
-            )
-        extra = f"[{self.extra}]" if self.extra else ""
-        return f"pip install 'dreamer_lite{extra}'"
+        """The command that installs what is missing: packages by their own names.
+
+        Not an extra of dreamer_lite: pip would look for that name in an index.
+        """
+        if self.package != "dm_control":
+            return f"pip install {self.package.replace('_', '-')}"
+        if sys.version_info < (3, 13):
+            return 'pip install dm_control "mujoco>=3.17,<4"'
+        return (  # one of its requirements has no wheel there, and the suite does without it
+            "pip install --no-deps dm_control, then pip install dm-env dm-tree lxml glfw "
+            'pyopengl absl-py requests "mujoco>=3.17,<4"'
+        )
 
 
 def families() -> list[Family]:
@@ -86,16 +89,15 @@ def families() -> list[Family]:
 
 
 _FAMILIES = (
-    Family("atari/", "atari", "ale_py", "atari", "atari/pong", "the Atari games of ale-py"),
+    Family("atari/", "atari", "ale_py", "atari/pong", "the Atari games of ale-py"),
     Family(
         "dmc/",
         "dmc",
         "dm_control",
-        "dmc",
         "dmc/walker-walk",
         "the DeepMind Control Suite (or its pictures: dmc/.../pixels)",
     ),
-    Family("gym/", "gym", "gymnasium", "", "gym/CartPole-v1", "any Gymnasium environment"),
+    Family("gym/", "gym", "gymnasium", "gym/CartPole-v1", "any Gymnasium environment"),
 )
 
 

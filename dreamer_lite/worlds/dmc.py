@@ -187,7 +187,7 @@ def load(domain: str, task: str, seed: int) -> Any:
     except AttributeError as error:
         raise ValueError(
             f"dm_control does not work with this mujoco ({hosted.in_one_line(error)}): make a new "
-            "environment with `pip install 'dreamer_lite[dmc]'`, which takes mujoco<4."
+            'environment, by `pip install dm_control "mujoco>=3.17,<4"`.'
         ) from error
 
 
