@@ -35,8 +35,7 @@ if not any(whole(Path(f).parent) for f in (spec and spec.submodule_search_locati
         words = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
         command = ["git", "clone", "-q", "--depth=1", f"--branch={REF}", REPOSITORY, part]
         result = subprocess.run(command, env=words, capture_output=True, encoding="utf-8")
-        need(
-            result.returncode == 0, f"Cannot fetch {REPOSITORY}: {' '.join(result.stderr.split())}"
-        )
+        said = " ".join(result.stderr.split())
+        need(result.returncode == 0, f"Cannot fetch {REPOSITORY}: {said}")
         os.rename(part, CLONE)
     sys.path.insert(0, str(next(filter(whole, near)).resolve()))
