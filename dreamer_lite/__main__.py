@@ -11,6 +11,7 @@ if __name__ == "__main__":  # `python -m` looks for modules in the current folde
     files.forget_current_folder()
 
 import argparse
+import codecs
 import contextlib
 import dataclasses
 import json
@@ -18,13 +19,14 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dreamer_lite import notices
 
 VIDEOS = (".mp4", ".gif")
+MARK = "dreamer-lite dream"  # in the picture that `dream` writes, to know it again
 DREAM_FPS, RECORD_FPS = 5, 10
 SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal for a bar
 OWN_WORLD = "the agent's own world gym/MODULE:ID: only what is named here is imported"
@@ -61,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status. Without `argv` the process is its own."""
     if argv is None:
         files.forget_current_folder()
+    print_anything()
     with warnings.catch_warnings():
         notices.say_plainly(lambda sentence: note(f"dreamer-lite: {sentence}"))
         return run(sys.argv[1:] if argv is None else argv)
@@ -85,6 +88,21 @@ def run(argv: list[str]) -> int:
         return complain(what_failed(error), 1)
     except KeyboardInterrupt:
         return complain(AT_ONCE, 130)
+
+
+def print_anything() -> None:
+    """Let stdout and stderr spell out what their encoding cannot: ASCII, an odd file name."""
+    codecs.register_error("spell-out", spelt_out)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="spell-out")
+
+
+def spelt_out(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that cannot be encoded."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    return "".join("+/-" if x == "±" else ascii(x)[1:-1] for x in text), error.end
 
 
 def leave(number: int, _frame: Any) -> None:
@@ -296,6 +314,27 @@ def parse(kind: Any, text: str) -> Any:
     return tuple(int(part) for part in text.split(","))
 
 
+def check_second(out: Path, suffix: str, is_ours: Callable[[bytes], bool]) -> Path:
+    """Where the file goes that a command writes beside `out`, whose name nobody typed.
+
+    Raises Refused if it is there and `is_ours` does not know it as one that was written like this.
+    """
+    second = out.with_suffix(suffix)
+    check_out(second, suffix)
+    try:
+        content = files.read_regular(second)
+    except FileNotFoundError:
+        return second
+    except OSError as error:
+        raise Refused(f"Cannot write {second} ({error.strerror}): choose another file.") from error
+    if not is_ours(content):
+        raise Refused(
+            f"{second} would be overwritten, for it is written beside {out}: move it, or choose "
+            "another --out."
+        )
+    return second
+
+
 def check_out(out: Path, *suffixes: str) -> None:
     """Raise Refused unless a file of such a name can be written. Done before long work."""
     if out.suffix not in suffixes:
@@ -317,10 +356,11 @@ def train(args: argparse.Namespace) -> int:
     """Make or continue a run, with a progress bar."""
     if args.minutes is args.steps is args.updates is None:
         note("No limit given: training until you press Ctrl-C, which saves.")
-    from dreamer_lite import config, runs, worlds
+    from dreamer_lite import config, devices, runs, worlds
     from dreamer_lite.training import Limits
 
     with refusing():
+        devices.first()
         worlds.make(args.world)
         settled = config.make_config(args.world, args.size, **settings(args.set))
         settled = dataclasses.replace(settled, seed=args.seed, seeds=args.seeds)
@@ -450,7 +490,8 @@ def evaluate(args: argparse.Namespace) -> int:
     config, params, world = load_player(args.agent, args.world)
     from dreamer_lite import rollouts
 
-    scores = rollouts.evaluate(config, params, world, args.episodes, args.seed)
+    with refusing():
+        scores = rollouts.evaluate(config, params, world, args.episodes, args.seed)
     spread = scores.std(ddof=1) / len(scores) ** 0.5 if len(scores) > 1 else 0.0
     found = {
         "return_mean": float(scores.mean()),
@@ -469,14 +510,14 @@ def dream(args: argparse.Namespace) -> int:
     """Film and measure the dream."""
     out = args.out or beside(args.agent, "dream.mp4")
     check_out(out, *VIDEOS)
+    curve = check_second(out, ".png", lambda content: MARK.encode() in content[:2000])
     config, params, world = load(args.agent, args.world)
     from dreamer_lite import dreams, plots, video
 
     with refusing():  # an agent whose episodes are all too short to dream of
         comparison = dreams.compare(config, params, world, args.seed)
     video.write(out, dreams.frames(comparison, world), fps=DREAM_FPS)
-    curve = out.with_suffix(".png")
-    plots.horizon_errors(comparison).savefig(curve, dpi=150)
+    plots.horizon_errors(comparison).savefig(curve, dpi=150, metadata={"Software": MARK})
     if args.json:
         print(json.dumps({**comparison.as_json(), "video": str(out)}))
     else:
@@ -493,8 +534,10 @@ def record(args: argparse.Namespace) -> int:
     from dreamer_lite import rollouts, video
     from dreamer_lite.worlds import is_hosted
 
-    found = rollouts.record(config, params, world, args.seed, args.episodes)
-    video.write(out, rollouts.annotated_frames(world, found), fps=RECORD_FPS)
+    with refusing():  # what does not fit in memory
+        found = rollouts.record(config, params, world, args.seed, args.episodes)
+        frames = rollouts.annotated_frames(world, found)
+    video.write(out, frames, fps=RECORD_FPS)
     returns = found.score[found.is_last].tolist()
     if found.frame is None and is_hosted(world):
         note(f"{world.name} was not drawn: the film shows its observations.")
@@ -508,14 +551,15 @@ def record(args: argparse.Namespace) -> int:
 def export(args: argparse.Namespace) -> int:
     """Write an agent to pass on."""
     check_out(args.out, ".safetensors")
-    from dreamer_lite import runs
+    from dreamer_lite import checkpoints, runs
+
+    about = check_second(args.out, ".json", checkpoints.describes_agent)
 
     if args.world is not None:
         load_agent(args.agent, args.world)
     with refusing():
         info = runs.export(args.agent, args.out)
     say_which(args.agent, info["trained"])
-    about = args.out.with_suffix(".json")
     print(f"Wrote {args.out} and {about}: return {with_error(info)} in training.")
     return 0
 
@@ -551,8 +595,10 @@ def bench(args: argparse.Namespace) -> int:
     if args.growth:
         check_out(args.growth, ".png", ".svg")
     from dreamer_lite import bench as measuring
+    from dreamer_lite import devices
 
     with refusing():
+        devices.first()
         presets = measuring.split_presets(args.preset) or list(measuring.STANDARD)
         for preset in presets:
             measuring.problem(preset)
@@ -576,11 +622,11 @@ def bench(args: argparse.Namespace) -> int:
 def plot(args: argparse.Namespace) -> int:
     """Draw the curves of return and losses, or write the returns as a table."""
     check_out(args.out, ".png", ".svg", ".csv")
-    curves = [(folder.name, read_metrics(folder)) for folder in args.run]
+    curves = [(folder.absolute().name, read_metrics(folder)) for folder in args.run]
     from dreamer_lite import plots
 
     if args.out.suffix == ".csv":
-        args.out.write_text(plots.as_csv(curves))
+        args.out.write_text(plots.as_csv(curves), encoding="utf-8", errors="surrogateescape")
     else:
         plots.curves(curves).savefig(args.out, dpi=150)
     print(plots.describe_curves(curves))
@@ -590,7 +636,7 @@ def plot(args: argparse.Namespace) -> int:
 
 def read_metrics(folder: Path) -> list[Record]:
     """The records of a run; the last line may be half written."""
-    from dreamer_lite.plots import COLUMNS
+    from dreamer_lite import plots
 
     file = folder / "metrics.jsonl"
     try:
@@ -601,9 +647,7 @@ def read_metrics(folder: Path) -> list[Record]:
     except (ValueError, RecursionError) as error:
         raise Refused(f"{file} is damaged: {error}.") from error
     for number, record in enumerate(records, 1):
-        if not isinstance(record, dict) or not all(
-            isinstance(record.get(name), int | float) for name in COLUMNS
-        ):
+        if not plots.is_record(record, records[0]):
             raise Refused(f"{file} is damaged: line {number} is no progress record.")
     if not records:
         raise Refused(f"{file} holds no records yet.")

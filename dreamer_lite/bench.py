@@ -602,7 +602,7 @@ def plot_growth(found: dict[str, dict[int, tuple[float, float]]], preset: str) -
         axes.set(xlabel=name, ylim=(0, None), xticks=x)
     figure.axes[0].set_ylabel("ms per update")
     figure.axes[0].legend(frameon=False)
-    figure.suptitle(preset)
+    figure.suptitle(preset, parse_math=False)
     return figure
 
 

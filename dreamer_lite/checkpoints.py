@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite import files, worlds
+from dreamer_lite import devices, files, worlds
 from dreamer_lite.agent import Params, make_agent
 from dreamer_lite.config import Config, from_dict, to_dict
 from dreamer_lite.training import RunState
@@ -392,6 +392,14 @@ def load_agent(path: Path) -> LoadedAgent:
     return LoadedAgent(config, params, about)
 
 
+def describes_agent(content: bytes) -> bool:
+    """Whether this is the .json of an agent, and not some other one."""
+    try:
+        return {"format", "world", "config", "checksum"} <= json.loads(content).keys()
+    except (ValueError, AttributeError, RecursionError):
+        return False
+
+
 def _read_about(file: Path, what: str) -> dict[str, Any]:
     """What the .json of an agent says; any of several exceptions if it is none."""
     with files.open_regular(file) as stream:
@@ -451,6 +459,7 @@ def _shapes(config: Config, what: str) -> Params:
 
     The config may be a stranger's: its world may not bring in a module that nobody asked for.
     """
+    devices.first()  # says so if there is none, which is no fault of the file
     try:
         world = worlds.make_read(config.world)
     except worlds.ImportNeeded as error:

@@ -25,7 +25,7 @@ def compute_dtype(precision: str, device: Any = None) -> Any:
     """
     if precision == "float32":
         return jnp.float32
-    device = jax.devices()[0] if device is None else device
+    device = first() if device is None else device
     if precision == "auto":
         return jnp.bfloat16 if has_bfloat16(device) else jnp.float32
     if device.platform == "gpu" and not has_bfloat16(device):
@@ -34,6 +34,20 @@ def compute_dtype(precision: str, device: Any = None) -> Any:
             f"{device.compute_capability}) has no units for it: choose float32 or auto."
         )
     return jnp.bfloat16
+
+
+def first() -> Any:
+    """JAX's first device.
+
+    Raises:
+      ValueError: JAX finds none, as where JAX_PLATFORMS asks for what is not here; one sentence.
+    """
+    try:
+        return jax.devices()[0]
+    except Exception as error:  # AssertionError or RuntimeError
+        asked = os.environ.get("JAX_PLATFORMS")
+        where = f" for JAX_PLATFORMS={asked}: unset it, or" if asked else ":"
+        raise ValueError(f"JAX finds no device{where} install what it needs.") from error
 
 
 def has_bfloat16(device: Any) -> bool:
@@ -57,16 +71,17 @@ def share_out(tree: Any) -> Any:
 
 def free_bytes(device: Any = None) -> int | None:
     """Memory that can still be taken on the device, in bytes; None if it does not tell."""
-    device = jax.devices()[0] if device is None else device
+    device = first() if device is None else device
     if device.platform == "cpu":
-        return _free_host_bytes()
+        return free_host_bytes()
     stats = device.memory_stats() or {}
     if "bytes_limit" not in stats:
         return None
     return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
 
 
-def _free_host_bytes() -> int | None:
+def free_host_bytes() -> int | None:
+    """Memory of the host that can still be taken, in bytes; None if it does not tell."""
     try:
         with open(
             "/proc/meminfo", encoding="utf-8"

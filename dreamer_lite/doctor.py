@@ -8,7 +8,7 @@ import importlib.util
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
@@ -32,7 +32,16 @@ class Finding(NamedTuple):
 def examine() -> list[Finding]:
     """Look at everything; a look that fails is a finding too."""
     looks = (python, device, memory, precision, *map(package_of, worlds.families()), mujoco, roms)
-    return [finding for look in (*looks, drawing, films) for finding in look()]
+    return [finding for look in (*looks, drawing, films) for finding in safely(look)]
+
+
+def safely(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What a look finds; a finding too if it fails."""
+    try:
+        yield from look()
+    except Exception as error:  # whatever a broken package or driver raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        yield Finding(look.__name__, False, reason)
 
 
 def as_text(findings: list[Finding]) -> str:
@@ -64,6 +73,7 @@ def installed(package: str) -> str:
 
 def device() -> Iterator[Finding]:
     """JAX's devices; a NVIDIA card that JAX does not use is a finding."""
+    devices.first()  # says in a sentence if there is none
     all_devices = jax.devices()
     found = f"{len(all_devices)} x {all_devices[0].device_kind} ({all_devices[0].platform})"
     card = nvidia_card()

@@ -65,7 +65,7 @@ def curves(runs: Sequence[Run]) -> Figure:
     for number, (label, records) in enumerate(runs):
         records = played(records)
         mean, (low, high) = column(records, "return_mean"), band(records, "return_mean")
-        label += in_brackets(records[-1])
+        label = plain(label) + in_brackets(records[-1])
         for axes, x in (
             (by_steps, column(records, "agent_steps") / 1000),
             (by_time, column(records, "seconds") / 60),
@@ -77,7 +77,7 @@ def curves(runs: Sequence[Run]) -> Figure:
     if len(runs) > 1:
         by_steps.legend(frameon=False)
     else:
-        figure.suptitle(runs[0][0] + in_brackets(runs[0][1][-1]), fontsize=12)
+        figure.suptitle(plain(runs[0][0]) + in_brackets(runs[0][1][-1]), fontsize=12)
         draw_losses(figure.add_subplot(grid[1, :]), runs[0][1])
     return figure
 
@@ -102,7 +102,7 @@ def losses(label: str, records: Sequence[Record], free_nats: float = 1.0) -> Fig
     figure = Figure(figsize=(9.6, 3.8), layout="constrained")
     axes = figure.add_subplot()
     draw_losses(axes, records, free_nats)
-    axes.set_title(label + in_brackets(records[-1]))
+    axes.set_title(plain(label) + in_brackets(records[-1]))
     return figure
 
 
@@ -293,15 +293,25 @@ def fewest_episodes(record: Record) -> int:
 def band(records: Sequence[Record], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper edge (n,) of a metric: lowest and highest seed, or a return's error."""
     if "seeds" in records[-1]:
-        own = np.array([record["seeds"][name] for record in records], np.float64)
+        none = [np.nan] * len(records[-1]["seeds"]["return_mean"])
+        own = np.array([record["seeds"].get(name, none) for record in records], np.float64)
         return own.min(1), own.max(1)
     mean, error = column(records, name), column(records, "return_stderr")
     return mean - error, mean + error
 
 
 def column(records: Sequence[Record], name: str) -> np.ndarray:
-    """One metric of all records, (n,)."""
-    return np.array([record[name] for record in records], np.float64)
+    """One metric of all records, (n,); NaN where a record does not have it."""
+    return np.array([record.get(name, np.nan) for record in records], np.float64)
+
+
+def plain(name: str) -> str:
+    """Somebody's name for a figure: no mathematics between dollars, nothing that cannot be drawn.
+
+    Matplotlib leaves names that begin with an underscore out of legends.
+    """
+    text = "".join(x if x.isprintable() else "?" for x in name).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def decorate(axes: Axes, x: str, y: str) -> None:
@@ -310,6 +320,31 @@ def decorate(axes: Axes, x: str, y: str) -> None:
     axes.set_ylabel(y)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def is_record(record: Any, first: Any) -> bool:
+    """Whether a line of metrics.jsonl can be drawn in one curve with its first line."""
+    if not isinstance(record, dict) or not all(is_number(record.get(name)) for name in COLUMNS):
+        return False
+    if not all(is_number(x) for name, x in record.items() if name.startswith("loss/")):
+        return False
+    if ("seeds" in record) != ("seeds" in first):
+        return False
+    if "seeds" not in record:
+        return True
+    own, agents = record["seeds"], first["seeds"]
+    return (
+        isinstance(own, dict)
+        and {"return_mean", "episodes"} <= own.keys()
+        and all(isinstance(values, list) and all(map(is_number, values)) for values in own.values())
+        and {len(values) for values in own.values()} == {len(agents["return_mean"])} != {0}
+        and {name for name in own if name.startswith("loss/")} <= record.keys()
+    )
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number that a figure has room for."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def check_runs(runs: Sequence[Run]) -> None:

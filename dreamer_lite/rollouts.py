@@ -13,17 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite import pictures
+from dreamer_lite import devices, pictures
 from dreamer_lite.agent import Mind, Params, act, blank_mind, make_agent
 from dreamer_lite.config import Config
 from dreamer_lite.hosted import Troupe, seed_from
 from dreamer_lite.rssm import State
 from dreamer_lite.worlds import AnyWorld, is_hosted
 from dreamer_lite.worlds.base import Row, Space, World, next_row
-from dreamer_lite.worlds.hosted import HostedWorld
+from dreamer_lite.worlds.hosted import HostedWorld, WorldError
 
 CHUNK = 128  # rows that `record` lives between two looks whether its episodes are over
 LONGEST = 100_000  # rows after which an episode counts as endless
+MOST = 10_000  # episodes at once, which live side by side in memory
 
 
 class Stage(NamedTuple):
@@ -201,14 +202,14 @@ def evaluate(
     prefer the short ones. The policy samples, as everywhere (SPEC 9.8).
 
     Raises:
-      ValueError: `episodes` below 1.
-      RuntimeError: an episode that does not end within LONGEST rows.
+      ValueError: `episodes` is not between 1 and MOST.
+      WorldError: an episode that does not end within LONGEST rows.
     """
     check_episodes(episodes)
     player = make_player(config, world)
     total, ended = player.score(params, player.start(params, seed, episodes))
     if not ended.all():
-        raise RuntimeError(endless(world))
+        raise WorldError(endless(world))
     return np.asarray(total)
 
 
@@ -225,8 +226,8 @@ def record(
     Without `film`, pictures of a world on the host are drawn from what it observes, if they are.
 
     Raises:
-      ValueError: `episodes` below 1.
-      RuntimeError: an episode that does not end within LONGEST rows.
+      ValueError: `episodes` is not between 1 and MOST, or they do not fit in memory.
+      WorldError: an episode that does not end within LONGEST rows.
     """
     check_episodes(episodes)
     player = make_player(config, world, film)
@@ -234,11 +235,12 @@ def record(
     chunks, ends, length = [], 0, 0
     while ends < episodes:
         if length >= LONGEST * (ends + 1):
-            raise RuntimeError(endless(world))
+            raise WorldError(endless(world))
         stage, trace = player.play(params, stage, CHUNK)
         chunks.append(jax.tree.map(lambda x: np.asarray(x[:, 0]), trace))
         ends += int(chunks[-1].row.is_last.sum())
         length += CHUNK
+        check_memory(len(chunks) * sum(x.nbytes for x in jax.tree.leaves(chunks[-1])), episodes)
     whole: Any = jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
     rows = np.flatnonzero(whole.row.is_last)[episodes - 1] + 1
     whole = jax.tree.map(lambda x: x[:rows], whole)
@@ -264,8 +266,18 @@ def running_return(reward: np.ndarray, is_first: np.ndarray) -> np.ndarray:
 
 
 def check_episodes(episodes: int) -> None:
-    if episodes < 1:
-        raise ValueError(f"episodes is {episodes}: it must be at least 1.")
+    if not 1 <= episodes <= MOST:
+        raise ValueError(f"episodes is {episodes}: it must be between 1 and {MOST}.")
+
+
+def check_memory(needed: int, episodes: int) -> None:
+    """Raise ValueError if as many bytes again, in which all is put together, are not free."""
+    free = devices.free_host_bytes()
+    if free is not None and needed > devices.SPARE * free:
+        raise ValueError(
+            f"{episodes} episodes need more memory than the {free / 2**30:.1f} GiB that are free: "
+            "choose fewer."
+        )
 
 
 def endless(world: AnyWorld) -> str:
@@ -297,6 +309,7 @@ def annotated_frames(world: AnyWorld, recording: Recording) -> np.ndarray:
         )
         picture = pictures.pad_to_even(np.concatenate([picture, strip]))
         if i == 0:
+            check_memory(count * picture.nbytes, int(episode[-1]))
             frames = np.empty((count, *picture.shape), np.uint8)
         frames[i] = picture
     return frames

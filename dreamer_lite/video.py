@@ -38,7 +38,8 @@ def write(
     quality = {"crf": 20, "encoded_format": "yuv420p"} if codec == "h264" else {}
     even = (pictures.pad_to_even(np.asarray(frame)) for frame in frames)
     try:
-        mediapy.write_video(path, even, codec=codec, fps=fps, **quality)
+        # An absolute path, for ffmpeg takes `-x` for an option and `x:` for a protocol.
+        mediapy.write_video(path.absolute(), even, codec=codec, fps=fps, **quality)
     except RuntimeError as error:  # ffmpeg's own words, of many lines
         full = "No space left" in str(error)
         why = "no space left on device" if full else str(error).splitlines()[0][:200].rstrip(". ")

@@ -264,10 +264,10 @@ class Dashboard:
         """Return and losses against updates, and the newest dream."""
         if not self.records or not in_notebook():
             figure = Figure(figsize=(9.6, 0.6))
-            figure.text(0.01, 0.4, self.words()[:110], fontsize=10)
+            figure.text(0.01, 0.4, plots.plain(self.words()[:110]), fontsize=10)
             return figure
         figure = Figure(figsize=(9.6, 5.2), layout="constrained")
-        figure.suptitle(self.words().partition("; losses")[0], fontsize=10)
+        figure.suptitle(plots.plain(self.words().partition("; losses")[0]), fontsize=10)
         grid = figure.add_gridspec(2, 1, height_ratios=(2.3, 1))
         left, right = (figure.add_subplot(cell) for cell in grid[0].subgridspec(1, 2))
         self._draw_return(left)
