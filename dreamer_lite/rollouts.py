@@ -266,8 +266,10 @@ def running_return(reward: np.ndarray, is_first: np.ndarray) -> np.ndarray:
 
 
 def check_episodes(episodes: int) -> None:
-    if not 1 <= episodes <= MOST:
-        raise ValueError(f"episodes is {episodes}: it must be between 1 and {MOST}.")
+    if episodes < 1:
+        raise ValueError(f"episodes is {episodes}: it must be at least 1.")
+    if episodes > MOST:
+        raise ValueError(f"episodes is {episodes}: it must be at most {MOST}.")
 
 
 def check_memory(needed: int, episodes: int) -> None:

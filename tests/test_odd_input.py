@@ -64,7 +64,7 @@ def test_too_many_episodes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = [command, "--agent", "random", "--world", "catch", "--episodes"]
-    assert "between 1 and 10000" in answer(capsys, 2, *words, 2_000_000_000)
+    assert "at most 10000" in answer(capsys, 2, *words, 2_000_000_000)
     if command == "record":
         monkeypatch.setattr("dreamer_lite.devices.free_host_bytes", lambda: 1000)
         assert "50 episodes need more memory" in answer(capsys, 2, *words, 50)
