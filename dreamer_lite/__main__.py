@@ -14,6 +14,7 @@ import argparse
 import codecs
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import shlex
@@ -94,7 +95,7 @@ def print_anything() -> None:
     """Let stdout and stderr spell out what their encoding cannot: ASCII, an odd file name."""
     codecs.register_error("spell-out", spelt_out)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="spell-out")
 
 
