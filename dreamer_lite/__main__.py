@@ -358,7 +358,7 @@ def train(args: argparse.Namespace) -> int:
     if args.minutes is args.steps is args.updates is None:
         note("No limit given: training until you press Ctrl-C, which saves.")
     from dreamer_lite import config, devices, runs, worlds
-    from dreamer_lite.training import Limits
+    from dreamer_lite.progress import Limits
 
     with refusing():
         devices.first()

@@ -17,7 +17,7 @@ from dreamer_lite.distributions import BoundedNormal, OneHot, Scalar, outputs_of
 from dreamer_lite.networks import Linear, Mlp
 from dreamer_lite.rssm import State
 from dreamer_lite.transforms import percentile_range
-from dreamer_lite.world_model import Head, WorldModel
+from dreamer_lite.world_model import Batch, Head, WorldModel
 from dreamer_lite.worlds.base import Space
 
 sg = jax.lax.stop_gradient
@@ -143,3 +143,18 @@ def actor_loss(
 def critic_loss(value: Scalar, slow: Scalar, returns: jax.Array, slow_scale: float) -> jax.Array:
     """Towards the returns, and a little towards the slow critic (SPEC 9.4); (...), unweighted."""
     return value.loss(sg(returns)) + slow_scale * value.loss(sg(slow.mean()))
+
+
+def replay_value_loss(
+    critic: Critic, slow: Critic, states: State, batch: Batch, returns: jax.Array, config: Config
+) -> jax.Array:
+    """The critic's loss on replayed sequences, (T, B) -> (T-1, B). The model learns from it too.
+
+    Its targets are lambda-returns of the real rewards that bootstrap from `returns` (T, B), those
+    of the imagined rollouts that start at each step. Steps that end an episode do not count. In
+    the released code only (`repl_loss` in agent.py).
+    """
+    feature = states.feature[:-1]
+    target = replay_returns(batch.reward, batch.is_last, batch.is_terminal, returns, config)
+    loss = critic_loss(critic(feature), slow(sg(feature)), target, config.slow_scale)
+    return (1.0 - batch.is_last[:-1]) * loss

@@ -4,6 +4,7 @@ An update is timed on made-up rows: the arithmetic does not depend on what they 
 in the package imports this module.
 """
 
+import functools
 import json
 import math
 import os
@@ -22,14 +23,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dreamer_lite import learner as learning
 from dreamer_lite import replay, worlds
-from dreamer_lite.agent import Mind, act, action_size, make_agent
-from dreamer_lite.behavior import imagine
+from dreamer_lite.agent import Mind, act, action_size
+from dreamer_lite.behavior import imagine, replay_value_loss
 from dreamer_lite.config import SIZES, Config, check_name, make_config
-from dreamer_lite.learner import LearnerState, behavior_losses, make_learner, replay_value_loss
+from dreamer_lite.devices import compiler_options
+from dreamer_lite.learner import LearnerState, make_learner
 from dreamer_lite.optimizer import make_optimizer
 from dreamer_lite.rssm import State
-from dreamer_lite.training import compiler_options, make_driver
+from dreamer_lite.training import make_driver
 from dreamer_lite.world_model import Batch
 from dreamer_lite.worlds.base import Row, Space
 
@@ -263,8 +266,8 @@ class Update(NamedTuple):
 
         def step() -> Any:
             nonlocal state
-            state, _, metrics = self.call(state, self.batch, key)
-            return metrics
+            state, out = self.call(state, self.batch, key)
+            return out.metrics
 
         return times_of(step, trials + 1)[1:]
 
@@ -272,8 +275,9 @@ class Update(NamedTuple):
 def compile_update(problem: Problem) -> Update:
     """The learner's update as `training` compiles it."""
     learner = make_learner(problem.config, *problem.spaces)
-    state, batch = learner.init(0), made_up_batch(problem)
-    traced = jax.jit(learner.update, donate_argnums=0).trace(state, batch, jax.random.key(0))
+    state, batch = learning.init(learner, 0), made_up_batch(problem)
+    update = functools.partial(learning.update, learner)
+    traced = jax.jit(update, donate_argnums=0).trace(state, batch, jax.random.key(0))
     options: Any = compiler_options()
     call = traced.lower().compile(compiler_options=options)
     size: Any = call.memory_analysis()
@@ -392,23 +396,25 @@ def _learn_outside(case: Problem) -> Iterator[float]:
     """
     config = case.config
     ring = jax.block_until_ready(replay.init(config, *case.spaces))
-    learner, graph = make_learner(config, *case.spaces), make_agent(config, *case.spaces)
-    state, batch, key = learner.init(0), made_up_batch(case), jax.random.key(0)
-    update = jax.jit(learner.update, donate_argnums=0, compiler_options=compiler_options())
-    state, _, metrics = update(state, batch, key)
-    jax.block_until_ready(metrics)
+    learner = make_learner(config, *case.spaces)
+    state, batch, key = learning.init(learner, 0), made_up_batch(case), jax.random.key(0)
+    update = functools.partial(learning.update, learner)
+    update = jax.jit(update, donate_argnums=0, compiler_options=compiler_options())
+    state, out = update(state, batch, key)
+    jax.block_until_ready(out.metrics)
     yield 0.0
     row, mind = first_rows(case, batch)
-    look = jax.jit(lambda params: act(graph.merge(params), mind, row, case.action_space, key))
+    merge = learner.graph.merge
+    look = jax.jit(lambda params: act(merge(params), mind, row, case.action_space, key))
     jax.block_until_ready(look(state.params))
     acting = best_of(lambda: look(state.params), 5)
     before = time.perf_counter()
     for _ in range(3):
-        state, _, metrics = update(state, batch, key)
-    jax.block_until_ready((metrics, ring))
-    learning = (time.perf_counter() - before) / 3
+        state, out = update(state, batch, key)
+    jax.block_until_ready((out.metrics, ring))
+    seconds = (time.perf_counter() - before) / 3
     rows, updates = config.schedule
-    yield rows * config.worlds / (rows * acting + updates * learning)
+    yield rows * config.worlds / (rows * acting + updates * seconds)
 
 
 def first_rows(case: Problem, batch: Batch) -> tuple[Row, Mind]:
@@ -446,7 +452,7 @@ def profile(preset: str, note: Note) -> list[tuple[str, float, float]]:
 
     Each part is compiled and timed alone, on the inputs that it has within an update, gradients
     included. Parts that cannot stand alone are differences: the heads are the world model's loss
-    without encoder and observing; actor and critic are the behaviour's losses without the dreams.
+    without encoder and observing; actor and critic are all losses without the other parts.
     So a part may come out a little larger or smaller than it is inside the whole.
     """
     case = problem(preset)
@@ -473,7 +479,10 @@ def profile(preset: str, note: Note) -> list[tuple[str, float, float]]:
         ("observing: scan over T", *seconds["observe"]),
         ("decoder, reward, continue, KL", *less("world model", "encoder", "observe")),
         ("dreaming: scan over H", dreams, dreams),
-        ("actor and critic on dreams", *less("behaviour", "imagine")),
+        (
+            "actor and critic on dreams",
+            *less("all losses", "world model", "imagine", "replay value"),
+        ),
         ("critic on replay", *seconds["replay value"]),
         ("optimiser, slow critic", optimiser, optimiser),
         ("the whole update", whole, whole),
@@ -482,9 +491,11 @@ def profile(preset: str, note: Note) -> list[tuple[str, float, float]]:
 
 def parts(case: Problem) -> Iterator[tuple[str, Callable[..., Any], tuple]]:
     """(name, forward pass, its inputs) of the parts of an update that learn, or dream."""
-    config, graph, key = case.config, make_agent(case.config, *case.spaces), jax.random.key(0)
-    state, batch = make_learner(config, *case.spaces).init(0), made_up_batch(case)
-    params, slow = state.params, graph.merge_critic(state.slow_critic)
+    config, key = case.config, jax.random.key(0)
+    learner, batch = make_learner(config, *case.spaces), made_up_batch(case)
+    state = learning.init(learner, 0)
+    params, graph = state.params, learner.graph
+    slow = graph.merge_critic(state.slow_critic)
 
     def observe(params, embed):
         rssm = graph.merge(params).model.rssm
@@ -494,14 +505,13 @@ def parts(case: Problem) -> Iterator[tuple[str, Callable[..., Any], tuple]]:
         agent = graph.merge(params)
         return imagine(agent.model, agent.actor, start, config.horizon, key)
 
-    def behaviour(learnt, states):
-        agents = graph.merge(learnt), graph.merge(params)
-        losses, _, _, _ = behavior_losses(*agents, slow, states, state.returns, config, key)
-        return losses
+    def everything(params):
+        return learning.loss(params, learner, state, batch, key)[0]
 
     def replay_value(params, states):
-        boot = jnp.zeros_like(late.reward)
-        return replay_value_loss(graph.merge(params), slow, states, late, boot, config)
+        returns = jnp.zeros_like(late.reward)
+        critic = graph.merge(params).critic
+        return replay_value_loss(critic, slow, states, late, returns, config)
 
     def encode(params):
         return graph.merge(params).model.encoder(batch.obs)
@@ -516,13 +526,14 @@ def parts(case: Problem) -> Iterator[tuple[str, Callable[..., Any], tuple]]:
     yield "observe", observe, (params, embed)
     yield "world model", lambda params: graph.merge(params).model.loss(batch, key), (params,)
     yield "imagine", dream, (params, start)
-    yield "behaviour", behaviour, (params, states)
+    yield "all losses", everything, (params,)
     yield "replay value", replay_value, (params, states)
 
 
 def optimizer_step(case: Problem) -> tuple[Callable[..., Any], tuple]:
     """What follows the gradient in an update, and inputs for it."""
-    config, state = case.config, make_learner(case.config, *case.spaces).init(0)
+    config = case.config
+    state = learning.init(make_learner(config, *case.spaces), 0)
     optimizer = make_optimizer(config)
 
     def step(params, optimizer_state, slow):

@@ -26,7 +26,7 @@ import numpy as np
 from dreamer_lite import devices, files, worlds
 from dreamer_lite.agent import Params, make_agent
 from dreamer_lite.config import Config, from_dict, to_dict
-from dreamer_lite.training import RunState
+from dreamer_lite.run_state import RunState
 
 FORMAT = 1  # of checkpoints and agent files; a higher one is refused
 KEEP = 2  # checkpoints that stay

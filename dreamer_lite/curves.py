@@ -103,7 +103,7 @@ def as_json(curve: Curve) -> str:
 
 
 def follow(agent: Agent, config: Config) -> Iterator[dict[str, Any]]:
-    """Train `config.seeds` agents on a JAX world; progress records as `training.make_record`."""
+    """Train `config.seeds` agents on a JAX world; progress records as `progress.make_record`."""
     world = worlds.make(config.world)
     if worlds.is_hosted(world):
         raise ValueError(f"{config.world} is no JAX world: curves are of those only.")

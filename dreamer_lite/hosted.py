@@ -16,11 +16,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from dreamer_lite import learner as learning
 from dreamer_lite import training
-from dreamer_lite.agent import Params, make_agent
+from dreamer_lite.agent import Params
 from dreamer_lite.config import Config
-from dreamer_lite.learner import Metrics, make_learner
-from dreamer_lite.training import Driver, RunState
+from dreamer_lite.devices import compiler_options
+from dreamer_lite.learner import Metrics
+from dreamer_lite.progress import keep_score
+from dreamer_lite.run_state import RunState
+from dreamer_lite.training import Driver
 from dreamer_lite.worlds.base import Row
 from dreamer_lite.worlds.hosted import HostedWorld, Stepper
 
@@ -64,28 +68,25 @@ def make_driver(config: Config, world: HostedWorld) -> Driver:
     Raises:
       ValueError: as `make_agent`. Its `advance` raises `worlds.hosted.WorldError`.
     """
-    spaces = world.obs_space, world.action_space
-    graph, learner = make_agent(config, *spaces), make_learner(config, *spaces)
-    learn = training.make_learn(config, learner, world.action_space)
+    program = training.make_program(config, world)
+    learn = jax.jit(functools.partial(training.learn, program))
     troupe = Troupe(world, config.worlds)
-    options = training.compiler_options()
+    options = compiler_options()
 
     @jax.jit
-    def begin(learning, key: jax.Array) -> RunState:
+    def begin(learner, key: jax.Array) -> RunState:
         _, run_key = jax.random.split(key)  # as the fused driver, so that both draw alike
-        return training.first_state(config, graph, learning, spaces, run_key)
+        return training.blank_state(program, learner, run_key)
 
     def init(seed: int) -> RunState:
-        return begin(learner.init(seed), jax.random.key(seed))
+        return begin(learning.init(program.learner, seed), jax.random.key(seed))
 
     @functools.partial(jax.jit, donate_argnums=1, compiler_options=options)
     def look(params: Params, state: RunState, row: Row) -> tuple[RunState, jax.Array]:
         """Count, act and store. `state` comes without its learner, which stays as it is."""
-        actors = training.keep_score(state.actors._replace(row=row))
+        actors = keep_score(state.actors._replace(row=row))
         state = state._replace(actors=actors._replace(row=None))
-        state, action, _ = training.look_and_act(
-            config, graph, world.action_space, params, state, row
-        )
+        state, action, _ = training.policy_step(program, params, state, row)
         return state, action
 
     @functools.partial(jax.jit, donate_argnums=(0, 1), compiler_options=options)

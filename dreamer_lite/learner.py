@@ -1,10 +1,10 @@
-"""One update of everything: world model, actor and critic from one batch (SPEC 8 to 10).
+"""One update of everything: world model, actor and critic, from one batch of replayed sequences.
 
-`make_learner` returns two pure functions, not jitted: the caller adds `jax.jit`, `jax.vmap` over
-seeds and buffer donation. Put together in notebook 07.
+`loss` is the whole objective of DreamerV3 on one screen, `update` the step that follows from it.
+Both are pure and not jitted: the caller adds `jax.jit`, `jax.vmap` over seeds and buffer donation.
+Put together in notebook 07.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from dreamer_lite import behavior
-from dreamer_lite.agent import Agent, Params, make_agent
-from dreamer_lite.behavior import Critic, ReturnRange
+from dreamer_lite.agent import Graph, Params, make_agent
+from dreamer_lite.behavior import ReturnRange
 from dreamer_lite.config import Config
 from dreamer_lite.optimizer import make_optimizer
 from dreamer_lite.rssm import State
@@ -28,165 +28,128 @@ class LearnerState(NamedTuple):
     """All that learning changes."""
 
     params: Params
-    slow_critic: Params  # a copy of params["critic"] that follows slowly
+    slow_critic: Params  # exponential moving average of params["critic"]
     optimizer: Any
     returns: ReturnRange
 
 
 class Learner(NamedTuple):
-    """A pair of pure functions."""
+    """What an update is made with: no arrays, closed over by jitted functions."""
 
-    init: Callable[[int], LearnerState]  # seed -> state, on the host: not for jit
-    # (state, batch, key) -> (state, posterior states (T, B, ...), metrics)
-    update: Callable[[LearnerState, Batch, jax.Array], tuple[LearnerState, State, Metrics]]
+    config: Config
+    graph: Graph
+    optimizer: optax.GradientTransformation
+
+
+class Outputs(NamedTuple):
+    """What one pass over a batch gives besides its loss."""
+
+    losses: Metrics  # unscaled, per replayed step: (T, B) or the last `starts` steps of it
+    states: State  # (T, B, ...) posterior states
+    returns: ReturnRange
+    metrics: Metrics  # scalars
 
 
 def make_learner(config: Config, obs_space: dict[str, Space], action_space: Space) -> Learner:
     """The learner of an agent with these spaces. Raises ValueError as `make_agent` does."""
-    graph = make_agent(config, obs_space, action_space)
-    optimizer = make_optimizer(config)
-
-    def init(seed: int) -> LearnerState:
-        params = graph.init(seed)
-        slow = jax.tree.map(jnp.copy, params["critic"])  # a copy: aliases cannot be donated
-        zero = jnp.zeros(())
-        return LearnerState(params, slow, optimizer.init(params), ReturnRange(zero, zero + 0.0))
-
-    def loss(params: Params, state: LearnerState, batch: Batch, key: jax.Array):
-        return total_loss(
-            graph.merge(params),
-            graph.merge(sg(params)),
-            graph.merge_critic(state.slow_critic),
-            state.returns,
-            batch,
-            config,
-            key,
-        )
-
-    def update(state: LearnerState, batch: Batch, key: jax.Array):
-        grads, (states, returns, metrics) = jax.grad(loss, has_aux=True)(
-            state.params, state, batch, key
-        )
-        steps, opt_state = optimizer.update(grads, state.optimizer, state.params)
-        params: Any = optax.apply_updates(state.params, steps)
-        rate = config.slow_rate
-        slow = jax.tree.map(
-            lambda fast, slow: rate * fast + (1 - rate) * slow, params["critic"], state.slow_critic
-        )
-        metrics["grad_norm"] = optax.tree.norm(grads)
-        return LearnerState(params, slow, opt_state, returns), states, metrics
-
-    return Learner(init, update)
+    return Learner(config, make_agent(config, obs_space, action_space), make_optimizer(config))
 
 
-def total_loss(
-    agent: Agent,
-    frozen: Agent,
-    slow: Critic,
-    returns: ReturnRange,
-    batch: Batch,
-    config: Config,
-    key: jax.Array,
-) -> tuple[jax.Array, tuple[State, ReturnRange, Metrics]]:
-    """The scaled sum of all losses (SPEC 8), and (posterior states, new return range, metrics).
+def init(learner: Learner, seed: int) -> LearnerState:
+    """The state before the first update; on the host, not for jit."""
+    params = learner.graph.init(seed)
+    slow = jax.tree.map(jnp.copy, params["critic"])  # a copy: aliases cannot be donated
+    zero = jnp.zeros(())
+    return LearnerState(params, slow, learner.optimizer.init(params), ReturnRange(zero, zero + 0.0))
 
-    `frozen` is the agent without gradients: dreams and their rewards are made with it. The key is
-    consumed.
+
+def update(
+    learner: Learner, state: LearnerState, batch: Batch, key: jax.Array
+) -> tuple[LearnerState, Outputs]:
+    """One gradient step on `loss`, then the slow critic follows: s <- (1 - rate) s + rate v.
+
+    Batch (T, B, ...). The key is consumed. The metrics gain `grad_norm`, before clipping.
     """
-    model_key, dream_key = jax.random.split(key)
-    losses, states, metrics = agent.model.loss(batch, model_key)
-    # Dreams start at the last steps of each sequence: all of them, unless `starts` says fewer.
-    steps = batch._replace(context=None)
-    late_states, late = jax.tree.map(lambda x: x[-config.starts :], (states, steps))
-    dreamt, dream_returns, returns, dream_metrics = behavior_losses(
-        agent, frozen, slow, late_states, returns, config, dream_key
+    gradient, out = jax.grad(loss, has_aux=True)(state.params, learner, state, batch, key)
+    steps, optimizer = learner.optimizer.update(gradient, state.optimizer, state.params)
+    params: Any = optax.apply_updates(state.params, steps)
+    rate = learner.config.slow_rate
+    slow = jax.tree.map(
+        lambda fast, slow: rate * fast + (1 - rate) * slow, params["critic"], state.slow_critic
     )
-    losses |= dreamt
-    losses["replay_value"] = replay_value_loss(
-        agent, slow, late_states, late, dream_returns, config
-    )
-    scales = loss_scales(config)
-    means = {name: x.mean() for name, x in losses.items()}
-    scaled = [scales.get(name, config.recon_scale) * x for name, x in means.items()]
-    total = sum(scaled, jnp.zeros(()))
-    metrics |= dream_metrics | {f"loss/{name}": x for name, x in means.items()}
-    metrics["loss/total"] = total
-    return total, (sg(states), returns, metrics)
+    out = out._replace(metrics=out.metrics | {"grad_norm": optax.tree.norm(gradient)})
+    return LearnerState(params, slow, optimizer, out.returns), out
 
 
-def loss_scales(config: Config) -> dict[str, float]:
-    """Weight of each loss but the reconstructions, which all share `recon_scale`."""
-    return {
-        "reward": config.reward_scale,
-        "cont": config.cont_scale,
-        "dyn": config.dyn_scale,
-        "rep": config.rep_scale,
-        "policy": config.policy_scale,
-        "value": config.value_scale,
-        "replay_value": config.replay_value_scale,
-    }
+def loss(
+    params: Params, learner: Learner, state: LearnerState, batch: Batch, key: jax.Array
+) -> tuple[jax.Array, Outputs]:
+    """The objective of DreamerV3 (Hafner et al. 2025, Eqs. 3, 5, 6; `loss` of the code's agent.py).
 
-
-def behavior_losses(
-    agent: Agent,
-    frozen: Agent,
-    slow: Critic,
-    states: State,
-    returns: ReturnRange,
-    config: Config,
-    key: jax.Array,
-) -> tuple[Metrics, jax.Array, ReturnRange, Metrics]:
-    """Dream from every posterior state (T, B, ...) and judge the dreams (SPEC 9.1 to 9.4).
-
-    Returns losses (T, B) for policy and value, the return of each dream's start (T, B), the new
-    return range, metrics. The key is consumed.
+    World model, actor and critic share one sum, yet each learns from its own terms only: imagined
+    rollouts are made with parameters that carry no gradient, and neither actions nor returns do.
+    `params` is what is differentiated; the other arguments are as for `update`.
     """
-    lead = states.deter.shape[:2]
-    start = jax.tree.map(lambda x: sg(x).reshape(-1, *x.shape[2:]), states)
-    dream, actions = behavior.imagine(frozen.model, frozen.actor, start, config.horizon, key)
-    feature = dream.feature  # (H+1, N, F)
-    reward = frozen.model.reward(feature).mean()
-    cont = frozen.model.cont(feature).mean()
-    early = feature[:-1]  # the H steps that are learnt from; the last one only bootstraps
-    value = agent.critic(early)
+    config, graph = learner.config, learner.graph
+    agent, frozen = graph.merge(params), graph.merge(sg(params))
+    slow = graph.merge_critic(state.slow_critic)
+    model_key, imagine_key = jax.random.split(key)
+
+    # World model: predict observation, reward and continuation; posterior and prior meet (KL).
+    recon, losses, states, metrics = agent.model.loss(batch, model_key)
+
+    # Imagination: H steps from the last `starts` states of each sequence (0: from all of them).
+    last, real = jax.tree.map(lambda x: x[-config.starts :], (states, batch._replace(context=None)))
+    start = jax.tree.map(lambda x: sg(x).reshape(-1, *x.shape[2:]), last)  # (N, ...)
+    imagined, actions = behavior.imagine(
+        frozen.model, frozen.actor, start, config.horizon, imagine_key
+    )
+    feature = imagined.feature  # (H+1, N, F)
+    reward, cont = frozen.model.reward(feature).mean(), frozen.model.cont(feature).mean()
+    weight = jnp.cumprod(cont, 0)[:-1]  # w_t = c_0 c_1 ... c_t; the discount is part of c
+
+    # Returns: R_t = r_t+1 + c_t+1 ((1 - lambda) v_t+1 + lambda R_t+1), and their scale.
+    value = agent.critic(feature[:-1])  # the last state only bootstraps
     baseline = sg(value.mean())
-    last_value = frozen.critic(feature[-1:]).mean()
-    lam = jnp.full_like(cont, config.lam)
-    values = jnp.concatenate([baseline, last_value])
-    target = behavior.lambda_returns(reward, cont, lam, values)  # (H, N)
-    returns = behavior.update_range(returns, target, config)
-    scale = behavior.return_scale(returns, config.return_limit)
-    advantage = (target - baseline) / scale
-    weight = jnp.cumprod(cont, 0)[:-1]  # chance that the dream is still alive, c_0 included
-    policy = agent.actor(early)
-    losses = {
-        "policy": weight * behavior.actor_loss(policy, actions, advantage, config.entropy),
-        "value": weight * behavior.critic_loss(value, slow(early), target, config.slow_scale),
-    }
-    losses = {name: x.mean(0).reshape(lead) for name, x in losses.items()}
-    metrics = {
+    values = jnp.concatenate([baseline, frozen.critic(feature[-1:]).mean()])
+    returns = behavior.lambda_returns(reward, cont, jnp.full_like(cont, config.lam), values)
+    return_range = behavior.update_range(state.returns, returns, config)
+    scale = behavior.return_scale(return_range, config.return_limit)
+
+    # Actor: REINFORCE with the scaled advantage, and an entropy bonus.
+    policy, advantage = agent.actor(feature[:-1]), (returns - baseline) / scale
+    actor_loss = weight * behavior.actor_loss(policy, actions, advantage, config.entropy)
+
+    # Critic: towards the returns and towards the slow critic, on imagined and on real sequences.
+    critic_loss = weight * behavior.critic_loss(
+        value, slow(feature[:-1]), returns, config.slow_scale
+    )
+    lead = last.deter.shape[:2]
+    losses["policy"], losses["value"] = (x.mean(0).reshape(lead) for x in (actor_loss, critic_loss))
+    losses["replay_value"] = behavior.replay_value_loss(
+        agent.critic, slow, last, real, returns[0].reshape(lead), config
+    )
+
+    # The weighted sum, and what is worth watching.
+    total = config.recon_scale * sum((x.mean() for x in recon.values()), jnp.zeros(()))
+    scales = loss_scales(config)
+    total += sum(scales[name] * x.mean() for name, x in losses.items())
+    losses = recon | losses
+    metrics |= {f"loss/{name}": x.mean() for name, x in losses.items()} | {
+        "loss/total": total,
         "entropy": policy.entropy().mean(),
         "dream_reward": reward[1:].mean(),
-        "dream_return": target.mean(),
+        "dream_return": returns.mean(),
         "dream_value": baseline.mean(),
         "return_scale": scale,
         "advantage": advantage.mean(),
         "advantage_std": advantage.std(),
         "weight": weight.mean(),
     }
-    return losses, target[0].reshape(lead), returns, metrics
+    return total, Outputs(losses, sg(states), return_range, metrics)
 
 
-def replay_value_loss(
-    agent: Agent, slow: Critic, states: State, batch: Batch, boot: jax.Array, config: Config
-) -> jax.Array:
-    """Ground the critic, and through it the model, on real returns (SPEC 9.6); (T-1, B).
-
-    boot (T, B) is what the dreams that start at each step returned.
-    """
-    feature = states.feature
-    target = behavior.replay_returns(batch.reward, batch.is_last, batch.is_terminal, boot, config)
-    value = agent.critic(feature[:-1])
-    fixed = slow(sg(feature[:-1]))
-    loss = behavior.critic_loss(value, fixed, target, config.slow_scale)
-    return (1.0 - batch.is_last[:-1]) * loss
+def loss_scales(config: Config) -> dict[str, float]:
+    """Weight of each loss; reconstructions have `recon_scale`."""
+    names = ("reward", "cont", "dyn", "rep", "policy", "value", "replay_value")
+    return {name: getattr(config, f"{name}_scale") for name in names}

@@ -24,7 +24,7 @@ import numpy as np
 
 from dreamer_lite import checkpoints
 from dreamer_lite.checkpoints import CheckpointError
-from dreamer_lite.training import RunState
+from dreamer_lite.run_state import RunState
 
 CHUNK = 2**28  # bytes; rows of a file of replay
 _DIGEST = 64  # characters of a SHA-256, which a slot begins with

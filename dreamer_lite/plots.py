@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dreamer_lite.dreams import Comparison, Signals
 
-Record = Mapping[str, Any]  # a line of metrics.jsonl, see `training.make_record`
+Record = Mapping[str, Any]  # a line of metrics.jsonl, see `progress.make_record`
 Run = tuple[str, Sequence[Record]]  # label, records
 
 # Okabe and Ito's palette, but brown and violet for its orange and sky blue, too pale on white.

@@ -18,11 +18,13 @@ from flax import nnx
 
 from dreamer_lite.agent import Params, action_size
 from dreamer_lite.config import Config
+from dreamer_lite.devices import compiler_options
 from dreamer_lite.distributions import BoundedNormal, OneHot
 from dreamer_lite.networks import Encoder, Linear, Mlp, Observation
-from dreamer_lite.training import EPISODES, Actors, Limits, compiler_options, keep_score
-from dreamer_lite.training import check_finite as check_losses
-from dreamer_lite.training import make_record as record_of
+from dreamer_lite.progress import Limits, keep_score
+from dreamer_lite.progress import check_finite as check_losses
+from dreamer_lite.progress import make_record as record_of
+from dreamer_lite.run_state import EPISODES, Actors
 from dreamer_lite.worlds.base import Row, Space, World, next_row
 
 Metrics = dict[str, jax.Array]
@@ -308,7 +310,7 @@ def train(
 ) -> Iterator[tuple[dict[str, Any], State]]:
     """Train until a limit is reached; after the first round and then every `rounds`, a record.
 
-    Records are those of `training.make_record`. The state is donated when the generator goes on.
+    Records are those of `progress.make_record`. The state is donated when the generator goes on.
     Raises FloatingPointError when a loss is no longer finite.
     """
     ppo, start = make_ppo(config, settings, world), time.perf_counter()

@@ -39,12 +39,15 @@ from dreamer_lite import (
     hosted,
     mirror,
     replay,
+    sharding,
     training,
     worlds,
 )
 from dreamer_lite.checkpoints import LoadedAgent
 from dreamer_lite.config import Config, complete, from_dict, make_config, to_dict
-from dreamer_lite.training import Driver, Limits, RunState, train
+from dreamer_lite.progress import Limits
+from dreamer_lite.run_state import RunState
+from dreamer_lite.training import Driver, train
 from dreamer_lite.worlds import AnyWorld, World, WorldError
 
 try:
@@ -56,7 +59,7 @@ SUFFIX = ".safetensors"  # of an agent file; never of a run folder
 SAVE_EVERY = 60.0  # seconds
 MIRROR_EVERY = 300.0  # seconds at least
 LONG_SAVE = 2.0  # seconds; a save that takes n times as long comes n times less often
-Record = dict[str, Any]  # see `training.make_record`
+Record = dict[str, Any]  # see `progress.make_record`
 RESULTS = ("return_mean", "return_stderr", "episodes")
 
 
@@ -320,11 +323,11 @@ def make_driver(config: Config, world: AnyWorld, all_devices: bool = False) -> D
     """The loop for this world: fused with it if it is written in JAX, else around it.
 
     Raises:
-      ValueError: as `make_agent` and `training.make_mesh`; several seeds or devices for a world
+      ValueError: as `make_agent` and `sharding.make_mesh`; several seeds or devices for a world
         that is not written in JAX.
     """
     if not worlds.is_hosted(world):
-        mesh = training.make_mesh(config) if all_devices else None
+        mesh = sharding.make_mesh(config) if all_devices else None
         return training.make_driver(config, cast(World, world), mesh)
     outside = f"{config.world} does not run inside the program that learns"
     if config.seeds > 1:

@@ -81,22 +81,24 @@ class WorldModel(nnx.Module):
 
     def loss(
         self, batch: Batch, key: jax.Array
-    ) -> tuple[dict[str, jax.Array], State, dict[str, jax.Array]]:
-        """Unscaled losses (T, B) by name, posterior states (T, B, ...), metrics. SPEC 5 to 7.
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array], State, dict[str, jax.Array]]:
+        """Unscaled losses of one batch (Hafner et al. 2025, Eqs. 2 and 3). The key is consumed.
 
-        The key is consumed.
+        Returns the reconstruction losses by observation, the other losses by name ("reward",
+        "cont", "dyn", "rep"), both (T, B), the posterior states (T, B, ...), and metrics. Apart,
+        so that an observation may have any name.
         """
         embed = self.encoder(batch.obs)
         states, post = self.rssm.observe(
             batch.context, embed, batch.previous_action, batch.is_first, key
         )
         prior = self.rssm.prior(states.deter)
-        losses = {}
+        recon, losses = {}, {}
         for name, guess in self.decoder(states.deter, states.stoch).items():
             target = batch.obs[name]
             if isinstance(guess, OneHot):
                 target = jax.nn.one_hot(target, guess.logits.shape[-1])
-            losses[name] = guess.loss(target).reshape(*batch.reward.shape, -1).sum(-1)
+            recon[name] = guess.loss(target).reshape(*batch.reward.shape, -1).sum(-1)
         feature = states.feature
         cont = (1.0 - batch.is_terminal) * self.config.discount
         losses["reward"] = self.reward(feature).loss(batch.reward)
@@ -107,7 +109,7 @@ class WorldModel(nnx.Module):
             "prior_entropy": prior.entropy().sum(-1).mean(),
             "post_entropy": post.entropy().sum(-1).mean(),
         }
-        return losses, states, metrics
+        return recon, losses, states, metrics
 
     def open_loop(self, state: State, actions: jax.Array, key: jax.Array) -> State:
         """Dream on from `state` (B, ...) under given embedded actions (T, B, A), eyes closed.

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import small_run
 
-from dreamer_lite import runs, training, worlds
-from dreamer_lite.training import Limits
+from dreamer_lite import runs, sharding, training, worlds
+from dreamer_lite.progress import Limits
 
 # Small nets compile fast; `rms_eps`: see test_seeds.
 NETS = dict.fromkeys(
@@ -45,7 +45,7 @@ def compare(folder: Path, **settings: int) -> dict:
     """What training on all devices gives beside training on one."""
     config = small_run.config(**SETTINGS, **settings)
     world = worlds.make("catch")
-    mesh = training.make_mesh(config)
+    mesh = sharding.make_mesh(config)
     records, one = go(config, training.make_driver(config, world))
     traces = trace_counter()
     driver = training.make_driver(config, world, mesh)

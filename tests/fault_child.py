@@ -21,7 +21,7 @@ import small_run
 
 from dreamer_lite import checkpoints, runs, training
 from dreamer_lite.__main__ import main
-from dreamer_lite.training import Limits
+from dreamer_lite.progress import Limits
 from dreamer_lite.worlds.hosted import Loop
 
 # The ring is never full, so that at the end the replay holds every row that was ever lived.

@@ -14,7 +14,7 @@ import small_run
 
 from dreamer_lite import runs, worlds
 from dreamer_lite.config import Config, make_config
-from dreamer_lite.training import Limits
+from dreamer_lite.progress import Limits
 from dreamer_lite.worlds.base import Row
 
 SETTINGS = small_run.SETTINGS | dict(size="pixels-cpu", image_blocks=2, depth=1, capacity=20_000)

@@ -13,7 +13,8 @@ import numpy as np
 
 from dreamer_lite import checkpoints
 from dreamer_lite.config import Config, make_config
-from dreamer_lite.training import Driver, RunState
+from dreamer_lite.run_state import RunState
+from dreamer_lite.training import Driver
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS: dict[str, Any] = dict(

@@ -18,7 +18,7 @@ from dreamer_lite.behavior import Actor, Critic, ReturnRange
 from dreamer_lite.config import Config
 from dreamer_lite.distributions import BoundedNormal, OneHot, TwoHot, scalar
 from dreamer_lite.rssm import State
-from dreamer_lite.world_model import WorldModel
+from dreamer_lite.world_model import Batch, WorldModel
 from dreamer_lite.worlds.base import Space
 
 CONFIG = Config(
@@ -55,9 +55,9 @@ def test_last_steps_do_not_count_in_the_replay_value_loss(end: str) -> None:
     last, term = (jnp.array(case.get(key, [0] * 4), bool)[:, None] for key in ("last", "term"))
     batch = SimpleNamespace(reward=reward[:, None], is_last=last, is_terminal=term)
     states = State(jnp.zeros((4, 1, 2)), jnp.zeros((4, 1, 1, 2)))
-    agent = SimpleNamespace(critic=lambda feature: Squared(feature[..., 0]))
+    critic = lambda feature: Squared(feature[..., 0])  # noqa: E731
     slow = lambda feature: Squared(feature[..., 0] + 3)  # noqa: E731
-    found = learner.replay_value_loss(agent, slow, states, batch, boot[:, None], Config())
+    found = behavior.replay_value_loss(critic, slow, states, batch, boot[:, None], Config())
     expected = np.array(case["loss_weight"]) * (np.array(case["ret"]) ** 2 + 9)
     np.testing.assert_allclose(found[:, 0], expected, rtol=1e-5)
 
@@ -117,18 +117,25 @@ def test_losses_of_one_dream_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     actions = jnp.array([[[1.0, 0]], [[0, 1.0]], [[1.0, 0]]])
     monkeypatch.setattr(behavior, "imagine", lambda *_: (states, actions))
     look = lambda table: lambda feature: Squared(jnp.array(table, jnp.float32)[number(feature)])  # noqa: E731
-    model = SimpleNamespace(reward=look(reward), cont=look(cont))
-    frozen = SimpleNamespace(model=model, actor=None, critic=look(value))
+    start = State(jnp.zeros((1, 1, 1)), jnp.zeros((1, 1, 1, 1)))
+    world_model_loss = lambda batch, key: ({}, {}, start, {})  # noqa: E731
+    model = SimpleNamespace(reward=look(reward), cont=look(cont), loss=world_model_loss)
     raw = np.array([[0.3, -0.4], [1.0, 0.2], [0.0, 0.0]], np.float32)
     policy = lambda feature: OneHot.mix(jnp.array(raw)[number(feature)])  # noqa: E731
-    agent = SimpleNamespace(critic=look(value), actor=policy)
-    start = State(jnp.zeros((1, 1, 1)), jnp.zeros((1, 1, 1, 1)))
+    agent = SimpleNamespace(model=model, critic=look(value), actor=policy)
+    graph = SimpleNamespace(merge=lambda _: agent, merge_critic=lambda _: look(value + 2))
+    zeros = jnp.zeros((1, 1))
+    batch = Batch({}, zeros, zeros, zeros, zeros, zeros[..., None], None)
     old = ReturnRange(jnp.float32(-40), jnp.float32(0))
-    losses, first, new, metrics = learner.behavior_losses(
-        agent, frozen, look(value + 2), start, old, Config(horizon=3), jax.random.key(0)
+    parts = learner.Learner(Config(horizon=3), graph, None)
+    state = learner.LearnerState({}, {}, None, old)
+    monkeypatch.setattr(
+        behavior, "replay_value_loss", lambda *args: firsts.append(args[4]) or zeros
     )
+    firsts = []
+    _, (losses, _, new, metrics) = learner.loss({}, parts, state, batch, jax.random.key(0))
     returns, weight = np.array(case["ret"]), np.array(case["weight"])[:3]
-    np.testing.assert_allclose(first, [[returns[0]]], rtol=1e-5)
+    np.testing.assert_allclose(firsts[0], [[returns[0]]], rtol=1e-5)
     low, high = 0.99 * -40 + 0.01 * np.percentile(returns, 5), 0.01 * np.percentile(returns, 95)
     np.testing.assert_allclose(new, (low, high), rtol=1e-5)
     log_p = raw - np.log(np.exp(raw).sum(-1, keepdims=True))

@@ -1,5 +1,6 @@
 """The bench: its count of arithmetic on hand-computed cases, presets, parts, and its command."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 
 from dreamer_lite import bench
+from dreamer_lite import learner as learning
 from dreamer_lite.__main__ import main
 from dreamer_lite.bench import Product
-from dreamer_lite.learner import total_loss
 
 
 def counted(function: Any, *shapes: tuple[int, ...]) -> Counter[Product]:
@@ -93,8 +94,9 @@ def test_a_made_up_batch_fits_the_learner(preset: str) -> None:
         assert batch.obs[key].dtype == space.dtype
         assert np.asarray(batch.obs[key]).std() > 0
     learner = bench.make_learner(config, *case.spaces)
-    state = learner.init(0)
-    after, _, _ = jax.eval_shape(learner.update, state, batch, jax.random.key(0))
+    state = learning.init(learner, 0)
+    update = functools.partial(learning.update, learner)
+    after, _ = jax.eval_shape(update, state, batch, jax.random.key(0))
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
 
 
@@ -139,21 +141,15 @@ def test_the_rate_weighs_each_shape_by_its_time(monkeypatch: pytest.MonkeyPatch)
 
 def test_parts_do_what_the_update_does(small: bench.Problem) -> None:
     """The parts' losses are those of the whole loss, on the same batch and parameters."""
-    graph = bench.make_agent(small.config, *small.spaces)
-    state = bench.make_learner(small.config, *small.spaces).init(0)
-    batch, key = bench.made_up_batch(small), jax.random.key(0)
-    slow = graph.merge_critic(state.slow_critic)
-    agent = graph.merge(state.params)
-    _, (_, _, metrics) = jax.jit(
-        lambda: total_loss(agent, agent, slow, state.returns, batch, small.config, key)
+    learner = bench.make_learner(small.config, *small.spaces)
+    state, batch = learning.init(learner, 0), bench.made_up_batch(small)
+    total, out = jax.jit(
+        lambda: learning.loss(state.params, learner, state, batch, jax.random.key(0))
     )()
     found = {name: jax.jit(forward)(*args) for name, forward, args in bench.parts(small)}
-    losses = found["world model"][0] | found["behaviour"]
-    assert {f"loss/{name}" for name in losses} == {
-        name for name in metrics if name.startswith("loss/")
-    } - {"loss/replay_value", "loss/total"}
-    for name in ("reward", "cont"):  # the others depend on the noise
-        assert np.isfinite(losses[name]).all()
+    recon, losses, *_ = found["world model"]
+    assert {*recon, *losses, "policy", "value", "replay_value"} == out.losses.keys()
+    np.testing.assert_allclose(found["all losses"], total, rtol=1e-5)
     assert found["imagine"][0].deter.shape == (4, 4, 8)
     assert found["replay value"].shape == (1, 2)
 
@@ -185,9 +181,7 @@ def test_the_profile_adds_up(monkeypatch: pytest.MonkeyPatch, small: bench.Probl
         lambda case: bench.Update(*[None] * 5),  # pyright: ignore
     )
     table = bench.profile("catch", lambda text: None)
-    assert (
-        sum(seconds for _, seconds, _ in table[:-1]) == 4.0
-    )  # world model, behaviour, value, step
+    assert sum(seconds for _, seconds, _ in table[:-1]) == 2.0  # all losses, and the step
     assert table[-1] == ("the whole update", 8.0, 8.0)
     assert "50%" in bench.profile_in_words(table).splitlines()[-3]
 

@@ -10,7 +10,7 @@ from dreamer_lite import assets, curves
 from dreamer_lite.config import make_config
 from dreamer_lite.curves import AGENTS, Curve
 from dreamer_lite.ppo import Settings, train
-from dreamer_lite.training import Limits
+from dreamer_lite.progress import Limits
 from dreamer_lite.worlds import make
 
 NAMES = ["ppo", "ppo_thrifty", "dreamer", "dreamer_thrifty"]

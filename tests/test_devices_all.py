@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import small_run
 
-from dreamer_lite import runs, training, worlds
+from dreamer_lite import runs, sharding, worlds
 from dreamer_lite.__main__ import main
-from dreamer_lite.training import Limits
+from dreamer_lite.progress import Limits
 
 FOUR = {
     "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4",
@@ -71,7 +71,7 @@ def test_worlds_on_the_host_are_refused(tmp_path: Path) -> None:
 
 
 def test_one_device_is_no_mesh(capsys: pytest.CaptureFixture) -> None:
-    assert training.make_mesh(small_run.config(batch=3, worlds=7)) is None
+    assert sharding.make_mesh(small_run.config(batch=3, worlds=7)) is None
     assert main(["train", "--world", "catch", "--devices", "2"]) == 2
     assert "choose from" in capsys.readouterr().err
     assert not worlds.is_hosted(worlds.make("catch"))

@@ -34,7 +34,9 @@ from dreamer_lite import checkpoints, hosted, runs, worlds
 from dreamer_lite.__main__ import main
 from dreamer_lite.checkpoints import CheckpointError
 from dreamer_lite.config import make_config
-from dreamer_lite.training import Driver, Limits, RunState, make_driver
+from dreamer_lite.progress import Limits
+from dreamer_lite.run_state import RunState
+from dreamer_lite.training import Driver, make_driver
 from dreamer_lite.worlds.hosted import WorldError
 
 CONFIG = small_run.config()

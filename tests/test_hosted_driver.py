@@ -10,7 +10,8 @@ import pytest
 from test_training import CONFIG, WORLD, Dice, assert_same, go, host
 
 from dreamer_lite import hosted, rollouts
-from dreamer_lite.training import Limits, make_driver
+from dreamer_lite.progress import Limits
+from dreamer_lite.training import make_driver
 from dreamer_lite.worlds.base import Row, next_row
 from dreamer_lite.worlds.hosted import WorldError
 

@@ -10,7 +10,7 @@ import small_run
 
 from dreamer_lite import pictures, runs, worlds
 from dreamer_lite.__main__ import main
-from dreamer_lite.training import Limits
+from dreamer_lite.progress import Limits
 
 SETTINGS = [
     word for name, value in small_run.SETTINGS.items() for word in ("--set", f"{name}={value}")

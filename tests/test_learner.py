@@ -1,5 +1,6 @@
 """One update of everything: both golden agents, parameter counts, who learns from which loss."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -17,13 +18,13 @@ from golden_cases import (
     use_the_mode,
 )
 
+from dreamer_lite import behavior, networks
 from dreamer_lite import learner as learning
-from dreamer_lite import networks
 from dreamer_lite.agent import make_agent
 from dreamer_lite.config import make_config
-from dreamer_lite.learner import LearnerState, make_learner, total_loss
+from dreamer_lite.learner import LearnerState, make_learner
 from dreamer_lite.rssm import State
-from dreamer_lite.world_model import Batch, WorldModel
+from dreamer_lite.world_model import Batch
 from dreamer_lite.worlds.base import Space
 
 MODULES = {
@@ -66,59 +67,31 @@ class Golden(NamedTuple):
 
 @pytest.fixture(scope="module", params=CASES)
 def golden(request) -> Golden:
-    """Listens at the borders of `update` for what it does not return: step losses, gradients."""
     tag = request.param
-    config, heard = golden_config(tag), {}
-
-    def hear(patch, owner, name, pick):
-        original = getattr(owner, name)
-
-        def wrapped(*args):
-            out = original(*args)
-            heard.update(pick(out))
-            return out
-
-        patch.setattr(owner, name, wrapped)
-
-    def total_with_parts(*args):
-        total, (states, returns, metrics) = total_loss(*args)
-        parts = {f"part/{name}": x for name, x in heard.items()}
-        return total, (states, returns, metrics | parts)
-
+    batch, key = golden_batch(tag), jax.random.key(0)
     with pytest.MonkeyPatch.context() as patch:
         use_the_mode(patch)
-        hear(patch, WorldModel, "loss", lambda out: out[0])
-        hear(patch, learning, "behavior_losses", lambda out: out[0])
-        hear(patch, learning, "replay_value_loss", lambda out: {"replay_value": out})
-        patch.setattr(learning, "total_loss", total_with_parts)
-        optimizer = learning.make_optimizer(config)
-        gradients = {}
-
-        def listen(grads, *rest):
-            gradients.update(grads)
-            return optimizer.update(grads, *rest)
-
-        patch.setattr(learning, "make_optimizer", lambda _: optimizer._replace(update=listen))
-        learner, graph = make_learner(config, *spaces(tag)), make_agent(config, *spaces(tag))
-        begun = learner.init(0)
+        learner = make_learner(golden_config(tag), *spaces(tag))
+        begun = learning.init(learner, 0)
         params, slow = golden_params(tag, begun.params)
-        begun, batch = begun._replace(params=params, slow_critic=slow), golden_batch(tag)
+        begun = begun._replace(params=params, slow_critic=slow)
 
         @jax.jit
-        def update(state):
-            after, latents, metrics = learner.update(state, batch, jax.random.key(0))
+        def first(state):
+            slope = jax.grad(learning.loss, has_aux=True)
+            gradients, out = slope(state.params, learner, state, batch, key)
             norms = {module: norm(part(gradients, module)) for module in MODULES}
-            tokens = graph.merge(state.params).model.encoder(batch.obs).sum()
-            return after, metrics, (norms, latents, tokens)
+            tokens = learner.graph.merge(state.params).model.encoder(batch.obs).sum()
+            return out.losses, norms, out.states, tokens
 
-        states, news = [begun], []
+        details = first(begun)
+        update = jax.jit(lambda state: learning.update(learner, state, batch, key))
+        states, metrics = [begun], []
         for _ in range(3):
-            state, *rest = update(states[-1])
+            state, out = update(states[-1])
             states.append(state)
-            news.append(rest)
-    metrics, (norms, latents, tokens) = news[0]
-    losses = {name: metrics.pop(f"part/{name}") for name in heard}
-    return Golden(CASES[tag], states, [m for m, _ in news], losses, norms, latents, tokens)
+            metrics.append(out.metrics)
+    return Golden(CASES[tag], states, metrics, *details)
 
 
 def test_losses_of_every_step(golden: Golden) -> None:
@@ -255,17 +228,17 @@ def slopes() -> dict[str, dict[str, Any]]:
     """The gradient of each mean loss. Every row is a first one: there are no paths through time."""
     tag = "vec_discrete"
     config = golden_config(tag, free_nats=0.0, **SMALL)
-    graph, state = make_agent(config, *spaces(tag)), make_learner(config, *spaces(tag)).init(0)
-    batch = golden_batch(tag)
+    learner, batch = make_learner(config, *spaces(tag)), golden_batch(tag)
+    state = learning.init(learner, 0)
+    params = mixed_up(state.params)
+    state = state._replace(params=params, slow_critic=jax.tree.map(jnp.copy, params["critic"]))
     batch = batch._replace(is_first=jnp.ones_like(batch.is_first))
 
     def losses(params):
-        fixed = jax.lax.stop_gradient(params)
-        agents = graph.merge(params), graph.merge(fixed), graph.merge_critic(fixed["critic"])
-        _, (_, _, metrics) = total_loss(*agents, state.returns, batch, config, jax.random.key(0))
-        return {k.removeprefix("loss/"): v for k, v in metrics.items() if k.startswith("loss/")}
+        total, out = learning.loss(params, learner, state, batch, jax.random.key(0))
+        return {name: x.mean() for name, x in out.losses.items()} | {"total": total}
 
-    return jax.jit(jax.jacrev(losses))(mixed_up(state.params))
+    return jax.jit(jax.jacrev(losses))(state.params)
 
 
 POSTERIOR, PRIOR = {"post_mlp", "post_out"}, {"prior_mlp", "prior_out"}
@@ -309,42 +282,46 @@ def test_total_is_the_scaled_sum(slopes) -> None:
 
 
 @pytest.mark.parametrize("starts", [0, 2])
-def test_dreams_start_at_the_last_steps(starts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollouts_start_at_the_last_steps(starts: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The world model learns from all T steps, the actor and the critic from the last `starts`."""
-    tag, heard = "vec_discrete", {}
-
-    def hear(name, pick):
-        original = getattr(learning, name)
-
-        def wrapped(*args):
-            out = original(*args)
-            heard.update(pick(args, out))
-            return out
-
-        monkeypatch.setattr(learning, name, wrapped)
-
-    hear("behavior_losses", lambda args, out: {"dreamt": args[3].deter})
-    hear(
-        "replay_value_loss",
-        lambda args, out: {"valued": args[2].deter, "reward": args[3].reward, "loss": out},
+    tag, started = "vec_discrete", []
+    imagine = behavior.imagine
+    monkeypatch.setattr(
+        behavior, "imagine", lambda *args: started.append(args[2].deter) or imagine(*args)
     )
-    config, batch = golden_config(tag, starts=starts, **SMALL), golden_batch(tag)
-    graph, state = make_agent(config, *spaces(tag)), make_learner(config, *spaces(tag)).init(0)
+    learner = make_learner(golden_config(tag, starts=starts, **SMALL), *spaces(tag))
+    state, batch = learning.init(learner, 0), golden_batch(tag)
+    state = state._replace(params=mixed_up(state.params))
 
     @jax.jit
-    def run(state):
-        agent, slow = graph.merge(state.params), graph.merge_critic(state.slow_critic)
-        key = jax.random.key(0)
-        _, (states, _, _) = total_loss(agent, agent, slow, state.returns, batch, config, key)
-        return states.deter, heard
+    def run(batch):
+        _, out = learning.loss(state.params, learner, state, batch, jax.random.key(0))
+        return out, started[0]
 
-    deter, heard = run(state)
+    out, deter = run(batch)
     kept = starts or 5
-    assert len(deter) == 5
-    np.testing.assert_array_equal(heard["dreamt"], deter[-kept:])
-    np.testing.assert_array_equal(heard["valued"], deter[-kept:])
-    np.testing.assert_array_equal(heard["reward"], batch.reward[-kept:])
-    assert heard["loss"].shape == (kept - 1, 2) and np.isfinite(heard["loss"]).all()
+    assert len(out.states.deter) == len(out.losses["vec"]) == 5
+    np.testing.assert_array_equal(deter, out.states.deter[-kept:].reshape(-1, deter.shape[-1]))
+    assert out.losses["policy"].shape == out.losses["value"].shape == (kept, 2)
+    assert out.losses["replay_value"].shape == (kept - 1, 2)
+    # The replayed returns are those of the last steps: an earlier reward is not part of them.
+    raised = run(batch._replace(reward=batch.reward.at[-kept].add(1.0)))[0]
+    np.testing.assert_array_equal(raised.losses["replay_value"], out.losses["replay_value"])
+    raised = run(batch._replace(reward=batch.reward.at[-kept + 1].add(1.0)))[0]
+    assert (raised.losses["replay_value"][0] != out.losses["replay_value"][0]).any()
+
+
+def test_an_observation_may_have_the_name_of_a_loss() -> None:
+    """Its reconstruction must not take the place of the loss of that name."""
+    config, (_, actions) = golden_config("vec_discrete", **SMALL), spaces("vec_discrete")
+    batch = golden_batch("vec_discrete")
+    totals = []
+    for name in ("vec", "reward"):
+        learner = make_learner(config, {name: Space((3,), "float32")}, actions)
+        state = learning.init(learner, 0)
+        named = batch._replace(obs={name: batch.obs["vec"]})
+        totals.append(learning.loss(state.params, learner, state, named, jax.random.key(0))[0])
+    assert totals[0] == totals[1]
 
 
 class Plain(NamedTuple):
@@ -359,14 +336,15 @@ class Plain(NamedTuple):
 def plain() -> Plain:
     config = golden_config("vec_discrete", warmup=0, learning_rate=1e-3, **SMALL)
     learner = make_learner(config, *spaces("vec_discrete"))
-    return Plain(learner, jax.jit(learner.update), golden_batch("vec_discrete"))
+    update = jax.jit(functools.partial(learning.update, learner))
+    return Plain(learner, update, golden_batch("vec_discrete"))
 
 
 def run(plain: Plain, seed: int, updates: int = 2) -> tuple[LearnerState, dict[str, jax.Array]]:
-    state = plain.learner.init(seed)
+    state = learning.init(plain.learner, seed)
     for count in range(updates):
-        state, _, metrics = plain.update(state, plain.batch, jax.random.key(10 * seed + count))
-    return state, metrics
+        state, out = plain.update(state, plain.batch, jax.random.key(10 * seed + count))
+    return state, out.metrics
 
 
 def test_start_of_training(plain: Plain) -> None:
@@ -403,7 +381,7 @@ def test_an_agents_structure_can_be_a_static_argument() -> None:
 
 def test_the_slow_critic_is_a_copy_of_its_own(plain: Plain) -> None:
     """Aliased buffers could not be donated."""
-    state = plain.learner.init(0)
+    state = learning.init(plain.learner, 0)
     jax.tree.map(np.testing.assert_array_equal, state.slow_critic, state.params["critic"])
     leaves = [x for x in jax.tree.leaves(state) if isinstance(x, jax.Array)]
     assert len({x.unsafe_buffer_pointer() for x in leaves}) == len(leaves)

@@ -14,8 +14,10 @@ import small_run
 from dreamer_lite import checkpoints, mirror, runs, worlds
 from dreamer_lite.__main__ import main
 from dreamer_lite.checkpoints import CheckpointError
+from dreamer_lite.progress import Limits
+from dreamer_lite.run_state import RunState
 from dreamer_lite.runs import RunError
-from dreamer_lite.training import Driver, Limits, RunState, make_driver
+from dreamer_lite.training import Driver, make_driver
 
 # One row an update; the ring begins to overwrite after 100 rows.
 CONFIG = small_run.config(capacity=400, train_ratio=8, updates_per_call=10)

@@ -10,7 +10,7 @@ from dreamer_lite.open_loop import Signals
 
 
 def run(points: int, slope: float) -> list[dict]:
-    """Records as `training.make_record` makes them; the return grows by `slope` a record."""
+    """Records as `progress.make_record` makes them; the return grows by `slope` a record."""
     return [
         {
             "updates": 1 + 50 * i,

@@ -22,11 +22,12 @@ from golden_cases import (
 from test_devices import A100, CPU, T4
 
 from dreamer_lite import devices, training, worlds
+from dreamer_lite import learner as learning
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Agent, Mind, act, blank_mind, make_agent
 from dreamer_lite.behavior import imagine
 from dreamer_lite.distributions import OneHot
-from dreamer_lite.learner import behavior_losses, make_learner, replay_value_loss
+from dreamer_lite.learner import make_learner
 from dreamer_lite.open_loop import make_dreamer
 from dreamer_lite.rollouts import make_player
 from dreamer_lite.rssm import State
@@ -97,8 +98,8 @@ def everything(tag: str, precision: str, params: Any) -> dict[str, Any]:
         "cont": model.cont(feature),
         "value": agent.critic(feature),
         "policy": agent.actor(feature),
-        "losses": model.loss(batch, KEY)[0],
-        "metrics": model.loss(batch, KEY)[2],
+        "losses": model.loss(batch, KEY)[:2],
+        "metrics": model.loss(batch, KEY)[3],
         "dreamt actions": dreamt_actions,
         "mind": mind,
         "acted": action.astype(jnp.float32),
@@ -125,22 +126,16 @@ def test_activations_are_rounded_and_what_is_predicted_is_not(tag: str, precisio
     assert {kind for kind, shape in made if shape not in EXACT} == {wanted}
 
 
-def behaviour(tag: str, params: Any) -> Any:
-    """Losses and returns of actor and critic."""
-    agent, config, batch = merged(tag, "bfloat16", params), golden_config(tag), golden_batch(tag)
-    _, states, _ = agent.model.loss(batch, KEY)
-    returns = make_learner(config, *spaces(tag)).init(0).returns
-    losses, target, returns, metrics = behavior_losses(
-        agent, agent, agent.critic, states, returns, config, KEY
-    )
-    replayed = replay_value_loss(agent, agent.critic, states, batch, target, config)
-    return losses, target, returns, metrics, replayed
-
-
 @pytest.mark.parametrize("tag", TAGS)
-def test_returns_and_losses_of_actor_and_critic_are_float32(tag: str) -> None:
-    found = jax.eval_shape(functools.partial(behaviour, tag), some_params(tag))
-    assert types(found) == {np.float32}
+def test_losses_returns_and_metrics_are_float32(tag: str) -> None:
+    learner = make_learner(golden_config(tag, precision="bfloat16"), *spaces(tag))
+    state = learning.init(learner, 0)
+    out = jax.eval_shape(
+        lambda p: learning.loss(p, learner, state, golden_batch(tag), KEY), state.params
+    )
+    total, (losses, states, returns, metrics) = out
+    assert types((total, losses, returns, metrics)) == {np.float32}
+    assert types(states) == {jnp.bfloat16}
 
 
 def test_a_run_keeps_float32() -> None:
@@ -162,10 +157,11 @@ def test_one_update_is_near_the_reference(monkeypatch: pytest.MonkeyPatch) -> No
     use_the_mode(monkeypatch)
     tag = "vec_discrete"
     learner = make_learner(golden_config(tag, precision="bfloat16"), *spaces(tag))
-    before = learner.init(0)
+    before = learning.init(learner, 0)
     params, slow = golden_params(tag, before.params)
     before = before._replace(params=params, slow_critic=slow)
-    after, states, metrics = jax.jit(learner.update)(before, golden_batch(tag), KEY)
+    update = jax.jit(functools.partial(learning.update, learner))
+    after, (_, states, _, metrics) = update(before, golden_batch(tag), KEY)
     assert types(states) == {jnp.bfloat16} and types(metrics) == {np.float32}
     assert [x.dtype for x in jax.tree.leaves(after)] == [x.dtype for x in jax.tree.leaves(before)]
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((after, metrics)))

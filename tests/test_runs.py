@@ -23,8 +23,9 @@ from dreamer_lite import __main__ as commands
 from dreamer_lite import assets, checkpoints, runs
 from dreamer_lite.checkpoints import CheckpointError
 from dreamer_lite.config import make_config
+from dreamer_lite.progress import Limits
 from dreamer_lite.runs import RunError
-from dreamer_lite.training import Driver, Limits
+from dreamer_lite.training import Driver
 
 CONFIG = small_run.config()
 TIMING = {"seconds", "updates_per_second"}

@@ -13,7 +13,9 @@ import small_run
 
 from dreamer_lite import checkpoints, plots, runs, training, worlds
 from dreamer_lite.__main__ import in_words, main
-from dreamer_lite.training import Driver, Limits, RunState, make_driver
+from dreamer_lite.progress import Limits
+from dreamer_lite.run_state import RunState
+from dreamer_lite.training import Driver, make_driver
 
 SEED, N = 5, 3
 # Small nets compile fast. The optimiser blows up the smallest gradients, and with them the last

@@ -11,7 +11,9 @@ import pytest
 from dreamer_lite import training
 from dreamer_lite.agent import act, blank_mind, make_agent
 from dreamer_lite.config import Config
-from dreamer_lite.training import EPISODES, Actors, Limits, RunState, keep_score, make_driver, train
+from dreamer_lite.progress import Limits, keep_score
+from dreamer_lite.run_state import EPISODES, Actors, RunState
+from dreamer_lite.training import make_driver, train
 from dreamer_lite.worlds.base import Row, Space, first_row
 
 CONFIG = Config(

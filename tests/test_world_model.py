@@ -58,8 +58,11 @@ SPACES = {
 def test_every_kind_of_observation_has_a_loss_per_step(image_net: str) -> None:
     config = Config(**(CONFIG.__dict__ | {"image_net": image_net}))
     model = WorldModel(SPACES, A, config, np.random.default_rng(0))
-    losses, states, metrics = jax.eval_shape(model.loss, make_batch(SPACES), jax.random.key(0))
-    assert losses.keys() == {*SPACES, "reward", "cont", "dyn", "rep"}
+    recon, losses, states, metrics = jax.eval_shape(
+        model.loss, make_batch(SPACES), jax.random.key(0)
+    )
+    assert recon.keys() == SPACES.keys() and losses.keys() == {"reward", "cont", "dyn", "rep"}
+    losses |= recon
     assert all(x.shape == (T, B) and x.dtype == jnp.float32 for x in losses.values())
     assert states.deter.shape == (T, B, 6) and states.stoch.shape == (T, B, 3, 4)
     assert all(x.shape == () for x in metrics.values())
@@ -71,7 +74,8 @@ def explained():
     spaces = {"v": SPACES["v"], "d": SPACES["d"]}
     model = WorldModel(spaces, A, CONFIG, np.random.default_rng(0))
     batch = make_batch(spaces)
-    return model, batch, jax.jit(model.loss)(batch, jax.random.key(1))
+    recon, losses, states, metrics = jax.jit(model.loss)(batch, jax.random.key(1))
+    return model, batch, (recon | losses, states, metrics)
 
 
 def test_losses_are_those_of_the_heads(explained) -> None:

@@ -27,8 +27,10 @@ from dreamer_lite.checkpoints import LoadedAgent
 from dreamer_lite.config import Config
 from dreamer_lite.notebook import in_notebook, live
 from dreamer_lite.open_loop import decode
+from dreamer_lite.progress import Limits
 from dreamer_lite.rssm import State
-from dreamer_lite.training import Driver, Limits, RunState
+from dreamer_lite.run_state import RunState
+from dreamer_lite.training import Driver
 from dreamer_lite.worlds import AnyWorld
 
 AHEAD = 7  # dreamt steps in the strip

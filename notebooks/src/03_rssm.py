@@ -422,12 +422,12 @@ import functools
 
 from dreamer_lite import worlds
 from dreamer_lite.config import make_config
+from dreamer_lite.devices import compiler_options
 from dreamer_lite.distributions import OneHot
 from dreamer_lite.learner import loss_scales
 from dreamer_lite.networks import Decoder
 from dreamer_lite.optimizer import make_optimizer
 from dreamer_lite.rssm import Rssm, State
-from dreamer_lite.training import compiler_options
 from dreamer_lite.world_model import Batch, WorldModel
 
 ROWS, SEEN, OUT = 10, 2, 7  # rows of an episode; the ball is last seen, and comes out

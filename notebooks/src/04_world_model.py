@@ -393,10 +393,10 @@ from flax import nnx
 
 from dreamer_lite import worlds
 from dreamer_lite.config import make_config
+from dreamer_lite.devices import compiler_options
 from dreamer_lite.learner import loss_scales
 from dreamer_lite.optimizer import make_optimizer
 from dreamer_lite.rollouts import Trace, make_player
-from dreamer_lite.training import compiler_options
 from dreamer_lite.world_model import Batch, WorldModel
 
 sticky = 0.0  # turn me: by the rules it is 0.1
@@ -478,7 +478,8 @@ def both(params: dict, trace: Trace) -> tuple:
     batch = draw_batch(trace, jax.random.key(1))
     mine = losses_of(model, batch, jax.random.key(2), config.free_nats)
     batch = batch._replace(context=model.rssm.initial(config.batch))
-    return mine, model.loss(batch, jax.random.key(2))[0]
+    recon, losses, *_ = model.loss(batch, jax.random.key(2))
+    return mine, recon | losses
 
 
 mine, theirs = both(first_params, trace)

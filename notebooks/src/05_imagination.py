@@ -136,9 +136,9 @@ from flax import nnx
 
 from dreamer_lite import worlds
 from dreamer_lite.config import make_config
+from dreamer_lite.devices import compiler_options
 from dreamer_lite.learner import loss_scales
 from dreamer_lite.optimizer import make_optimizer
-from dreamer_lite.training import compiler_options
 from dreamer_lite.world_model import Batch, WorldModel
 
 WORLDS, LENGTH = 128, 16  # worlds side by side; rows of a training window
@@ -216,8 +216,8 @@ def learn(params: dict, state: tuple, rows: Play, key: jax.Array) -> tuple:
         batch = windows(rows, start, place, LENGTH)
 
         def loss(params: dict) -> tuple:
-            losses = nnx.merge(graph, params).loss(batch, model_key)[0]
-            means = jax.tree.map(jnp.mean, losses)
+            recon, losses, *_ = nnx.merge(graph, params).loss(batch, model_key)
+            means = jax.tree.map(jnp.mean, recon | losses)
             return sum(scales[name] * mean for name, mean in means.items()), means
 
         slope, means = jax.grad(loss, has_aux=True)(params)

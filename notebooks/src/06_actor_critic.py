@@ -411,11 +411,11 @@ from typing import Any, NamedTuple
 from dreamer_lite import worlds
 from dreamer_lite.agent import Agent, Graph, Params, embed_action, make_agent
 from dreamer_lite.config import Config, make_config
+from dreamer_lite.devices import compiler_options
 from dreamer_lite.learner import loss_scales
 from dreamer_lite.optimizer import make_optimizer
 from dreamer_lite.rollouts import Trace, evaluate, make_player, record
 from dreamer_lite.rssm import State
-from dreamer_lite.training import compiler_options
 from dreamer_lite.world_model import Batch
 
 WORLDS, LIVED, CHUNK = 128, 400, 20  # worlds side by side, rows of each, updates in one call
@@ -474,7 +474,8 @@ def learn_model(lab: Lab, params: Params, state: Any, trace: Trace, key: jax.Arr
         def loss(model: Params) -> tuple:
             agent = lab.graph.merge(params | {"model": model})
             batch = draw_batch(lab, agent, trace, data_key)
-            means = jax.tree.map(jnp.mean, agent.model.loss(batch, model_key)[0])
+            recon, losses, *_ = agent.model.loss(batch, model_key)
+            means = jax.tree.map(jnp.mean, recon | losses)
             return sum(scales.get(name, seen) * mean for name, mean in means.items()), means
 
         slope, means = jax.grad(loss, has_aux=True)(params["model"])

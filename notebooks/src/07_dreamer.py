@@ -451,24 +451,25 @@ write_latents = checks.write_latents(my_write_latents)
 # %% [markdown]
 # ## 7 · The loop
 #
-# Now all of it. What you wrote stands beside what the package brings: `total_loss` is the sum of
-# all losses of notebooks 04 and 06, `look_and_act` runs the policy and stores, `replay` gathers
+# Now all of it. What you wrote stands beside what the package brings: `learning.loss` is the sum
+# of all losses of notebooks 04 and 06, `policy_step` runs the policy and stores, `replay` gathers
 # windows. First the update. The two averages run over all parameters as one long vector: one small
 # program in place of fifty.
 
 # %%
 from jax.flatten_util import ravel_pytree
 
+from dreamer_lite import learner as learning
 from dreamer_lite import replay as rp
 from dreamer_lite import training, worlds
-from dreamer_lite.agent import make_agent
 from dreamer_lite.behavior import ReturnRange
-from dreamer_lite.learner import LearnerState, total_loss
+from dreamer_lite.learner import LearnerState
 from dreamer_lite.optimizer import learning_rate
 
 config = make_config("minatar/breakout", seed=seed, **changes)
 world = worlds.make(config.world)
-graph = make_agent(config, world.obs_space, world.action_space)
+program = training.make_program(config, world)
+graph = program.learner.graph
 rate = learning_rate(config)  # rises for 100 updates, then falls; see config.py
 
 
@@ -503,13 +504,8 @@ def move(params: dict, grads: dict, old: Averages) -> tuple[dict, Averages]:
 # %%
 def update(state: LearnerState, batch, key: jax.Array) -> tuple:
     """One update of everything: (state, posterior states (T, B, ...), metrics). Uses the key."""
-
-    def loss(params: dict) -> tuple:
-        frozen = graph.merge(jax.lax.stop_gradient(params))
-        slow = graph.merge_critic(state.slow_critic)
-        return total_loss(graph.merge(params), frozen, slow, state.returns, batch, config, key)
-
-    grads, (states, returns, metrics) = jax.grad(loss, has_aux=True)(state.params)
+    slope = jax.grad(learning.loss, has_aux=True)
+    grads, (_, states, returns, metrics) = slope(state.params, program.learner, state, batch, key)
     params, averages = move(state.params, grads, state.optimizer)
     keep = 1 - config.slow_rate
     slow = jax.tree.map(
@@ -541,9 +537,7 @@ def sample(replay: rp.Replay, key: jax.Array) -> tuple[rp.Replay, rp.Places]:
 def live(state: training.RunState) -> training.RunState:
     """One row of every world: look, act, store, step."""
     row, params = state.actors.row, state.learner.params
-    state, action, key = training.look_and_act(
-        config, graph, world.action_space, params, state, row
-    )
+    state, action, key = training.policy_step(program, params, state, row)
     keys = jax.random.split(key, config.worlds)
     following, row = jax.vmap(worlds.next_row, (None, 0, 0, 0, 0))(
         world, state.actors.world, row, action, keys
@@ -588,8 +582,7 @@ def first(learner: LearnerState, key: jax.Array) -> training.RunState:
     """All worlds reset, an empty replay. The key is consumed."""
     world_key, run_key = jax.random.split(key)
     states, row = jax.vmap(world.reset)(jax.random.split(world_key, config.worlds))
-    spaces = world.obs_space, world.action_space
-    state = training.first_state(config, graph, learner, spaces, run_key)
+    state = training.blank_state(program, learner, run_key)
     return state._replace(actors=state.actors._replace(world=states, row=row))
 
 
