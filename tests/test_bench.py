@@ -183,7 +183,7 @@ def test_the_profile_adds_up(monkeypatch: pytest.MonkeyPatch, small: bench.Probl
     table = bench.profile("catch", lambda text: None)
     assert sum(seconds for _, seconds, _ in table[:-1]) == 2.0  # all losses, and the step
     assert table[-1] == ("the whole update", 8.0, 8.0)
-    assert "50%" in bench.profile_in_words(table).splitlines()[-3]
+    assert "25%" in bench.profile_in_words(table).splitlines()[-3]
 
 
 def test_growth_doubles_three_times(monkeypatch: pytest.MonkeyPatch) -> None:

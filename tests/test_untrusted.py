@@ -20,7 +20,8 @@ import small_run
 from dreamer_lite import checkpoints, mirror, runs, worlds
 from dreamer_lite.__main__ import Refused, main, read_metrics
 from dreamer_lite.checkpoints import CheckpointError
-from dreamer_lite.training import Driver, Limits
+from dreamer_lite.progress import Limits
+from dreamer_lite.training import Driver
 from dreamer_lite.worlds.gymnasium_envs import JaxEnv
 
 CONFIG = small_run.config()
