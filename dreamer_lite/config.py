@@ -74,6 +74,9 @@ class Config:
     # World model (notebook 04)
     free_nats: float = number(1.0, 0, 100, "nats")
     recon_scale: float = number(1.0, 0, 100)
+    # Ours: pixels that differ from the frame before weigh 1 + this in the image loss. The paper has
+    # 0. A ball of one or two pixels is otherwise the last thing that a model learns to see.
+    moving_scale: float = number(0.0, 0, 1000)
     reward_scale: float = number(1.0, 0, 100)
     cont_scale: float = number(1.0, 0, 100)
     dyn_scale: float = number(1.0, 0, 100)
@@ -359,7 +362,7 @@ def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config) | {"multipliers": list(config.multipliers)}
 
 
-_LATER = ("scalars",)  # settings that agents of earlier versions were stored without
+_LATER = ("scalars", "moving_scale")  # settings that agents of earlier versions were stored without
 
 
 def complete(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -191,9 +191,9 @@ class Pixels(NamedTuple):
     def mean(self) -> jax.Array:
         return self.guess
 
-    def loss(self, target: jax.Array) -> jax.Array:
-        """Squared error to uint8 pixels / 255, summed over the image -> (...)."""
-        return jnp.sum((self.guess - target / 255) ** 2, (-3, -2, -1))
+    def loss(self, target: jax.Array, weight: jax.Array | float = 1.0) -> jax.Array:
+        """Squared error to uint8 pixels / 255, times weight, summed over the image -> (...)."""
+        return jnp.sum(weight * (self.guess - target / 255) ** 2, (-3, -2, -1))
 
 
 class Cells(NamedTuple):

@@ -11,7 +11,7 @@ from golden_cases import VECTORS
 from dreamer_lite.config import Config
 from dreamer_lite.distributions import OneHot
 from dreamer_lite.rssm import State
-from dreamer_lite.world_model import Batch, WorldModel, kl_with_free_nats
+from dreamer_lite.world_model import Batch, WorldModel, kl_with_free_nats, moving_weight
 from dreamer_lite.worlds.base import Space
 
 CONFIG = Config(
@@ -128,3 +128,36 @@ def test_open_loop_is_a_loop_of_dreamt_steps(explained) -> None:
         np.testing.assert_array_equal(dream.stoch[t], state.stoch)
         prior = model.rssm.prior(state.deter)
         np.testing.assert_array_equal(state.stoch, prior.quantile(u[t]))
+
+
+def test_pixels_that_have_just_changed_weigh_more() -> None:
+    """Within an episode and a sequence; by any channel; the paper's weight of 1 without the scale."""
+    images = np.zeros((3, 2, 2, 2, 3), np.uint8)
+    images[1:, 0, 1, 0, 2] = 9  # appears in step 1 of sequence 0 and stays
+    images[2, 1, 0, 1] = 7  # appears in step 2 of sequence 1, whose episode begins there
+    first = np.array([[0, 0], [0, 0], [0, 1]], bool)
+    expected = np.ones((3, 2, 2, 2, 1), np.float32)
+    expected[1, 0, 1, 0] = 5
+    found = moving_weight(jnp.array(images), jnp.array(first), 4.0)
+    np.testing.assert_array_equal(found, expected)
+    assert moving_weight(jnp.array(images), jnp.array(first), 0.0) == 1
+
+
+def test_a_moving_pixel_costs_its_weight() -> None:
+    """The image loss grows by scale x squared error of what changed, and by nothing else."""
+    spaces = {"image": Space((16, 16, 1), "uint8")}
+    batch = make_batch(spaces)
+    still = batch.obs["image"][:1].repeat(T, 0)
+    moved = still.at[2, :, 3, 4].add(100)  # two steps see a change: there, and back
+    recons = []
+    for scale in (0.0, 10.0):
+        config = Config(**(CONFIG.__dict__ | {"moving_scale": scale}))
+        model = WorldModel(spaces, A, config, np.random.default_rng(0))
+        given = batch._replace(obs={"image": moved}, is_first=jnp.zeros((T, B), bool))
+        recon, _, states, _ = model.loss(given, jax.random.key(0))
+        recons.append(recon["image"])
+    error = (model.decoder(states.deter, states.stoch)["image"].mean() - moved / 255) ** 2
+    expected = np.zeros((T, B))
+    for t in (2, 3):
+        expected[t] = 10 * error[t, :, 3, 4, 0]
+    np.testing.assert_allclose(recons[1] - recons[0], expected, rtol=1e-3, atol=1e-4)
