@@ -28,7 +28,7 @@ from dreamer_lite import pictures
 from dreamer_lite.agent import Params
 from dreamer_lite.config import Config
 from dreamer_lite.open_loop import SHOWN_AWAKE, SHOWN_DREAMT, Signals, make_dreamer
-from dreamer_lite.rollouts import action_name, make_player
+from dreamer_lite.rollouts import action_name, make_player, start_as_many
 from dreamer_lite.worlds import AnyWorld
 
 WORLDS, ROWS = 16, 384  # the agent plays this many rows in each of so many worlds
@@ -88,7 +88,7 @@ def compare(
     if min(moments, horizon) < 1:
         raise ValueError(f"moments={moments} and horizon={horizon} must both be at least 1.")
     player, dreamer = make_player(config, world), make_dreamer(config, world)
-    _, trace = player.play(params, player.start(params, seed, WORLDS), ROWS)
+    _, trace = player.play(params, start_as_many(player, params, seed, WORLDS), ROWS)
     age, left = ages(np.asarray(trace.row.is_first), np.asarray(trace.row.is_last))
     times, places, used = choose(age, left, np.random.default_rng(seed), moments)
     ahead = left[times, places]

@@ -8,6 +8,7 @@ where observations and states come in, and what the heads predict is float32 aga
 """
 
 import itertools
+import re
 from typing import Any
 
 import jax
@@ -358,10 +359,18 @@ def check_image(key: str, shape: tuple[int, ...], config: Config) -> None:
     if any(side % ratio or not 3 <= side // ratio <= 16 for side in shape[:2]):
         patches = config.image_net == "patch"
         shrink = f"cut it into {config.kernel}x{config.kernel} patches" if patches else "halve it"
+        side = 4 * ratio  # 4 cells a side
+        way = f"take --world {config.world}@{side}x{side}, which resizes it, or "
         raise ValueError(
             f"Image {key!r} is {shape[0]}x{shape[1]}: {stages} stages (multipliers) must {shrink} "
-            "evenly to between 3 and 16 cells a side; change multipliers, or image_net to 'dense'."
+            f"evenly to between 3 and 16 cells a side; {way if resizable(config.world) else ''}"
+            "change multipliers, or image_net to 'dense' (--set image_net=dense)."
         )
+
+
+def resizable(world: str) -> bool:
+    """Whether the name of a world can say what its images are resized to."""
+    return world.startswith("gym/") and not re.search(r"@\d+x\d+", world)
 
 
 class Encoder(nnx.Module):

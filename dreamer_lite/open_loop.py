@@ -127,7 +127,7 @@ def numbers(obs: dict[str, jax.Array], spaces: dict[str, Space]) -> jax.Array:
         if space.is_image:
             x = x / 255 if x.dtype == jnp.uint8 else x
         elif space.is_discrete:
-            x = jax.nn.one_hot(x, space.classes) if x.dtype == jnp.int32 else x
+            x = jax.nn.one_hot(x, space.classes) if jnp.issubdtype(x.dtype, jnp.integer) else x
         else:
             x = symlog(x)
         lead = x.ndim - len(space.shape) - space.is_discrete

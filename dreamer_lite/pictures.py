@@ -116,7 +116,7 @@ def as_numbers(obs: dict[str, np.ndarray], spaces: dict[str, Any]) -> np.ndarray
     parts = []
     for key, space in spaces.items():
         x = np.asarray(obs[key])
-        if space.is_discrete and x.dtype.kind == "i":
+        if space.is_discrete and x.dtype.kind in "iu":
             x = np.eye(space.classes)[x]
         lead = x.ndim - len(space.shape) - space.is_discrete
         parts.append(x.reshape(*x.shape[:lead], -1).astype(np.float32))

@@ -6,6 +6,7 @@ and notebook 09.
 """
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -14,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamer_lite import devices, pictures
-from dreamer_lite.agent import Mind, Params, act, blank_mind, make_agent
+from dreamer_lite.agent import Agent, Mind, Params, act, blank_mind, make_agent
 from dreamer_lite.config import Config
 from dreamer_lite.hosted import Troupe, seed_from
 from dreamer_lite.rssm import State
 from dreamer_lite.worlds import AnyWorld, is_hosted
 from dreamer_lite.worlds.base import Row, Space, World, next_row
-from dreamer_lite.worlds.hosted import HostedWorld, WorldError
+from dreamer_lite.worlds.hosted import HostedWorld, TooMany, WorldError
 
 CHUNK = 128  # rows that `record` lives between two looks whether its episodes are over
 LONGEST = 100_000  # rows after which an episode counts as endless
@@ -84,7 +85,7 @@ def make_player(config: Config, world: AnyWorld, film: bool = False) -> Player:
     if is_hosted(world):
         return make_hosted_player(config, world, film)
     world = cast(World, world)
-    graph = make_agent(config, world.obs_space, world.action_space)
+    graph = LateGraph(config, world)
 
     @functools.partial(jax.jit, static_argnums=2)
     def start(params: Params | None, seed: int, worlds: int) -> Stage:
@@ -132,12 +133,24 @@ def make_player(config: Config, world: AnyWorld, film: bool = False) -> Player:
     return Player(start, play, score)
 
 
+class LateGraph:
+    """An agent's structure that is built when it is first needed: random play needs no network."""
+
+    def __init__(self, config: Config, world: AnyWorld) -> None:
+        self.build = functools.cache(
+            lambda: make_agent(config, world.obs_space, world.action_space)
+        )
+
+    def merge(self, params: Params) -> Agent:
+        return self.build().merge(params)
+
+
 def make_hosted_player(config: Config, world: HostedWorld, film: bool) -> Player:
     """The player for worlds on the host; see `make_player`. `film` fills `Trace.frame`.
 
     A stage holds the running worlds themselves: playing on from the same stage twice plays on.
     """
-    graph = make_agent(config, world.obs_space, world.action_space)
+    graph = LateGraph(config, world)
 
     def start(params: Params | None, seed: int, worlds: int) -> Stage:
         troupe = Troupe(world, worlds)
@@ -207,10 +220,23 @@ def evaluate(
     """
     check_episodes(episodes)
     player = make_player(config, world)
-    total, ended = player.score(params, player.start(params, seed, episodes))
-    if not ended.all():
-        raise WorldError(endless(world))
-    return np.asarray(total)
+    totals: list[np.ndarray] = []
+    while (missing := episodes - sum(map(len, totals))) > 0:
+        stage = start_as_many(player, params, seed if not totals else seed_from(seed, len(totals)), missing)
+        total, ended = player.score(params, stage)
+        if not ended.all():
+            raise WorldError(endless(world))
+        totals.append(np.asarray(total))
+    return np.concatenate(totals)
+
+
+def start_as_many(player: Player, params: Params | None, seed: int, worlds: int) -> Stage:
+    """`worlds` of them side by side, or as many as can exist at a time, with a warning."""
+    try:
+        return player.start(params, seed, worlds)
+    except TooMany as error:
+        warnings.warn(f"{error} Here {error.made} is taken at a time.", stacklevel=2)
+        return player.start(params, seed, error.made)
 
 
 def record(

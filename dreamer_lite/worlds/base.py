@@ -24,7 +24,8 @@ class Space:
     """Shape and kind of one observation or action.
 
     An image is (height, width, channels) uint8, a vector (n,) float32, a discrete value () int32
-    with `classes` > 0. A continuous action is a vector (A,) in [-1, 1].
+    with `classes` > 0. A board or another array of symbols is an array of classes, of any shape,
+    mostly uint8. A continuous action is a vector (A,) in [-1, 1].
     """
 
     shape: tuple[int, ...]
@@ -38,7 +39,7 @@ class Space:
 
     @property
     def is_image(self) -> bool:
-        return self.dtype == "uint8"
+        return self.dtype == "uint8" and not self.classes
 
     @property
     def is_discrete(self) -> bool:

@@ -1,47 +1,30 @@
 """Any Gymnasium environment as a world: `gym/CartPole-v1`, `gym/my_module:MyEnv-v0`.
 
-Actions may be Discrete or Box, observations Box, Discrete, or a Dict of these. An observation that
-is no Dict gets the key "image", "vector" or "state" (Discrete). What becomes of a Box:
-
-    uint8 (h, w, c) or (h, w)                 an image as it is; 0..1 is stretched to 0..255
-    other dtype, bounds 0..1 or 0..255        an image in uint8, if it has 1, 3 or 4 channels
-    (c, h, w) with 1, 3 or 4 channels         turned into (h, w, c)
-    anything else                             a vector, flat, float32
-
-The agent's continuous actions in [-1, 1] are mapped to the bounds where both are finite, and passed
-on as they are where not (SPEC 14.3).
+What its spaces become, and what may follow the id behind an @, is told in `docs/environments.md`;
+`gym_spaces` has the code. What an environment raises, draws or answers is checked here and in
+`hosted`: it becomes one sentence, never a wrong number.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import functools
+import importlib.util
 import os
+import re
 import sys
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 
-from dreamer_lite.worlds import hosted
-from dreamer_lite.worlds.base import Space
+from dreamer_lite import rendering
+from dreamer_lite.worlds import gym_spaces, hosted
+from dreamer_lite.worlds.gym_spaces import GUIDE, Entry, Options
 
-CHANNELS = (1, 3, 4)
 # Packages whose environments an agent file may name: what they import was installed by the user.
 INSTALLED = ("gymnasium", "ale_py", "dm_control", "dreamer_lite")
-LEAST_SIDE = 8  # pixels; what is smaller and not uint8 is no image
-
-
-class Entry(NamedTuple):
-    """One observation of an environment: what it gives, and how that becomes ours."""
-
-    key: str
-    space: Space
-    shape: tuple[int, ...]  # as the environment gives it
-    dtype: np.dtype
-    convert: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,29 +32,87 @@ class GymWorld(hosted.Description):
     """A Gymnasium environment by its id."""
 
     id: str
+    options: Options
     draws: bool  # it offers pictures as arrays
 
     def start(self, worlds: int, seed: int) -> hosted.Loop:
         """Makes W environments. Raises WorldError if one cannot be made."""
-        return hosted.Loop(self, functools.partial(GymEnvironment, self), worlds, seed)
+        watch = Watch(self.name)
+        return hosted.Loop(self, functools.partial(GymEnvironment, self, watch), worlds, seed)
 
     def render(self, obs: dict[str, np.ndarray]) -> np.ndarray | None:
-        """The first image among the observations as (..., h, w, 3) uint8; None without images."""
+        """The first image or board among the observations as (..., h, w, 3) uint8, else None.
+
+        A board is grey, the darker the smaller its symbol; one of several layers shows their mean.
+        """
         for key, space in self.obs_space.items():
             if space.is_image:
                 return hosted.as_picture(obs[key])
+            if space.is_discrete and len(space.shape) in (2, 3):
+                x = np.asarray(obs[key])
+                if x.dtype.kind == "f":  # as a dream has it: probabilities of the classes
+                    x = x @ np.arange(space.classes)
+                x = x if len(space.shape) == 2 else x.mean(-1)
+                return hosted.as_picture(x[..., None] / max(1.0, space.classes - 1.0))
         return None
+
+
+class Watch:
+    """Looks at one whole episode: does an observation whose space says 0..255 ever use that?
+
+    The agent sees such numbers as parts of 255, so it could hardly tell small ones apart.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.highest: dict[str, float] = {}
+        self.over = False
+
+    def look(self, entry: Entry, array: np.ndarray) -> None:
+        self.highest[entry.key] = max(self.highest.get(entry.key, 0), float(array.max()))
+
+    def judge(self, entries: list[Entry]) -> None:
+        """Says at the end of the first episode what stayed small."""
+        self.over = True
+        for entry in entries:
+            highest = self.highest.get(entry.key, 255)
+            if entry.full_bytes and highest < gym_spaces.FEW:
+                field = f"{self.name}: observation {entry.key!r}"
+                most = max(1, int(np.ceil(highest)))
+                other = gym_spaces.option(self.name, entry, 0, most)
+                warnings.warn(
+                    f"{field} may hold 0 to 255 by its space, and held nothing above {highest:g} "
+                    "in a whole episode; the agent can hardly tell such values apart. If they are "
+                    f"symbols, or an image divided by 255, name the world {other}.",
+                    stacklevel=2,
+                )
 
 
 class GymEnvironment:
     """One Gymnasium environment in a `Loop`."""
 
-    def __init__(self, world: GymWorld) -> None:
-        mode: dict[str, Any] = {"render_mode": "rgb_array"} if world.draws else {}
-        self.env = gymnasium.make(world.id, disable_env_checker=True, **mode)
-        self.name, self.draws = world.name, world.draws
-        self.entries = entries(self.name, self.env.observation_space)
-        self.action = action_map(self.env.action_space)
+    def __init__(self, world: GymWorld, watch: Watch) -> None:
+        self.name, self.draws, self.watch = world.name, world.draws, watch
+        self.env = self._make(world.id)
+        self.entries = gym_spaces.entries(self.name, self.env.observation_space, world.options)
+        self.action = gym_spaces.action_map(self.env.action_space, world.options)
+        ours = gym_spaces.convert_action_space(self.name, self.env.action_space)
+        found = tuple((entry.key, entry.space) for entry in self.entries)
+        if (found, ours) != (world.spaces, world.action_space):
+            raise hosted.WorldError(f"{self.name}: its spaces are others each time it is made.")
+
+    def _make(self, id: str) -> gymnasium.Env:
+        """The environment, ready to draw if it can."""
+        if self.draws:
+            try:
+                return gymnasium.make(id, disable_env_checker=True, render_mode="rgb_array")
+            except Exception as error:
+                with contextlib.suppress(Exception):  # if it needs more to draw than to be played
+                    env = gymnasium.make(id, disable_env_checker=True)
+                    self._cannot_draw(error)
+                    return env
+                raise
+        return gymnasium.make(id, disable_env_checker=True)
 
     def reset(self, seed: int | None) -> dict[str, np.ndarray]:
         result = self.env.reset(seed=seed)
@@ -86,8 +127,11 @@ class GymEnvironment:
                 f"{self.name}: step does not give (observation, reward, terminated, truncated, "
                 "info)."
             )
-        obs, reward, terminated, truncated, _ = result
-        return hosted.Transition(self._observe(obs), reward, terminated, truncated)
+        raw, reward, terminated, truncated, _ = result
+        obs = self._observe(raw)
+        if not self.watch.over and (terminated or truncated):
+            self.watch.judge(self.entries)
+        return hosted.Transition(obs, reward, terminated, truncated)
 
     def frame(self) -> np.ndarray | None:
         """The environment's own picture; None, with a warning, where it needs a package more."""
@@ -95,68 +139,109 @@ class GymEnvironment:
             return None
         try:
             return self.env.render()  # type: ignore
-        except gymnasium.error.DependencyNotInstalled as error:
-            self.draws = False
-            warnings.warn(f"{self.name} cannot be drawn: {error}.", stacklevel=2)
+        except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
+            self._cannot_draw(error)
             return None
+
+    def _cannot_draw(self, error: Exception) -> None:
+        self.draws = False
+        warnings.warn(f"{self.name} cannot be drawn: {reason(error)}.", stacklevel=2)
 
     def close(self) -> None:
         self.env.close()
 
     def _observe(self, raw: Any) -> dict[str, np.ndarray]:
-        single = not isinstance(self.env.observation_space, spaces.Dict)
         obs = {}
         for entry in self.entries:
-            field = f"observation {entry.key!r}"
-            if not single and (not isinstance(raw, dict) or entry.key not in raw):
-                raise hosted.WorldError(f"{self.name}: {field} is missing.")
-            value = raw if single else raw[entry.key]
-            array = hosted.as_array(self.name, field, value, entry.shape, entry.dtype)
-            with np.errstate(over="ignore"):  # what is too large for float32 is found by check_row
-                obs[entry.key] = entry.convert(array)
+            array = entry.read(self.name, entry.pick(self.name, raw))
+            if entry.full_bytes and not self.watch.over:
+                self.watch.look(entry, array)
+            obs[entry.key] = entry.convert(array)
         return obs
 
 
-def make(id: str) -> GymWorld:
+def make(text: str) -> GymWorld:
     """The world of a Gymnasium id, described by an environment that is made and closed again.
+
+    Behind the id there may be options, each after an @; see `gym_spaces.parse_options`.
 
     Raises:
       ValueError: unknown id, missing package, or a space that is not supported; one sentence.
     """
-    name = f"gym/{id}"
+    name = f"gym/{text}"
+    id, *texts = text.split("@")
+    options = gym_spaces.parse_options(name, texts)
     if id.startswith("DreamerLite/"):
         from dreamer_lite.worlds import gymnasium_envs
 
         gymnasium_envs.register()
     if ":" in id and os.getcwd() not in sys.path:  # the commands look where `python -m` would
         sys.path.append(os.getcwd())
+    choose_renderer()
     try:
         env = gymnasium.make(id, disable_env_checker=True)
-    except Exception as error:  # whatever the constructor of somebody's environment raises
-        if isinstance(error, gymnasium.error.Error) and id not in gymnasium.registry:
+    except (Exception, SystemExit) as error:  # whatever somebody's constructor raises
+        if isinstance(error, gymnasium.error.Error) and not is_registered(id):
             raise ValueError(unknown(id)) from error
-        raise ValueError(f"{name} cannot be made: {hosted.in_one_line(error)}.") from error
+        raise ValueError(f"{name} cannot be made: {reason(error)}.") from error
     try:
-        found = entries(name, env.observation_space)
-        action_space = convert_action_space(name, env.action_space)
+        found = gym_spaces.entries(name, env.observation_space, options)
+        action_space = gym_spaces.convert_action_space(name, env.action_space)
+        gym_spaces.check_action_options(name, env.action_space, options)
         return GymWorld(
             name=name,
             spaces=tuple((entry.key, entry.space) for entry in found),
             action_space=action_space,
-            action_names=action_names(env, action_space),
+            action_names=gym_spaces.action_names(env.action_space, action_space, meanings(env)),
             repeat=1,
             id=id,
-            draws="rgb_array" in (env.metadata.get("render_modes") or ()),
+            options=options,
+            draws=offers_pictures(env),
         )
     finally:
-        env.close()
+        hosted.close_one(name, env)
 
 
-def module_needed(id: str) -> str | None:
-    """The module that making this id would import, unless it is of a package of `INSTALLED`.
+def choose_renderer() -> None:
+    """Lets MuJoCo draw without a screen, before it is imported, if it is there at all."""
+    if importlib.util.find_spec("mujoco") is not None:
+        with contextlib.suppress(ValueError):  # a wrong MUJOCO_GL is MuJoCo's to complain about
+            rendering.choose()
 
-    Nothing is imported to find out. An entry point that is no name but a function is there already.
+
+def meanings(env: gymnasium.Env) -> Any:
+    """What the environment calls its actions; None if it has no names, or raises."""
+    with contextlib.suppress(Exception):
+        return env.unwrapped.get_action_meanings()  # type: ignore
+
+
+def offers_pictures(env: gymnasium.Env) -> bool:
+    with contextlib.suppress(Exception):  # an environment may put anything into its metadata
+        return "rgb_array" in env.metadata["render_modes"]
+    return False
+
+
+def reason(error: BaseException) -> str:
+    """What an environment raised, with what to do about a package that is missing."""
+    if isinstance(error, gymnasium.error.DependencyNotInstalled):
+        return hosted.in_one_line(error).removeprefix("DependencyNotInstalled: ")
+    advice = ", run `pip install imageio`" if getattr(error, "name", None) == "imageio" else ""
+    return hosted.in_one_line(error) + advice
+
+
+def is_registered(id: str) -> bool:
+    """Whether Gymnasium knows an id, with or without a version."""
+    name = id.rpartition(":")[2]
+    return any(known == name or known.startswith(f"{name}-v") for known in gymnasium.registry)
+
+
+def module_needed(text: str) -> str | None:
+    """The module that making this would import, unless it is of a package of `INSTALLED`.
+
+    `text` is as for `make`. Nothing is imported to find out. An entry point that is no name but a
+    function is there already.
     """
+    id = text.partition("@")[0]
     module, colon, _ = id.partition(":")
     if colon:
         return module
@@ -169,115 +254,48 @@ def module_needed(id: str) -> str | None:
 
 
 def unknown(id: str) -> str:
-    """A sentence with the nearest registered ids."""
+    """A sentence with the nearest registered ids, or with the name that it has here."""
+    module, _, name = id.rpartition(":")
+    if other := elsewhere(name):
+        return f"Gymnasium knows no environment {id!r}: {other}."
     lowered = {known.lower(): known for known in sorted(gymnasium.registry)}
-    near = [lowered[x] for x in difflib.get_close_matches(id.lower(), lowered, n=3, cutoff=0.5)]
-    hint = f": did you mean {' or '.join(f'gym/{x}' for x in near)}?" if near else "."
+    near = [lowered[x] for x in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
+    near = [f"gym/{with_module(x, module)}" for x in near]
+    hint = f": did you mean {' or '.join(near)}?" if near else "."
     return (
         f"Gymnasium knows no environment {id!r}{hint} One of your own is named "
-        "gym/my_module:MyEnv-v0, where importing my_module registers it."
+        f"gym/my_module:MyEnv-v0, where importing my_module registers it; see {GUIDE}."
     )
 
 
-def entries(name: str, space: spaces.Space) -> list[Entry]:
-    """One entry for each observation of a space.
-
-    Raises:
-      ValueError: a space that is not supported, or images of several sizes.
-    """
-    if isinstance(space, spaces.Dict):
-        found = [convert(name, str(key), value) for key, value in space.spaces.items()]
-    else:
-        found = [convert(name, "", space)]
-    sizes = {entry.space.shape[:2] for entry in found if entry.space.is_image}
-    if len(sizes) > 1:
-        raise ValueError(f"{name} has images of several sizes {sorted(sizes)}: one is supported.")
-    return found
+def with_module(known: str, module: str) -> str:
+    """A registered id, behind the module that was named unless the id is Gymnasium's own."""
+    point = gymnasium.registry[known].entry_point
+    home = point if isinstance(point, str) else getattr(point, "__module__", "")
+    return f"{module}:{known}" if module and not home.startswith("gymnasium.") else known
 
 
-def convert(name: str, key: str, space: spaces.Space) -> Entry:
-    """The entry of one Box or Discrete space; `key` is "" outside of a Dict."""
-    if isinstance(space, spaces.Discrete):
-        ours = Space((), "int32", classes=int(space.n))
-        start = int(space.start)
-        return Entry(
-            key or "state", ours, (), np.dtype(np.int64), lambda x: np.asarray(x - start, np.int32)
-        )
-    if not isinstance(space, spaces.Box):
-        what = f"observation {key!r}" if key else "its observation"
-        raise ValueError(
-            f"{name}: {what} is a {type(space).__name__} space; supported are Box, Discrete, and "
-            "one Dict of these (gymnasium.wrappers.FlattenObservation makes a vector of others)."
-        )
-    if space.dtype == np.uint8 and len(space.shape) > 3:
-        raise ValueError(
-            f"{name}: its images have shape {space.shape}; supported is (h, w, c): leave out the "
-            "wrapper that stacks frames, this agent has a memory."
-        )
-    dtype = np.dtype(space.dtype)
-    if is_image(space):
-        shape, change = image_change(space)
-        return Entry(key or "image", Space(shape, "uint8"), space.shape, dtype, change)
-    size = int(np.prod(space.shape))
-    return Entry(
-        key or "vector",
-        Space((size,), "float32"),
-        space.shape,
-        dtype,
-        lambda x: x.reshape(size).astype(np.float32),
+def elsewhere(name: str) -> str | None:
+    """How an environment is called here that has a name of its own elsewhere."""
+    from dreamer_lite.worlds import families
+
+    if found := re.fullmatch(r"dm_control/(\w+)-(\w+)-v\d+", name):
+        return f"the control suite is dmc/{found[1]}-{found[2].replace('_', '-')} here"
+    if found := re.fullmatch(r"MinAtar/Breakout-v\d+", name, re.IGNORECASE):
+        return "MinAtar's Breakout is minatar/breakout here"
+    found = re.fullmatch(r"(ALE/)?(\w+?)(-ram)?(NoFrameskip|Deterministic)?(-ram)?(-v\d+)?", name)
+    if not found:
+        return None
+    game = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", found[2]).lower()
+    games: list[str] = []
+    if any(family.prefix == "atari/" and family.installed for family in families()):
+        from ale_py import roms
+
+        games = roms.get_all_rom_ids()
+    if not found[1] and game not in games:
+        return None
+    valid = game if not games or game in games else "GAME"
+    return (
+        f"games of Atari are atari/{valid} here; gym/ale_py:{name if found[1] else 'ALE/Pong-v5'}"
+        "@64x64 takes Gymnasium's own form of one"
     )
-
-
-def is_image(space: spaces.Box) -> bool:
-    """By the table above."""
-    shape = space.shape
-    if space.dtype == np.uint8:
-        return len(shape) in (2, 3)
-    if len(shape) != 3 or (space.low != 0).any() or float(space.high.max()) not in (1, 255):
-        return False
-    last, first = shape[2] in CHANNELS, shape[0] in CHANNELS
-    return (last and min(shape[:2]) >= LEAST_SIDE) or (first and min(shape[1:]) >= LEAST_SIDE)
-
-
-def image_change(space: spaces.Box) -> tuple[tuple[int, ...], Callable[[np.ndarray], np.ndarray]]:
-    """(h, w, c) of an image space, and what makes such a uint8 image of an array."""
-    shape = space.shape
-    channels_first = len(shape) == 3 and shape[0] in CHANNELS and shape[2] not in CHANNELS
-    scale = 255 if space.high.max() == 1 else 1
-
-    def change(x: np.ndarray) -> np.ndarray:
-        if x.dtype != np.uint8 or scale != 1:
-            x = np.round(np.clip(x * np.float32(scale), 0, 255)).astype(np.uint8)
-        x = x.transpose(1, 2, 0) if channels_first else x
-        return x[..., None] if x.ndim == 2 else x
-
-    return change(np.zeros(shape, np.uint8)).shape, change
-
-
-def convert_action_space(name: str, space: spaces.Space) -> Space:
-    """Our space of the agent's actions. Raises ValueError unless it is Discrete or a float Box."""
-    if isinstance(space, spaces.Discrete):
-        return Space((), "int32", classes=int(space.n))
-    if isinstance(space, spaces.Box) and space.dtype is not None and space.dtype.kind == "f":
-        return Space((int(np.prod(space.shape)),), "float32")
-    raise ValueError(
-        f"{name}: its actions are a {space} space; supported are Discrete and Box of floats."
-    )
-
-
-def action_names(env: gymnasium.Env, space: Space) -> tuple[str, ...]:
-    """What the environment calls its actions (as Atari does), else their numbers."""
-    count = space.classes or space.shape[0]
-    meanings = getattr(env.unwrapped, "get_action_meanings", list)()
-    if len(meanings) == count:
-        return tuple(str(word).lower() for word in meanings)
-    return tuple(str(number) for number in range(count))
-
-
-def action_map(space: spaces.Space) -> Callable[[np.ndarray], Any]:
-    """What makes an environment's action of the agent's, () int32 or (A,) in [-1, 1]."""
-    if isinstance(space, spaces.Discrete):
-        return lambda action: int(action) + int(space.start)
-    assert isinstance(space, spaces.Box)
-    to_bounds = hosted.bounds_map(space.low.reshape(-1), space.high.reshape(-1))
-    return lambda action: to_bounds(action).astype(space.dtype).reshape(space.shape)

@@ -9,6 +9,7 @@ sentence that names the environment and the field, before it can reach replay.
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -19,8 +20,19 @@ from dreamer_lite.worlds.base import Described, Row, Space
 Observation = dict[str, np.ndarray]
 
 
+FAR = 1e9  # Some write 1e10 or the largest float for infinity: from here on it is taken as such.
+
+
 class WorldError(RuntimeError):
     """An environment broke the rules or raised; one sentence."""
+
+
+class TooMany(WorldError):
+    """Fewer environments could be made than were asked for: `made` of them."""
+
+    def __init__(self, sentence: str, made: int):
+        super().__init__(sentence)
+        self.made = made
 
 
 class Stepper(Protocol):
@@ -105,20 +117,37 @@ class Loop:
         self.seeds = seeds(seed, worlds)
         self.over = np.ones(worlds, bool)
         self.environments: list[Environment] = []
+        self.picture: tuple[int, ...] | None = None  # the shape of all, once one was drawn
         try:
-            for _ in range(worlds):
-                with blame(world.name, "making it"):
-                    self.environments.append(make())
+            for number in range(worlds):
+                self._make(make, number)
         except BaseException:
             self.close()
             raise
+
+    def _make(self, make: Callable[[], Environment], number: int) -> None:
+        """Makes one more. Raises TooMany if it is not the first that cannot be made."""
+        try:
+            with blame(self.world.name, "making it"):
+                self.environments.append(make())
+        except WorldError as error:
+            if number == 0:
+                raise
+            cause = in_one_line(error.__cause__) if error.__cause__ else str(error)
+            raise TooMany(
+                f"{self.world.name}: making number {number + 1} of {len(self.seeds)} environments "
+                f"raised {cause}. If only {number} may exist at a time, train with "
+                f"--set worlds={number}.",
+                number,
+            ) from error
 
     def reset(self) -> Row:
         return self._gather([self._begin(*x) for x in zip(self.environments, self.seeds)])
 
     def step(self, action: np.ndarray) -> Row:
-        rows = []
-        for environment, over, its_action in zip(self.environments, self.over, np.array(action)):
+        rows, action = [], np.array(action)
+        check_finite(self.world.name, "the agent's action", action)
+        for environment, over, its_action in zip(self.environments, self.over, action):
             if over:
                 rows.append(self._begin(environment, None))
             else:
@@ -130,20 +159,16 @@ class Loop:
         for environment in self.environments:
             with blame(self.world.name, "drawing it"):
                 frame = environment.frame()
-            if frame is None:
+            if frame is None and self.picture is None:
                 return None
-            frames.append(as_array(self.world.name, "the picture", frame, None, "uint8"))
+            frames.append(as_frame(self.world.name, frame, self.picture))
+            self.picture = frames[0].shape
         return np.stack(frames)
 
     def close(self) -> None:
-        """Close them all; raises what the first that could not be closed raised."""
-        with contextlib.ExitStack() as all_of_them:
-            while self.environments:
-                all_of_them.callback(self._close, self.environments.pop())
-
-    def _close(self, environment: Environment) -> None:
-        with blame(self.world.name, "closing it"):
-            environment.close()
+        """Close them all. Those that cannot be closed are warned of: what they did is kept."""
+        while self.environments:
+            close_one(self.world.name, self.environments.pop())
 
     def _begin(self, environment: Environment, seed: int | None) -> Row:
         with blame(self.world.name, "reset"):
@@ -191,34 +216,92 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def as_array(
-    name: str, field: str, raw: Any, shape: tuple[int, ...] | None, dtype: Any
-) -> np.ndarray:
+def close_one(name: str, environment: Any) -> None:
+    """Closes an environment; a warning if that raises."""
+    try:
+        with blame(name, "closing it"):
+            environment.close()
+    except WorldError as error:
+        warnings.warn(str(error), stacklevel=2)
+
+
+def as_numbers(name: str, field: str, raw: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """What an environment gave for a field, as an array of this shape and dtype.
 
-    Lists are fine, and numbers of another precision; a float is no integer and a signed integer no
-    uint8. A shape of None stands for any picture (h, w, 3).
+    Lists are fine, and numbers of another type that stay what they are; floats are rounded to the
+    precision of `dtype`, and what is too large for it becomes infinite.
 
     Raises:
-      WorldError: another shape or dtype, or NaN or infinity; names environment and field.
+      WorldError: another shape, or values that `dtype` cannot hold; names environment and field.
     """
     want = np.dtype(dtype)
+    if type(raw) is np.ndarray and raw.dtype == want and raw.shape == shape:
+        return raw
     says = "its space says" if field.startswith("observation") else "it must be"
-    try:
-        array = np.asarray(raw)
-    except Exception as error:
-        raise WorldError(f"{name}: {field} is no array ({in_one_line(error)}).") from error
-    if shape is None:
-        if array.ndim != 3 or array.shape[-1] != 3:
-            raise WorldError(f"{name}: {field} has shape {array.shape}, it must be (h, w, 3).")
-    elif array.shape != shape:
-        raise WorldError(f"{name}: {field} has shape {array.shape}, {says} {shape}.")
-    if not np.can_cast(array.dtype, want, "same_kind"):
+    array = to_array(name, field, raw)
+    if array.shape != shape:
+        raise WorldError(
+            f"{name}: {field} has shape {array.shape}, {says} {shape or 'one number'}."
+        )
+    if array.dtype == want:
+        return array
+    if array.dtype.kind not in ("biuf" if want.kind == "f" else "biu"):
         raise WorldError(f"{name}: {field} has dtype {array.dtype}, {says} {want}.")
     with np.errstate(over="ignore"):
-        array = array.astype(want, copy=False)
+        changed = array.astype(want)
+    if want.kind != "f" and (changed != array).any():
+        wrong = array[changed != array].flat[0]
+        raise WorldError(f"{name}: {field} holds {wrong}, {says} {want}.")
+    return changed
+
+
+def to_array(name: str, field: str, raw: Any) -> np.ndarray:
+    """Anything that an environment gave, as an array. Raises WorldError if it is none."""
+    if raw is None:
+        raise WorldError(f"{name}: {field} is None.")
+    try:
+        return np.asarray(raw)
+    except Exception as error:
+        raise WorldError(f"{name}: {field} is no array ({in_one_line(error)}).") from error
+
+
+def as_array(name: str, field: str, raw: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """The same as `as_numbers`, and finite. Raises WorldError also for NaN and infinity."""
+    array = as_numbers(name, field, raw, shape, dtype)
     check_finite(name, field, array)
     return array
+
+
+def as_frame(name: str, raw: Any, shape: tuple[int, ...] | None) -> np.ndarray:
+    """What an environment drew, as (h, w, 3) uint8 of the same `shape` as earlier.
+
+    Grey pictures become three equal channels, the opacity of RGBA goes, and floats in [0, 1] are
+    stretched.
+
+    Raises:
+      WorldError: no picture, values that no picture has, or another shape.
+    """
+    frame = to_array(name, "the picture", raw)
+    if frame.ndim == 3 and frame.shape[-1] in (1, 4):
+        frame = frame[..., :3] if frame.shape[-1] == 4 else frame[..., 0]
+    if frame.ndim == 2:
+        frame = np.repeat(frame[..., None], 3, -1)
+    if frame.ndim != 3 or frame.shape[-1] != 3 or not frame.size:
+        raise WorldError(
+            f"{name}: the picture has shape {frame.shape}, it must be (h, w), (h, w, 3) or "
+            "(h, w, 4)."
+        )
+    if shape not in (None, frame.shape):
+        raise WorldError(f"{name}: the picture has shape {frame.shape}, earlier it was {shape}.")
+    if frame.dtype == np.uint8:
+        return frame
+    top = 1 if frame.dtype.kind in "fb" else 255
+    if frame.dtype.kind not in "biuf" or not ((frame >= 0) & (frame <= top)).all():
+        raise WorldError(
+            f"{name}: the picture is {frame.dtype} and not within 0 to {top}: uint8 from 0 to 255 "
+            "and floats from 0 to 1 can be shown."
+        )
+    return np.rint(frame.astype(np.float32) * (255 / top)).astype(np.uint8)
 
 
 def check_finite(name: str, field: str, array: np.ndarray) -> None:
@@ -271,13 +354,21 @@ def as_picture(image: np.ndarray) -> np.ndarray:
     return image if image.shape[-1] == 3 else np.repeat(image[..., -1:], 3, -1)
 
 
-def bounds_map(low: np.ndarray, high: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Maps [-1, 1] to [low, high] where both are finite (SPEC 14.3); arrays (A,) -> (A,).
+def usable_bounds(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds between which an agent chooses, (A,) float64 each, within `low` and `high`.
 
-    Some write 1e10 or the largest float for infinity: from 1e9 on it is taken as such.
+    Where one side is open it is a range of 2 beside the other, where both are, -1 to 1.
     """
-    finite = (np.abs(low) < 1e9) & (np.abs(high) < 1e9)
-    low, high = np.where(finite, low, -1).astype(float), np.where(finite, high, 1).astype(float)
+    low, high = np.asarray(low, float), np.asarray(high, float)
+    below, above = low <= -FAR, high >= FAR
+    least = np.where(below, np.where(above, -1.0, high - 2), low)
+    most = np.where(above, np.where(below, 1.0, low + 2), high)
+    return least, most
+
+
+def bounds_map(low: np.ndarray, high: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Maps [-1, 1] to [low, high], or to `usable_bounds` where these are open; (A,) -> (A,)."""
+    low, high = usable_bounds(low, high)
 
     def change(action: np.ndarray) -> np.ndarray:
         share = (np.clip(action, -1, 1).astype(float) + 1) / 2
