@@ -32,6 +32,7 @@ DREAM_FPS, RECORD_FPS = 5, 10
 SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal for a bar
 OWN_WORLD = "the agent's own world gym/MODULE:ID: only what is named here is imported"
 AT_ONCE = "Stopped at once; a run goes on from its last checkpoint."
+NO_EPISODE = "no episode has ended yet"
 COMPILING = "Compiling: about 20 s, a few seconds when this was compiled before ..."
 
 
@@ -67,10 +68,10 @@ def main(argv: list[str] | None = None) -> int:
     print_anything()
     with warnings.catch_warnings():
         notices.say_plainly(lambda sentence: note(f"dreamer-lite: {sentence}"))
-        return run(sys.argv[1:] if argv is None else argv)
+        return run(sys.argv[1:] if argv is None else argv, whole_process=argv is None)
 
 
-def run(argv: list[str]) -> int:
+def run(argv: list[str], whole_process: bool) -> int:
     """Run one command; what goes wrong is one sentence and an exit status."""
     try:
         parser = make_parser()
@@ -78,8 +79,9 @@ def run(argv: list[str]) -> int:
             known = ", ".join(parser.commands)
             raise Refused(f"There is no command {argv[0]!r}: valid are {known}.")
         args = parser.parse_args(argv)
-        status = args.function(args)
-        write_out()
+        with own_output(whole_process):
+            status = args.function(args)
+            write_out()
         return status
     except Refused as error:
         return complain(str(error), 2)
@@ -106,6 +108,35 @@ def spelt_out(error: UnicodeError) -> tuple[str, int]:
     return "".join("+/-" if x == "±" else ascii(x)[1:-1] for x in text), error.end
 
 
+OUTPUT: list[Any] = []  # the last one, if there is one, is where `say` prints
+
+
+@contextlib.contextmanager
+def own_output(whole_process: bool) -> Iterator[None]:
+    """Inside, stdout is for `say` alone: what environments and packages print goes to stderr.
+
+    For the process of a command this holds to its end, also for what is printed by C code, by
+    child processes or when Python ends.
+    """
+    OUTPUT.append(sys.stdout)
+    if whole_process:
+        with contextlib.suppress(OSError, AttributeError):  # stdout or stderr was closed from start
+            sys.stdout.flush()
+            own = os.dup(sys.stdout.fileno())
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+            OUTPUT[-1] = open(  # noqa: SIM115
+                own, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors
+            )
+        sys.stdout = sys.stderr  # to the end
+        yield
+    else:
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                yield
+        finally:
+            OUTPUT.pop()
+
+
 def leave(number: int, _frame: Any) -> None:
     """End the process here and now. A run is safe from kills; threads that save might object."""
     os.write(2, f"\ndreamer-lite: {AT_ONCE}\n".encode())
@@ -114,10 +145,13 @@ def leave(number: int, _frame: Any) -> None:
 
 def write_out() -> None:
     """Raise OSError if what was printed cannot be written: a full disk."""
+    out = OUTPUT[-1] if OUTPUT else sys.stdout
+    if out is None:  # closed from start
+        return
     try:
-        sys.stdout.flush()
+        out.flush()
     except OSError as error:  # given up, or Python would try again when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         raise OSError(error.errno, error.strerror) from error
 
 
@@ -449,7 +483,9 @@ def in_words(record: Record) -> str:
     if "seeds" in record:
         returns = record["seeds"]["return_mean"]
         spread = f" ({min(returns):.2f} to {max(returns):.2f}, {len(returns)} seeds)"
-    return f"return {record['return_mean']:.2f}{spread}, update {record['updates']:.0f}, {speed}"
+    counts = record["seeds"]["episodes"] if "seeds" in record else [record["episodes"]]
+    got = f"return {record['return_mean']:.2f}{spread}" if min(counts) else NO_EPISODE
+    return f"{got}, update {record['updates']:.0f}, {speed}"
 
 
 def report(folder: Path, world: str) -> int:
@@ -462,18 +498,21 @@ def report(folder: Path, world: str) -> int:
         return 0
     run = json.loads(file.read_text())
     of = f" of {run['seeds']} seeds" if "seeds" in run else ""
-    episodes = min(100, run["episodes"])
-    print(f"Return {with_error(run)}{of} over the last {episodes} training episodes,")
-    print(
+    if run["episodes"]:
+        episodes = min(100, run["episodes"])
+        say(f"Return {with_error(run)}{of} over the last {episodes} training episodes,")
+    else:
+        say("No episode has ended yet,")
+    say(
         f"after {run['updates']} updates on {run['agent_steps']} agent steps in "
         f"{run['wall_seconds'] / 60:.1f} minutes; the first update came after "
         f"{run['first_update_seconds']:.1f} s. Saved in {folder}."
     )
     agent, own = typed(folder), f" --world {typed(world)}" if worlds.module_needed(world) else ""
-    print(f"Next: dreamer-lite dream --agent {agent}{own}     its dream beside reality")
-    print(f"      dreamer-lite record --agent {agent}{own}    a film of an episode")
+    say(f"Next: dreamer-lite dream --agent {agent}{own}     its dream beside reality")
+    say(f"      dreamer-lite record --agent {agent}{own}    a film of an episode")
     if of:
-        print(f"      both take the first seed; {typed(f'{folder}@SEED')} names one")
+        say(f"      both take the first seed; {typed(f'{folder}@SEED')} names one")
     return 0
 
 
@@ -499,7 +538,7 @@ def evaluate(args: argparse.Namespace) -> int:
         "return_stderr": float(spread),
         "episodes": len(scores),
     }
-    print(
+    say(
         json.dumps(found)
         if args.json
         else f"Return {with_error(found)} over {len(scores)} episodes."
@@ -520,10 +559,10 @@ def dream(args: argparse.Namespace) -> int:
     video.write(out, dreams.frames(comparison, world), fps=DREAM_FPS)
     plots.horizon_errors(comparison).savefig(curve, dpi=150, metadata={"Software": MARK})
     if args.json:
-        print(json.dumps({**comparison.as_json(), "video": str(out)}))
+        say(json.dumps({**comparison.as_json(), "video": str(out)}))
     else:
-        print(plots.describe_horizon(comparison))
-        print(f"The dream beside reality: {out}; these errors drawn: {curve}")
+        say(plots.describe_horizon(comparison))
+        say(f"The dream beside reality: {out}; these errors drawn: {curve}")
     return 0
 
 
@@ -543,9 +582,9 @@ def record(args: argparse.Namespace) -> int:
     if found.frame is None and is_hosted(world):
         note(f"{world.name} was not drawn: the film shows its observations.")
     if args.json:
-        print(json.dumps({"returns": returns, "video": str(out)}))
+        say(json.dumps({"returns": returns, "video": str(out)}))
     else:
-        print(f"Return {', '.join(map(rollouts.in_short, returns))}. Watch it: {out}")
+        say(f"Return {', '.join(map(rollouts.in_short, returns))}. Watch it: {out}")
     return 0
 
 
@@ -561,7 +600,8 @@ def export(args: argparse.Namespace) -> int:
     with refusing():
         info = runs.export(args.agent, args.out)
     say_which(args.agent, info["trained"])
-    print(f"Wrote {args.out} and {about}: return {with_error(info)} in training.")
+    got = f"return {with_error(info)} in training" if info["episodes"] else NO_EPISODE
+    say(f"Wrote {args.out} and {about}: {got}.")
     return 0
 
 
@@ -572,10 +612,10 @@ def worlds(args: argparse.Namespace) -> int:
     for name in worlds.names():
         world = worlds.make(name)
         seen = ", ".join(f"{k} {'x'.join(map(str, s.shape))}" for k, s in world.obs_space.items())
-        print(f"{name:18} sees {seen}; does {', '.join(world.action_names)}")
+        say(f"{name:18} sees {seen}; does {', '.join(world.action_names)}")
     for family in worlds.families():
         missing = "" if family.installed else f"; not installed: {family.remedy}"
-        print(f"{family.prefix + '...':18} {family.about}, such as {family.example}{missing}")
+        say(f"{family.prefix + '...':18} {family.about}, such as {family.example}{missing}")
     return 0
 
 
@@ -585,9 +625,9 @@ def doctor(args: argparse.Namespace) -> int:
 
     findings = doctor.examine()
     if args.json:
-        print(json.dumps([finding._asdict() for finding in findings]))
+        say(json.dumps([finding._asdict() for finding in findings]))
     else:
-        print(doctor.as_text(findings))
+        say(doctor.as_text(findings))
     return 0 if all(finding.good for finding in findings) else 1
 
 
@@ -606,7 +646,7 @@ def bench(args: argparse.Namespace) -> int:
     if args.growth:
         grown = measuring.growth(presets[0], note)
         measuring.plot_growth(grown, presets[0]).savefig(args.growth, dpi=150)
-        print(json.dumps(grown) if args.json else measuring.growth_in_words(grown))
+        say(json.dumps(grown) if args.json else measuring.growth_in_words(grown))
         return 0
     tell: Any = measuring.profile if args.profile else measuring.measure
     in_words: Any = measuring.profile_in_words if args.profile else measuring.in_words
@@ -614,9 +654,9 @@ def bench(args: argparse.Namespace) -> int:
     for preset in presets:
         found[preset] = tell(preset, note)
         if not args.json:
-            print(f"{preset}\n{in_words(found[preset])}", flush=True)
+            say(f"{preset}\n{in_words(found[preset])}", flush=True)
     if args.json:
-        print(json.dumps(found if args.profile else list(found.values())))
+        say(json.dumps(found if args.profile else list(found.values())))
     return 0
 
 
@@ -630,8 +670,8 @@ def plot(args: argparse.Namespace) -> int:
         args.out.write_text(plots.as_csv(curves), encoding="utf-8", errors="surrogateescape")
     else:
         plots.curves(curves).savefig(args.out, dpi=150)
-    print(plots.describe_curves(curves))
-    print(f"The curves: {args.out}")
+    say(plots.describe_curves(curves))
+    say(f"The curves: {args.out}")
     return 0
 
 
@@ -722,6 +762,11 @@ def beside(agent: str, name: str) -> Path:
     with refusing():
         folder, seed = runs.find_run(agent) or (Path(), None)
     return folder / (name if seed is None else name.replace(".", f"-s{seed}."))
+
+
+def say(text: str, flush: bool = False) -> None:
+    """Print what the command was asked for; see `own_output`."""
+    print(text, file=OUTPUT[-1] if OUTPUT else sys.stdout, flush=flush)
 
 
 def note(line: str, end: str = "\n") -> None:

@@ -359,7 +359,7 @@ def check_image(key: str, shape: tuple[int, ...], config: Config) -> None:
     if any(side % ratio or not 3 <= side // ratio <= 16 for side in shape[:2]):
         patches = config.image_net == "patch"
         shrink = f"cut it into {config.kernel}x{config.kernel} patches" if patches else "halve it"
-        side = 4 * ratio  # 4 cells a side
+        side = max(8, 4 * ratio)
         way = f"take --world {config.world}@{side}x{side}, which resizes it, or "
         raise ValueError(
             f"Image {key!r} is {shape[0]}x{shape[1]}: {stages} stages (multipliers) must {shrink} "

@@ -33,6 +33,7 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)
 MARKERS = "osD^vPX"
 POINTS = 12  # markers on a line
 # What the return's curve is drawn from.
+NO_EPISODE = "no episode has ended yet"
 COLUMNS = ("updates", "agent_steps", "seconds", "episodes", "return_mean", "return_stderr")
 
 
@@ -63,15 +64,18 @@ def curves(runs: Sequence[Run]) -> Figure:
     grid = figure.add_gridspec(2 if alone else 1, 2)
     by_steps, by_time = (figure.add_subplot(grid[0, i]) for i in range(2))
     for number, (label, records) in enumerate(runs):
-        records = played(records)
-        mean, (low, high) = column(records, "return_mean"), band(records, "return_mean")
         label = plain(label) + in_brackets(records[-1])
+        records = played(records)
+        label += "" if records else f" ({NO_EPISODE})"
+        mean, (low, high) = column(records, "return_mean"), band(records, "return_mean")
         for axes, x in (
             (by_steps, column(records, "agent_steps") / 1000),
             (by_time, column(records, "seconds") / 60),
         ):
             axes.plot(x, mean, label=label, **style(number, len(x)))
             axes.fill_between(x, low, high, alpha=0.2, color=COLOURS[number % 7])
+        if alone and not records:
+            say_no_episode(by_steps, by_time)
     decorate(by_steps, "agent steps (thousands)", "return of the latest episodes")
     decorate(by_time, "wall time (minutes)", "return of the latest episodes")
     if len(runs) > 1:
@@ -80,6 +84,12 @@ def curves(runs: Sequence[Run]) -> Figure:
         figure.suptitle(plain(runs[0][0]) + in_brackets(runs[0][1][-1]), fontsize=12)
         draw_losses(figure.add_subplot(grid[1, :]), runs[0][1])
     return figure
+
+
+def say_no_episode(*panels: Axes) -> None:
+    """Writes into empty panels why they are empty."""
+    for axes in panels:
+        axes.text(0.5, 0.5, NO_EPISODE, ha="center", va="center", transform=axes.transAxes)
 
 
 def as_csv(runs: Sequence[Run]) -> str:
@@ -92,7 +102,10 @@ def as_csv(runs: Sequence[Run]) -> str:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["run", *COLUMNS])
     for label, records in runs:
-        table.writerows([label, *(f"{r[name]:.7g}" for name in COLUMNS)] for r in records)
+        for record in records:
+            shown = COLUMNS if fewest_episodes(record) else COLUMNS[:4]  # no return yet: empty
+            values = [f"{record[name]:.7g}" if name in shown else "" for name in COLUMNS]
+            table.writerow([label, *values])
     return text.getvalue()
 
 
@@ -139,7 +152,13 @@ def describe_curves(runs: Sequence[Run]) -> str:
     check_runs(runs)
     lines = []
     for label, records in runs:
-        records = played(records)
+        last, records = records[-1], played(records)
+        if not records:
+            lines.append(
+                f"{label}: {NO_EPISODE} after {last['agent_steps']:,} agent steps, "
+                f"{last['updates']:,} updates and {last['seconds'] / 60:.1f} minutes."
+            )
+            continue
         last = records[-1]
         best = max(records, key=lambda record: record["return_mean"])
         lines.append(
@@ -282,7 +301,7 @@ def in_brackets(record: Record) -> str:
 
 def played(records: Sequence[Record]) -> list[Record]:
     """Those from the first finished episode on; before it a return of 0 means nothing."""
-    return [record for record in records if fewest_episodes(record)] or list(records)
+    return [record for record in records if fewest_episodes(record)]
 
 
 def fewest_episodes(record: Record) -> int:
@@ -292,7 +311,7 @@ def fewest_episodes(record: Record) -> int:
 
 def band(records: Sequence[Record], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper edge (n,) of a metric: lowest and highest seed, or a return's error."""
-    if "seeds" in records[-1]:
+    if records and "seeds" in records[-1]:
         none = [np.nan] * len(records[-1]["seeds"]["return_mean"])
         own = np.array([record["seeds"].get(name, none) for record in records], np.float64)
         return own.min(1), own.max(1)

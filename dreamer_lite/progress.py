@@ -77,7 +77,8 @@ def make_record(
     rings = np.asarray(state.actors.scores).reshape(-1, EPISODES)
     latest = [ring[: min(count, EPISODES)] for ring, count in zip(rings, episodes)]
     means, errors = map(list, zip(*map(mean_and_error, latest)))
-    mean, error = mean_and_error(np.array(means)) if config.seeds > 1 else (means[0], errors[0])
+    scored = np.array(means)[episodes > 0]  # a seed whose first episode goes on has no return
+    mean, error = mean_and_error(scored) if config.seeds > 1 else (means[0], errors[0])
     record = {
         "updates": int(updates[0]),
         "agent_steps": int(rows[0]) * config.worlds,

@@ -80,7 +80,7 @@ def make_player(config: Config, world: AnyWorld, film: bool = False) -> Player:
     are drawn from what they observe.
 
     Raises:
-      ValueError: as `make_agent`.
+      ValueError: as `make_agent`, from the first call with parameters.
     """
     if is_hosted(world):
         return make_hosted_player(config, world, film)
@@ -220,14 +220,16 @@ def evaluate(
     """
     check_episodes(episodes)
     player = make_player(config, world)
-    totals: list[np.ndarray] = []
-    while (missing := episodes - sum(map(len, totals))) > 0:
-        stage = start_as_many(player, params, seed if not totals else seed_from(seed, len(totals)), missing)
+    returns, at_once = np.zeros(0, np.float32), episodes
+    while len(returns) < episodes:
+        begun = seed_from(seed, len(returns)) if len(returns) else seed
+        stage = start_as_many(player, params, begun, min(at_once, episodes - len(returns)))
+        at_once = len(stage.row.is_last)
         total, ended = player.score(params, stage)
         if not ended.all():
             raise WorldError(endless(world))
-        totals.append(np.asarray(total))
-    return np.concatenate(totals)
+        returns = np.concatenate([returns, total])
+    return returns
 
 
 def start_as_many(player: Player, params: Params | None, seed: int, worlds: int) -> Stage:

@@ -131,6 +131,18 @@ def test_returns_before_the_first_episode_has_ended_do_not_count() -> None:
     assert max(figure.axes[0].lines[0].get_ydata()) < 0
 
 
+def test_without_a_whole_episode_no_return_is_drawn_or_told() -> None:
+    records = [record | {"episodes": 0, "return_mean": 0.0} for record in run(3, 1.0)]
+    for runs in ([("new", records)], [("new", records), ("old", run(3, 1.0))]):
+        figure = plots.curves(runs)
+        check(figure)
+        assert not len(figure.axes[0].lines[0].get_ydata())
+        words = plots.describe_curves(runs).splitlines()[0]
+        assert words.startswith("new: no episode has ended yet after 4,800 agent steps, 101 updates")
+    assert figure.axes[0].get_legend_handles_labels()[1][0] == "new (no episode has ended yet)"
+    assert plots.as_csv([("new", records)]).splitlines()[-1].endswith(",0,,")
+
+
 def test_no_runs_and_empty_runs_get_one_sentence() -> None:
     for function in (plots.curves, plots.describe_curves):
         with pytest.raises(ValueError, match="no runs"):

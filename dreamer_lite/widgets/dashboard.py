@@ -251,7 +251,10 @@ class Dashboard:
         )
         if self.state == "running" and len(self.records) > 1:
             text += f", about {duration((self.updates - last['updates']) / max(speed, 1e-9))} left"
-        text += f"; return {last['return_mean']:.2f} ± {last['return_stderr']:.2f}"
+        if plots.fewest_episodes(last):
+            text += f"; return {last['return_mean']:.2f} ± {last['return_stderr']:.2f}"
+        else:
+            text += f"; {plots.NO_EPISODE}"
         losses = [name for name in last if name.startswith("loss/") and name not in plots.BEHAVIOUR]
         parts = ", ".join(f"{name.removeprefix('loss/')} {last[name]:.3g}" for name in losses)
         text += f"; losses in nats: {parts} ({self.config.free_nats:g} free)"
@@ -285,6 +288,8 @@ class Dashboard:
         low, high = plots.band(played, "return_mean")
         axes.plot(updates, plots.column(played, "return_mean"), **plots.style(0, len(updates)))
         axes.fill_between(updates, low, high, alpha=0.2, color=plots.COLOURS[0])
+        if not played:
+            plots.say_no_episode(axes)
         plots.decorate(axes, "updates", "return of the latest episodes")
 
     def _draw_dream(self, strip: list[Any]) -> None:
