@@ -138,7 +138,7 @@ def test_without_a_whole_episode_no_return_is_drawn_or_told() -> None:
         check(figure)
         assert not len(figure.axes[0].lines[0].get_ydata())
         words = plots.describe_curves(runs).splitlines()[0]
-        assert words.startswith("new: no episode has ended yet after 4,800 agent steps, 101 updates")
+        assert words.startswith("new: no episode has ended yet after 4,800 agent steps, 101")
     assert figure.axes[0].get_legend_handles_labels()[1][0] == "new (no episode has ended yet)"
     assert plots.as_csv([("new", records)]).splitlines()[-1].endswith(",0,,")
 

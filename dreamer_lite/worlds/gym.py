@@ -27,6 +27,9 @@ from dreamer_lite.worlds.gym_spaces import GUIDE, Entry, Options
 INSTALLED = ("gymnasium", "ale_py", "dm_control", "dreamer_lite")
 
 
+LONG = 2000  # observations after which an episode is as good as whole for `Watch`
+
+
 @dataclasses.dataclass(frozen=True)
 class GymWorld(hosted.Description):
     """A Gymnasium environment by its id."""
@@ -65,15 +68,20 @@ class Watch:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.said: set[str] = set()  # observations that were outside of their bounds
         self.highest: dict[str, float] = {}
-        self.over = False
+        self.looks, self.over = 0, False
 
     def look(self, entry: Entry, array: np.ndarray) -> None:
+        self.looks += 1
         self.highest[entry.key] = max(self.highest.get(entry.key, 0), float(array.max()))
 
-    def judge(self, entries: list[Entry]) -> None:
-        """Says at the end of the first episode what stayed small."""
-        self.over = True
+    def judge(self, entries: list[Entry], ended: Any) -> None:
+        """Says at the end of the first episode, or of a long part of it, what stayed small."""
+        with contextlib.suppress(Exception):  # flags that are none are found later
+            self.over = bool(ended[0]) or bool(ended[1]) or self.looks > LONG
+        if not self.over:
+            return
         for entry in entries:
             highest = self.highest.get(entry.key, 255)
             if entry.full_bytes and highest < gym_spaces.FEW:
@@ -92,7 +100,8 @@ class GymEnvironment:
     """One Gymnasium environment in a `Loop`."""
 
     def __init__(self, world: GymWorld, watch: Watch) -> None:
-        self.name, self.draws, self.watch = world.name, world.draws, watch
+        self.name, self.watch = world.name, watch
+        self.draws, self.undrawn = world.draws, ""  # why it cannot be drawn, though it should
         self.env = self._make(world.id)
         self.entries = gym_spaces.entries(self.name, self.env.observation_space, world.options)
         self.action = gym_spaces.action_map(self.env.action_space, world.options)
@@ -109,7 +118,7 @@ class GymEnvironment:
             except Exception as error:
                 with contextlib.suppress(Exception):  # if it needs more to draw than to be played
                     env = gymnasium.make(id, disable_env_checker=True)
-                    self._cannot_draw(error)
+                    self.undrawn = reason(error)
                     return env
                 raise
         return gymnasium.make(id, disable_env_checker=True)
@@ -129,23 +138,21 @@ class GymEnvironment:
             )
         raw, reward, terminated, truncated, _ = result
         obs = self._observe(raw)
-        if not self.watch.over and (terminated or truncated):
-            self.watch.judge(self.entries)
+        if not self.watch.over:
+            self.watch.judge(self.entries, (terminated, truncated))
         return hosted.Transition(obs, reward, terminated, truncated)
 
     def frame(self) -> np.ndarray | None:
         """The environment's own picture; None, with a warning, where it needs a package more."""
-        if not self.draws:
-            return None
-        try:
-            return self.env.render()  # type: ignore
-        except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
-            self._cannot_draw(error)
-            return None
-
-    def _cannot_draw(self, error: Exception) -> None:
+        if self.draws and not self.undrawn:
+            try:
+                return self.env.render()  # type: ignore
+            except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
+                self.undrawn = reason(error)
+        if self.draws:
+            warnings.warn(f"{self.name} cannot be drawn: {self.undrawn}.", stacklevel=2)
         self.draws = False
-        warnings.warn(f"{self.name} cannot be drawn: {reason(error)}.", stacklevel=2)
+        return None
 
     def close(self) -> None:
         self.env.close()
@@ -153,7 +160,7 @@ class GymEnvironment:
     def _observe(self, raw: Any) -> dict[str, np.ndarray]:
         obs = {}
         for entry in self.entries:
-            array = entry.read(self.name, entry.pick(self.name, raw))
+            array = entry.read(self.name, entry.pick(self.name, raw), self.watch.said)
             if entry.full_bytes and not self.watch.over:
                 self.watch.look(entry, array)
             obs[entry.key] = entry.convert(array)

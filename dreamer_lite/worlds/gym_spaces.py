@@ -81,12 +81,14 @@ class Entry:
     space: Space  # what the agent gets
     shape: tuple[int, ...]  # as the environment gives it
     dtype: np.dtype
-    low: Any  # array or number of `dtype`; what is outside cannot be represented, unless `free`
+    low: Any  # array or number; what is outside cannot be represented, unless `free`
     high: Any
     convert: Callable[[np.ndarray], np.ndarray]
+    slack: float = 0  # how far outside of its declared bounds low and high are: rounded away
     free: bool = False  # a vector: its bounds are no part of how it is represented
     full_bytes: bool = False  # declared 0..255, which first episodes should use
     unbounded: bool = False  # every value of `dtype` is inside
+    box: bool = True  # of a Box, whose bounds the name of the world may change
 
     def pick(self, name: str, raw: Any) -> Any:
         """This entry's part of what the environment gave as a whole."""
@@ -97,14 +99,17 @@ class Entry:
             raise hosted.WorldError(f"{name}: observation {self.key!r} is missing.") from error
         return raw
 
-    def read(self, name: str, raw: Any) -> np.ndarray:
-        """A value as declared, checked; (*shape) of `dtype`. Raises WorldError."""
-        array = hosted.as_numbers(name, f"observation {self.key!r}", raw, self.shape, self.dtype)
-        if not self.unbounded and not ((array >= self.low) & (array <= self.high)).all():
-            self._outside(name, array)
+    def read(self, name: str, raw: Any, said: set[str]) -> np.ndarray:
+        """A value as declared, checked, (*shape). Raises WorldError. `said`: keys warned of."""
+        field = f"observation {self.key!r}"
+        array = hosted.as_numbers(name, field, raw, self.shape, self.dtype, keep_large=True)
+        if self.unbounded and array.dtype == self.dtype:
+            return array
+        if not ((array >= self.low) & (array <= self.high)).all():
+            self._outside(name, array, said)
         return array
 
-    def _outside(self, name: str, array: np.ndarray) -> None:
+    def _outside(self, name: str, array: np.ndarray, said: set[str]) -> None:
         """Refuses a value outside of the bounds, or warns once where they do not matter."""
         field = f"{name}: observation {self.key!r}"
         outside = ~((array >= self.low) & (array <= self.high))
@@ -115,19 +120,28 @@ class Entry:
             hosted.check_finite(name, f"observation {self.key!r}", array)
             if abs(value) > LARGEST:
                 raise hosted.WorldError(f"{field} holds {value}{where}, too large for float32.")
-        low, high = (np.broadcast_to(x, self.shape)[index] for x in (self.low, self.high))
+        low, high = (np.broadcast_to(x, self.shape)[index] for x in self.declared())
         says = f"{field} holds {value}{where}, its space says {low} to {high}"
         if not self.free:
             raise hosted.WorldError(f"{says}{self._way_out(name, array)}.")
-        warnings.warn(f"{says}. It is taken as it is; this is said once.", stacklevel=2)
-        self.low, self.high = finite(self.dtype, -np.inf), finite(self.dtype, np.inf)
-        self.read(name, array)
+        if self.key not in said:
+            said.add(self.key)
+            warnings.warn(f"{says}. It is taken as it is; this is said once.", stacklevel=2)
+        wide = self.dtype if self.dtype.kind == "f" else np.dtype(np.int64)
+        self.low, self.high = finite(wide, -np.inf), finite(wide, np.inf)
+        self.read(name, array, said)
+
+    def declared(self) -> tuple[Any, Any]:
+        """The bounds as the space says them."""
+        if not self.slack:
+            return self.low, self.high
+        return np.round(self.low + self.slack, 6), np.round(self.high - self.slack, 6)
 
     def _way_out(self, name: str, array: np.ndarray) -> str:
-        if self.space.classes and not self.shape:
+        if not self.box:
             return ""
-        low = min(math.floor(array.min()), math.floor(np.min(self.low)))
-        high = max(math.ceil(array.max()), math.ceil(np.max(self.high)))
+        low = min(math.floor(array.min()), math.floor(np.min(self.declared()[0])))
+        high = max(math.ceil(array.max()), math.ceil(np.max(self.declared()[1])))
         if self.space.is_image:
             top = next((x for x in (1, 255, 65535) if high <= x), math.inf)
             low, high = (0, top) if low >= 0 else (-math.inf, math.inf)
@@ -214,7 +228,9 @@ def convert(name: str, path: tuple, space: spaces.Space, options: Options) -> En
             f"{name}: {what} has {limits[0].size} x {count} classes; at most {MOST_INPUTS} are "
             f"supported. A Box of integers is taken as numbers; {GUIDE} shows a wrapper."
         )
-    return classes(path, limits[0].shape, np.dtype(space.dtype), *limits, count)
+    entry = classes(path, limits[0].shape, np.dtype(space.dtype), *limits, count)
+    entry.box = False
+    return entry
 
 
 def discrete_limits(space: spaces.Space) -> tuple[np.ndarray, np.ndarray] | None:
@@ -232,7 +248,7 @@ def discrete_limits(space: spaces.Space) -> tuple[np.ndarray, np.ndarray] | None
 
 def with_bounds(space: spaces.Box, low: float, high: float) -> spaces.Box:
     """The same Box with other bounds, of floats where its integers cannot hold them."""
-    dtype = np.dtype(space.dtype)
+    dtype: Any = np.dtype(space.dtype)
     if dtype.kind != "f" and not (
         low >= np.iinfo(dtype).min and high <= np.iinfo(dtype).max and low % 1 == high % 1 == 0
     ):
@@ -367,6 +383,7 @@ def image(
         dtype.type(low - slack),
         dtype.type(high + slack),
         change,
+        slack=slack,
         full_bytes=low == 0 and high == 255,
         unbounded=is_bytes,
     )
@@ -376,12 +393,10 @@ def resize(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """An image (h, w, c) uint8 at another (height, width), each pixel the mean of an area."""
     if x.shape[:2] == size:
         return x
-    width_first = size[::-1]
-    channels = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(x[..., i])).resize(width_first, Image.BOX))
-        for i in range(x.shape[2])
-    ]
-    return np.stack(channels, -1)
+    height, width = size
+    channels = [Image.fromarray(np.ascontiguousarray(x[..., i])) for i in range(x.shape[2])]
+    averaged = [channel.resize((width, height), Image.Resampling.BOX) for channel in channels]
+    return np.stack([np.asarray(channel) for channel in averaged], -1)
 
 
 def finite(dtype: np.dtype, bound: Any) -> Any:

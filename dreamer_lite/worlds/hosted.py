@@ -225,11 +225,14 @@ def close_one(name: str, environment: Any) -> None:
         warnings.warn(str(error), stacklevel=2)
 
 
-def as_numbers(name: str, field: str, raw: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def as_numbers(
+    name: str, field: str, raw: Any, shape: tuple[int, ...], dtype: Any, keep_large: bool = False
+) -> np.ndarray:
     """What an environment gave for a field, as an array of this shape and dtype.
 
     Lists are fine, and numbers of another type that stay what they are; floats are rounded to the
-    precision of `dtype`, and what is too large for it becomes infinite.
+    precision of `dtype`, and what is too large for it becomes infinite. With `keep_large`, integers
+    that `dtype` cannot hold stay as they are, for the caller to judge.
 
     Raises:
       WorldError: another shape, or values that `dtype` cannot hold; names environment and field.
@@ -250,6 +253,8 @@ def as_numbers(name: str, field: str, raw: Any, shape: tuple[int, ...], dtype: A
     with np.errstate(over="ignore"):
         changed = array.astype(want)
     if want.kind != "f" and (changed != array).any():
+        if keep_large:
+            return array
         wrong = array[changed != array].flat[0]
         raise WorldError(f"{name}: {field} holds {wrong}, {says} {want}.")
     return changed
