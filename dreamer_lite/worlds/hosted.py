@@ -155,12 +155,12 @@ class Loop:
         return self._gather(rows)
 
     def frames(self) -> np.ndarray | None:
+        with blame(self.world.name, "drawing it"):
+            drawn = [environment.frame() for environment in self.environments]
+        if self.picture is None and any(frame is None for frame in drawn):
+            return None
         frames = []
-        for environment in self.environments:
-            with blame(self.world.name, "drawing it"):
-                frame = environment.frame()
-            if frame is None and self.picture is None:
-                return None
+        for frame in drawn:
             frames.append(as_frame(self.world.name, frame, self.picture))
             self.picture = frames[0].shape
         return np.stack(frames)
