@@ -30,7 +30,7 @@ MOST_INPUTS = 2**15  # numbers of an observation that is written one-hot
 MOST_ACTIONS = 1000  # combinations of several discrete actions
 LARGEST = float(np.finfo(np.float32).max)
 GUIDE = "docs/environments.md"
-# Losses have these names, and each observation has a loss of its own.
+# Losses have these names, and the loss of each observation is shown by its name beside them.
 TAKEN = {"reward", "cont", "dyn", "rep", "policy", "value", "replay_value", "total"}
 
 NUMBER = r"-?(?:inf|\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
