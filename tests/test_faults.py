@@ -392,6 +392,7 @@ def dying() -> Iterator[tuple[Any, Driver]]:
         gymnasium.registry.pop("Dies-v0")
 
 
+@pytest.mark.filterwarnings("ignore:.*closing it raised")
 @pytest.mark.parametrize("death", DEATHS)
 def test_an_environment_that_dies(
     death: str, dying: tuple[Any, Driver], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -414,11 +415,11 @@ def test_an_environment_that_dies(
 def test_an_environment_that_cannot_be_closed(
     dying: tuple[Any, Driver], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run is saved before its worlds are let go."""
+    """The run is saved before its worlds are let go, and is as good as any other."""
     config, driver = dying
     monkeypatch.setattr(Dies, "count", 0)
     last = 0
-    with pytest.raises(WorldError, match="closing it raised OSError: the pipe is gone"):
+    with pytest.warns(UserWarning, match="closing it raised OSError: the pipe is gone"):
         for record in runs.run(config, tmp_path, Limits(updates=200), driver=driver):
             last = record["updates"]
     assert updates_of(tmp_path) == last >= 200
