@@ -29,6 +29,8 @@ from dreamer_lite import notices
 VIDEOS = (".mp4", ".gif")
 MARK = "dreamer-lite dream"  # in the picture that `dream` writes, to know it again
 DREAM_FPS, RECORD_FPS = 5, 10
+# After 100 updates three seeds of Catch still catch 0.08 ± 0.02 of the balls, as random play does.
+UNTRAINED = 100
 SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal for a bar
 OWN_WORLD = "the agent's own world gym/MODULE:ID: only what is named here is imported"
 AT_ONCE = "Stopped at once; a run goes on from its last checkpoint."
@@ -508,6 +510,11 @@ def report(folder: Path, world: str) -> int:
         f"{run['wall_seconds'] / 60:.1f} minutes; the first update came after "
         f"{run['first_update_seconds']:.1f} s. Saved in {folder}."
     )
+    if run["updates"] <= UNTRAINED:
+        print(
+            "So few updates teach nothing yet: this agent plays and dreams as if untrained. The same "
+            "command with a higher limit goes on from here (`make demo MINUTES=...` too)."
+        )
     agent, own = typed(folder), f" --world {typed(world)}" if worlds.module_needed(world) else ""
     say(f"Next: dreamer-lite dream --agent {agent}{own}     its dream beside reality")
     say(f"      dreamer-lite record --agent {agent}{own}    a film of an episode")

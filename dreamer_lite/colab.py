@@ -49,6 +49,7 @@ def setup(*extras: str) -> None:
     """
     wanted = requirements(*extras)
     notices.say_plainly(print)
+    notices.print_everywhere()
     if on_colab():
         install(wanted)
     have = installed()

@@ -1,9 +1,11 @@
-"""Says the package's own warnings as plain sentences, for those who did not write the code.
+"""How the package speaks: its warnings are plain sentences, and every terminal can print them.
 
 Python prints a warning with the file and the line that caused it. A student in a notebook, or
 somebody who typed a command, needs the sentence only. Standard library only.
 """
 
+import io
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -26,3 +28,13 @@ def say_plainly(say: Callable[[str], Any]) -> None:
             usual(message, category, filename, *place, **more)
 
     warnings.showwarning = show
+
+
+def print_everywhere() -> None:
+    """From now on a character that stdout or stderr cannot encode is printed as a question mark.
+
+    Code page 1252, which Windows takes for files and pipes, has no ✓.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not a notebook's
+            stream.reconfigure(errors="replace")

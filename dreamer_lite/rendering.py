@@ -12,6 +12,7 @@ import ctypes.util
 import functools
 import os
 import queue
+import subprocess
 import sys
 import threading
 import weakref
@@ -53,7 +54,7 @@ def choose() -> Choice:
         if only in (None, "", backend) and works():
             os.environ[VARIABLE] = backend
             return Choice(backend, f"{backend} works here and was chosen ({VARIABLE} was not set).")
-    if not _screenless():
+    if window_opens():
         return Choice("glfw", "There is a screen, and neither EGL nor OSMesa.")
     os.environ[VARIABLE] = "off"  # else dm_control tries a window, with a warning that helps nobody
     return Choice(None, f"No picture can be drawn without EGL or OSMesa: {REMEDY}.")
@@ -85,7 +86,8 @@ def _as_told(wanted: str, written: str) -> Choice:
     works = {"egl": egl_starts, "osmesa": osmesa_loads}.get(wanted)
     if works is not None and not works():
         raise ValueError(f"{VARIABLE}={written} does not work here: unset it, or {REMEDY}.")
-    if works is None and _screenless():
+    if works is None and sys.platform == "linux" and not window_opens():
+        os.environ[VARIABLE] = "off"
         return Choice(None, f"{VARIABLE}={written} draws on a screen, and there is none: unset it.")
     return Choice(wanted if wanted in BACKENDS else "glfw", f"{VARIABLE}={written} was set.")
 
@@ -132,6 +134,26 @@ def egl_starts() -> bool:
         displays = [display_of(platform_device, d, None) for d in devices[: count.value]]
         return any(display and egl.eglInitialize(display, None, None) for display in displays)
     except (OSError, AttributeError):
+        return False
+
+
+@functools.cache
+def window_opens() -> bool:
+    """Whether a window opens on the screen that DISPLAY names, tried in a process of its own.
+
+    DISPLAY may name a screen that is gone, and a window needs libGL as well: then dm_control would
+    fail at the first picture.
+    """
+    if _screenless():
+        return False
+    program = (
+        "import glfw, sys; glfw.init(); glfw.window_hint(glfw.VISIBLE, 0); "
+        "sys.exit(not glfw.create_window(8, 8, '', None, None))"
+    )
+    try:
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
+    except (OSError, subprocess.SubprocessError):
         return False
 
 

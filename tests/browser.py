@@ -73,7 +73,7 @@ class Lab:
         for name, values in SETTINGS.items():
             file = settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(values))
+            file.write_text(json.dumps(values), encoding="utf-8")
         environment = os.environ | {
             "PYTHONPATH": str(ROOT),
             "DREAMER_LITE_FAST": "1",
@@ -84,7 +84,7 @@ class Lab:
         }
         environment.pop("DREAMER_LITE_STRICT", None)
         root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        self.log = (folder / ".server.log").open("w")
+        self.log = (folder / ".server.log").open("w", encoding="utf-8")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1",
              f"--ServerApp.port={self.port}", f"--IdentityProvider.token={self.token}",
@@ -95,7 +95,7 @@ class Lab:
 
     def answers(self) -> bool:
         if self.process.poll() is not None:
-            raise RuntimeError(Path(self.log.name).read_text()[-800:])
+            raise RuntimeError(Path(self.log.name).read_text(encoding="utf-8")[-800:])
         with contextlib.suppress(OSError):
             return bool(self.ask("GET", "/api/status"))
         return False

@@ -81,7 +81,9 @@ def compare(folder: Path, **settings: int) -> dict:
         )
         small_run.assert_same(parts, whole)
         found["resumed"] = [parts.replay.deter.sharding == whole.replay.deter.sharding]
-        found["summary"] = json.loads((folder / "summary.json").read_text())["devices"]
+        found["summary"] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))[
+            "devices"
+        ]
     return found
 
 

@@ -19,8 +19,11 @@ from dreamer_lite.world_model import Batch
 from dreamer_lite.worlds.base import Space
 
 FOLDER = Path(__file__).parent / "golden"
-CASES = {case["tag"]: case for case in json.loads((FOLDER / "dreamer_golden.json").read_text())}
-VECTORS = json.loads((FOLDER / "dreamer_vectors.json").read_text())
+CASES = {
+    case["tag"]: case
+    for case in json.loads((FOLDER / "dreamer_golden.json").read_text(encoding="utf-8"))
+}
+VECTORS = json.loads((FOLDER / "dreamer_vectors.json").read_text(encoding="utf-8"))
 
 
 def use_the_mode(patch: pytest.MonkeyPatch) -> None:

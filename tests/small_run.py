@@ -59,7 +59,7 @@ def start(words: list[str], **environment: str) -> subprocess.Popen:
 def metrics(folder: Path) -> list[dict[str, Any]]:
     """The records of a run without what depends on the clock."""
     clock = {"seconds", "updates_per_second"}
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [{k: v for k, v in json.loads(x).items() if k not in clock} for x in lines]
 
 

@@ -45,8 +45,8 @@ class Stack(NamedTuple):
 
 def stacks() -> list[Stack]:
     """Colab's versions, and the newest of all that the package and its extras name."""
-    colab = (HERE / "colab-constraints.txt").read_text().splitlines()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    colab = (HERE / "colab-constraints.txt").read_text(encoding="utf-8").splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     newest = [*project["dependencies"], *(x for e in extras if e != "dev" for x in extras[e])]
     return [
@@ -133,7 +133,7 @@ def environment(stack: Stack) -> Path:
 def alone(name: str) -> Iterator[None]:
     """One process at a time, of all that test here."""
     folder().mkdir(parents=True, exist_ok=True)
-    with open(folder() / f"{name}.lock", "w") as lock:
+    with open(folder() / f"{name}.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -243,7 +243,7 @@ def as_colab(home: Path, words: dict[str, str]) -> dict[str, str]:
     """`words`, with a kernel that finds `google.colab` loaded when its first cell starts."""
     startup = home / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True, exist_ok=True)
-    (startup / "00_colab.py").write_text("import google.colab\n")
+    (startup / "00_colab.py").write_text("import google.colab\n", encoding="utf-8")
     return words | {
         "IPYTHONDIR": str(home / "ipython"),
         "PYTHONPATH": str(HERE / "fake_colab"),

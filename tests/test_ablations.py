@@ -23,7 +23,7 @@ def made(tmp_path, monkeypatch) -> Ablations:
     for number, agent in enumerate(NAMES.values()):
         if agent != "horizon_15":  # one that nobody has made yet
             file = tmp_path / "curves" / f"breakout_{agent}.json"
-            file.write_text(stored(agent, 10.0 + number))
+            file.write_text(stored(agent, 10.0 + number), encoding="utf-8")
     monkeypatch.setattr(assets, "_FOLDER", tmp_path)
     made = Ablations()
     made.build()

@@ -171,7 +171,7 @@ def test_no_figure_tells_curves_apart_by_colour_alone():
 def test_colours_that_notebooks_name_stand_out_from_white_or_are_hatched():
     found = set()
     for source in (ROOT / "notebooks" / "src").glob("*.py"):
-        for line in source.read_text().splitlines():
+        for line in source.read_text(encoding="utf-8").splitlines():
             if not line.startswith("#") and 'hatch="' not in line:
                 pale = [c for c in re.findall(r'"(#[0-9a-fA-F]{6})"', line)
                         if contrast(c, WHITE) < GRAPHIC]  # fmt: skip
@@ -313,7 +313,7 @@ def test_in_a_browser_every_control_has_its_name_and_play_plays(tmp_path):
     lab = Lab(tmp_path)
     try:
         with browser(lab, tmp_path) as student:
-            student.open("controls.ipynb")
+            student.open("controls.ipynb", encoding="utf-8")
             student.run_all(240)
             for group in ("The run", "World model (04)", "Imagination, actor and critic (05, 06)"):
                 student.press(group)

@@ -108,7 +108,7 @@ def test_a_check_of_two_functions_and_an_exercise_of_none_are_refused(tmp_path):
         ("check", "a = checks.symlog(my_symlog)\nb = checks.symexp(my_symexp)", "of one my_"),
         ("exercise", "def symlog(x): ...", "defines a function my_"),
     ):
-        source.write_text(f'# %% tags=["{tag}"]\n{code}\n')
+        source.write_text(f'# %% tags=["{tag}"]\n{code}\n', encoding="utf-8")
         with pytest.raises(build.BadSource, match=words):
             build.build(source, solved=True)
 
@@ -117,15 +117,18 @@ def test_a_course_folder_keeps_what_an_instructor_changed(tmp_path, capsys):
     assert build.main(["course", str(tmp_path), "02"]) == 0
     settings = tmp_path / "nbgrader_config.py"
     notebook = tmp_path / "source" / GRADED[1] / f"{GRADED[1]}.ipynb"
-    assert "DREAMER_LITE_FAST" in settings.read_text()
-    assert build.BEGIN in notebook.read_text()
-    settings.write_text("# mine")
+    assert "DREAMER_LITE_FAST" in settings.read_text(encoding="utf-8")
+    assert build.BEGIN in notebook.read_text(encoding="utf-8")
+    settings.write_text("# mine", encoding="utf-8")
     assert build.main(["course", str(tmp_path), "02"]) == 0  # the same again is no harm
-    assert settings.read_text() == "# mine"
-    notebook.write_text("mine")
+    assert settings.read_text(encoding="utf-8") == "# mine"
+    notebook.write_text("mine", encoding="utf-8")
     assert build.main(["course", str(tmp_path), "01", "02"]) == 1
     assert "is there already, and differs" in capsys.readouterr().err
-    assert notebook.read_text() == "mine" and not (tmp_path / "source" / GRADED[0]).exists()
+    assert (
+        notebook.read_text(encoding="utf-8") == "mine"
+        and not (tmp_path / "source" / GRADED[0]).exists()
+    )
     assert build.main(["course", str(tmp_path), "00", "08"]) == 1
     assert "no exercises in 00 and 08" in capsys.readouterr().err
     assert build.main(["course"]) == 1 and "Say where" in capsys.readouterr().err
@@ -181,7 +184,7 @@ class Course:
 
     def scores(self) -> dict[tuple[str, str], tuple[float, float]]:
         """{(student, notebook): (score, of so many)} from nbgrader's own table."""
-        with (self.folder / "grades.csv").open() as table:
+        with (self.folder / "grades.csv").open(encoding="utf-8") as table:
             return {
                 (row["student_id"], row["assignment"]): (
                     float(row["score"]),
@@ -252,7 +255,7 @@ def test_the_right_points_come_out(course):
     assert len(scores) == 9
     for name in GRADED:
         full = POINTS[name[:2]]
-        text = (ROOT / "notebooks" / f"{name}.ipynb").read_text()
+        text = (ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
         mistakes = sum(f"def {mistaken}(" in text for mistaken in MISTAKES)
         assert scores["correct", name] == (full, full)
         assert scores["empty", name] == (0, full)
@@ -264,13 +267,15 @@ def test_feedback_says_what_was_wrong(course):
     for name in GRADED:
         pages = {
             who: html.unescape(
-                (course.folder / "feedback" / who / name / f"{name}.html").read_text()
+                (course.folder / "feedback" / who / name / f"{name}.html").read_text(
+                    encoding="utf-8"
+                )
             )
             for who in ("correct", "empty", "wrong")
         }
         assert "agrees with the package" in pages["correct"] and "✗" not in pages["correct"]
         assert "still the stub" in pages["empty"]
-        source = (ROOT / "notebooks" / f"{name}.ipynb").read_text()
+        source = (ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
         for mistaken, (_, words) in MISTAKES.items():
             if f"def {mistaken}(" in source:
                 assert f"✗ {mistaken}" in pages["wrong"] and words in pages["wrong"]

@@ -22,7 +22,7 @@ def pip(monkeypatch):
 
     def call(command, **_):
         constraints = command[command.index("--constraint") + 1]
-        calls.append((command, Path(constraints).read_text().split()))
+        calls.append((command, Path(constraints).read_text(encoding="utf-8").split()))
         have.update({colab.distribution(word): "1" for word in command[6:] if word[0].isalpha()})
         return subprocess.CompletedProcess(command, 0, "", "")
 
@@ -142,5 +142,9 @@ def test_of_flax_only_what_colabs_version_has_too():
     portable = set("Module Param data graphdef merge split state to_pure_dict".split())
     root = Path(colab.__file__).parents[1]
     files = [*(root / "dreamer_lite").rglob("*.py"), *(root / "notebooks" / "src").glob("*.py")]
-    used = {name for file in files for name in re.findall(r"\bnnx\.(\w+)", file.read_text())}
+    used = {
+        name
+        for file in files
+        for name in re.findall(r"\bnnx\.(\w+)", file.read_text(encoding="utf-8"))
+    }
     assert used and used <= portable

@@ -11,7 +11,7 @@ import pytest
 import small_run
 
 from dreamer_lite import runs
-from dreamer_lite.__main__ import main
+from dreamer_lite.__main__ import main, report
 
 LONG = ["--set", "capacity=100", "--set", "batch=16"]
 
@@ -97,7 +97,7 @@ def test_bad_input(
 
 
 def test_places_that_cannot_be_written(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     below = tmp_path / "file" / "new"
     line = refused(capsys, "train", *small_run.FLAGS, "--updates", 5, "--run", below)
     assert "Cannot write in" in line and "--run" in line
@@ -199,7 +199,7 @@ def test_record(capsys: pytest.CaptureFixture, run: Path, tmp_path: Path) -> Non
 
 
 def test_plot(run: Path, tmp_path: Path) -> None:
-    with (run / "metrics.jsonl").open("a") as file:
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"updates"')  # somebody is training here
     for out in (tmp_path / "curve.png", tmp_path / "curve.svg"):
         assert main(["plot", "--run", str(run), str(run), "--out", str(out)]) == 0
@@ -209,8 +209,12 @@ def test_plot(run: Path, tmp_path: Path) -> None:
 def test_plot_writes_the_numbers_too(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "curve.csv"
     assert main(["plot", "--run", str(run), "--out", str(out)]) == 0
-    written = list(csv.DictReader(out.open()))
-    records = [json.loads(line) for line in (run / "metrics.jsonl").open() if line.endswith("\n")]
+    written = list(csv.DictReader(out.open(encoding="utf-8")))
+    records = [
+        json.loads(line)
+        for line in (run / "metrics.jsonl").open(encoding="utf-8")
+        if line.endswith("\n")
+    ]
     assert [line["run"] for line in written] == [run.name] * len(records)
     for name in ("updates", "agent_steps", "seconds", "return_mean"):
         assert [float(line[name]) for line in written] == pytest.approx([r[name] for r in records])
@@ -234,8 +238,13 @@ def test_ctrl_c_saves_and_nobody_else_gets_in(tmp_path: Path) -> None:
     assert child.returncode == 130, err
     assert "Stopping: finishing this step and saving" in err and "Traceback" not in err
     assert "Saved in" in out
-    updates = json.loads((folder / "summary.json").read_text())["updates"]
-    assert json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["updates"] == updates
+    updates = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["updates"]
+    assert (
+        json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])[
+            "updates"
+        ]
+        == updates
+    )
 
 
 def test_start_up_imports_no_pictures() -> None:
@@ -247,3 +256,16 @@ def test_start_up_imports_no_pictures() -> None:
     out, err = child.communicate(timeout=200)
     assert child.returncode == 0, err
     assert out.split() == []
+
+
+def test_a_run_that_has_not_learnt_says_so(capsys: pytest.CaptureFixture, run: Path) -> None:
+    """30 updates: the limit is reached already, and the summary is printed again."""
+    assert main(["train", *small_run.FLAGS, "--updates", "30", "--run", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "So few updates teach nothing yet" in said and "higher limit goes on" in said
+    file = run / "summary.json"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('"updates": 30', '"updates": 3000'), encoding="utf-8")
+    assert report(run, "catch") == 0
+    file.write_text(text, encoding="utf-8")
+    assert "So few updates" not in capsys.readouterr().out

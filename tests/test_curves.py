@@ -33,7 +33,7 @@ def test_when_a_level_is_reached():
 def test_a_curve_survives_its_file(tmp_path, monkeypatch):
     file = tmp_path / "curves" / "small.json"
     file.parent.mkdir()
-    file.write_text(curves.as_json(made_up()))
+    file.write_text(curves.as_json(made_up()), encoding="utf-8")
     monkeypatch.setattr(assets, "_FOLDER", tmp_path)
     again = curves.load("small")
     for name in ("updates", "agent_steps", "seconds", "returns"):
@@ -73,7 +73,7 @@ def test_the_command_stores_a_curve(tmp_path, capsys, monkeypatch):
     assert curves.main(
         ["ppo", "--world", "catch", "--seeds", "2", "--updates", "22", "--out", str(out)]
     ) == 0  # fmt: skip
-    stored = json.loads(out.read_text())
+    stored = json.loads(out.read_text(encoding="utf-8"))
     points = stored["points"]
     assert points["updates"] == [2, 12, 22] and points["agent_steps"] == [1024, 6144, 11264]
     news = train(make_config("catch", seeds=2), settings, make("catch"), Limits(updates=22))

@@ -64,7 +64,7 @@ def test_pause_go_on_and_stop(board):
     board.buttons["stop"].click()
     board.join(120)
     assert board.state == "stopped" and not board.running and able(board) == {"go on"}
-    summary = json.loads((board.folder / "summary.json").read_text())
+    summary = json.loads((board.folder / "summary.json").read_text(encoding="utf-8"))
     assert summary["updates"] == board.records[-1]["updates"] > 0
     assert "is saved; start goes on" in board.report.value
     assert f"Folder: {board.folder}" in board.report.value
@@ -192,7 +192,7 @@ def test_an_interrupt_stops_and_saves_where_training_blocks_the_cell(tmp_path, d
     board.start()
     helper.join()
     assert board.state == "stopped"
-    saved = json.loads((tmp_path / "summary.json").read_text())
+    saved = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert saved["updates"] == board.records[-1]["updates"]
 
 

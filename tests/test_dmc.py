@@ -278,6 +278,14 @@ def test_without_opengl_physics_works_and_pixels_name_the_package():
     assert reason == pixels and "not drawn" in err and "sudo apt install" in err
 
 
+def test_a_screen_that_is_gone_draws_nothing():
+    for more in ({}, {"MUJOCO_GL": "glfw"}):
+        program = TRY.format(egl=False, osmesa=False)
+        status, out, err = in_a_process(program, DISPLAY=":987", **more)
+        assert status == 0, err
+        assert out.splitlines()[1] == f"{PHYSICS} False" and "not drawn" in err
+
+
 @pytest.mark.parametrize(
     ("value", "words"), [("eagle", "names no way to draw"), ("osmesa", "does not work here")]
 )

@@ -72,7 +72,7 @@ def kill_in_the_middle(folder: Path, world: str, updates: int, beyond: int) -> N
     while saved(folder) <= beyond:
         assert thread.is_alive() and time.monotonic() < end, "it never got so far"
         time.sleep(0.05)
-    os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
+    os.kill(int((folder / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
     thread.join()
     assert ended == ["killed"] and beyond < saved(folder) < updates
 
@@ -105,6 +105,6 @@ def test_run_all_goes_on_after_a_kill_and_after_the_loss_of_the_machine(
 
 def records(folder: Path, upto: int) -> list[dict]:
     """Whole lines of metrics up to so many updates."""
-    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines(keepends=True)
+    lines = (folder / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     found = [json.loads(line) for line in lines if line.endswith("\n")]
     return [record for record in found if record["updates"] <= upto]

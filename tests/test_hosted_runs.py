@@ -28,11 +28,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_goes_on_where_it_was(run: Path) -> None:
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    records = [
+        json.loads(line)
+        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     updates = [r["updates"] for r in records]
     assert updates == sorted(updates) and updates[-1] >= 8 and 4 in updates
     assert not runs.finished(run, Limits(updates=20)) and runs.finished(run, Limits(updates=8))
-    summary = json.loads((run / "summary.json").read_text())
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     assert summary["env_frames"] == summary["agent_steps"] == records[-1]["agent_steps"]
 
 

@@ -52,13 +52,13 @@ CAPPED = {"mujoco"}
 
 def requirements() -> list[Requirement]:
     """The lines of requirements.txt without comments, parsed."""
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines]
     return [Requirement(line) for line in lines if line]
 
 
 def project() -> dict:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def metadata_requirements() -> list[Requirement]:
@@ -82,7 +82,7 @@ def test_requirements_pin_exact_versions() -> None:
 
 
 def test_requirements_name_no_place_and_no_hash() -> None:
-    text = (ROOT / "requirements.txt").read_text()
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     for word in ("://", "--hash", "sha256", "--index-url", "--extra-index-url", "--find-links"):
         assert word not in text
 
@@ -122,7 +122,9 @@ def test_extras_and_settings() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_module_has_a_docstring(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text())), f"{path} says nothing about itself"
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), (
+        f"{path} says nothing about itself"
+    )
 
 
 def module_name(path: Path) -> str:
@@ -137,7 +139,7 @@ NAMES = {module_name(path) for path in MODULES} - {""}
 def imported(path: Path) -> Iterator[str]:
     """Modules of the package that a file imports, anywhere in it, as `rssm` or `worlds.base`."""
     package = path.relative_to(ROOT).parent.parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -193,7 +195,7 @@ def ci_show(folder: Path) -> subprocess.CompletedProcess:
 def copy_of_ci(folder: Path, readme: str) -> Path:
     (folder / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", folder / ".ci" / "run")
-    (folder / "README.md").write_text(readme)
+    (folder / "README.md").write_text(readme, encoding="utf-8")
     return folder
 
 
@@ -223,7 +225,7 @@ def test_ci_says_which_command_is_missing(tmp_path: Path) -> None:
 
 # assets/paper_to_code.md
 
-PAGE = (ROOT / "assets" / "paper_to_code.md").read_text()
+PAGE = (ROOT / "assets" / "paper_to_code.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\|(?!.*---)(.*)\| (\d\d) \|$", PAGE, re.M)
 
 
@@ -242,7 +244,7 @@ def name_exists(dotted: str) -> bool:
     """Whether `module.name` or `module.Class.name` is defined in the package or the tests."""
     module, *path = dotted.split(".")
     file = (ROOT / "tests" if module.startswith("test_") else PACKAGE) / f"{module}.py"
-    body = ast.parse(file.read_text()).body if file.exists() else []
+    body = ast.parse(file.read_text(encoding="utf-8")).body if file.exists() else []
     for name in path:
         found = [node for node in body if getattr(node, "name", None) == name]
         if not found:

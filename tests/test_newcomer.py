@@ -98,7 +98,7 @@ def test_make_demo_keeps_its_promises(newcomer, record_property):
     seen, minutes = succeeds(demo, clone, words)
     assert "Traceback" not in seen
     run = clone / "runs" / "demo"
-    summary = json.loads((run / "summary.json").read_text())
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     assert summary["wall_seconds"] > 285, "it learns for five minutes"
     assert summary["updates"] > 0 and summary["episodes"] > 0 and summary["versions"]["jax"]
     assert re.search(BAR, seen), "progress, with the time that is left"

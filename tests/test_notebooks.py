@@ -95,7 +95,7 @@ def small(folder: Path, text: str = SMALL) -> Path:
     """A source in a folder of its own."""
     path = folder / "src" / "05_small.py"
     path.parent.mkdir(parents=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -200,7 +200,7 @@ def test_the_command_ends_with_status_1_and_a_sentence(tmp_path, monkeypatch, ca
     assert "missing" in capsys.readouterr().err
     assert build.main(["build"]) == 0
     (tmp_path / "solutions" / "05_small.ipynb").write_text(
-        executed(tmp_path / "src" / "05_small.py")
+        executed(tmp_path / "src" / "05_small.py"), encoding="utf-8"
     )
     assert build.main(["check"]) == 0
     assert build.main(["check", "99"]) == 1
@@ -234,10 +234,10 @@ def test_outputs_stay_only_while_the_code_is_the_same(tmp_path, monkeypatch, cap
     path = small(tmp_path)
     solution = build.places(path)[1][0]
     solution.parent.mkdir()
-    solution.write_text(executed(path))
-    path.write_text(SMALL.replace("A claim", "A better claim"))
+    solution.write_text(executed(path), encoding="utf-8")
+    path.write_text(SMALL.replace("A claim", "A better claim"), encoding="utf-8")
     assert lint.codes(build.with_outputs(build.build(path, True), solution))[0].outputs
-    path.write_text(SMALL.replace("y = 2", "y = 3"))
+    path.write_text(SMALL.replace("y = 2", "y = 3"), encoding="utf-8")
     assert not lint.codes(build.with_outputs(build.build(path, True), solution))[0].outputs
     monkeypatch.setattr(build.sources, "__defaults__", (tmp_path, None))
     lost = "solutions/05_small.ipynb has no outputs of its present code: run build.py run 05.\n"
@@ -313,7 +313,7 @@ sys.meta_path = [f for f in sys.meta_path if "editable" not in repr(f).lower()]
 
 def run_alone(code: str, folder: Path) -> subprocess.CompletedProcess:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    (folder / "cell.py").write_text(ALONE + code)
+    (folder / "cell.py").write_text(ALONE + code, encoding="utf-8")
     return subprocess.run(
         [sys.executable, "cell.py"], cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -345,7 +345,7 @@ def test_a_notebook_alone_in_an_empty_folder_finds_the_package(tmp_path, monkeyp
 )  # fmt: skip
 def test_the_branch_is_main_unless_another_is_named(tmp_path, repository, ref, expected):
     text = f'[tool.dreamer_lite]\nrepository = "{repository}"\nref = "{ref}"\n'
-    (tmp_path / "pyproject.toml").write_text(text)
+    (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
     assert build.setting(tmp_path) == expected
 
 
@@ -356,7 +356,9 @@ def fake(folder: Path, text: str = "Dreamer Lite", part: str = "worlds") -> Path
     """A folder that may pass for a clone of ours; importing anything in it ends the process."""
     (folder / "dreamer_lite" / part).mkdir(parents=True)
     for name in ("__init__.py", "colab.py", f"{part}/__init__.py"):
-        (folder / "dreamer_lite" / name).write_text(f'"""{text}"""\nimport os; os._exit(7)\n')
+        (folder / "dreamer_lite" / name).write_text(
+            f'"""{text}"""\nimport os; os._exit(7)\n', encoding="utf-8"
+        )
     return folder
 
 
@@ -597,14 +599,14 @@ def claims_09(names: dict) -> None:
 
 def of_another_agent(source: Path, agent: Path, out: Path, tmp_path: Path) -> dict:
     """Run notebook 09 as a script for an agent of one's own."""
-    text = source.read_text()
+    text = source.read_text(encoding="utf-8")
     assert text.count('agent_name = "minatar-breakout"') == 1
     text = text.replace('agent_name = "minatar-breakout"', f"agent_name = {str(agent)!r}")
     text = text.replace('folder = ""', f"folder = {str(out)!r}")
     text = text.replace("episodes = 20 if FAST", "episodes = 2 if FAST")
     text = text.replace("games = 10", "games = 1").replace("count = 100", "count = 40")
     script = tmp_path / "of_another.py"
-    script.write_text(text)
+    script.write_text(text, encoding="utf-8")
     return runpy.run_path(str(script), run_name="__main__")
 
 
@@ -733,7 +735,7 @@ def test_student_notebooks_export_to_python(source, tmp_path, monkeypatch, capsy
          build.places(source)[0][0]],
         check=True,
     )  # fmt: skip
-    compile(script.read_text(), str(script), "exec")
+    compile(script.read_text(encoding="utf-8"), str(script), "exec")
     if source.stem == "01_worlds":
         monkeypatch.setenv("DREAMER_LITE_FAST", "1")
         monkeypatch.delenv("DREAMER_LITE_STRICT", raising=False)

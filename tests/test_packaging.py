@@ -71,7 +71,7 @@ def test_a_shipped_agent_plays_from_an_empty_folder(wheel: Path, tmp_path: Path)
     pip("install", "--target", site, wheel)
     (site / "assets" / "agents").mkdir(parents=True)  # of another package
     (site / "assets" / "agents" / "foreign.safetensors").write_bytes(b"")
-    (site / "pyproject.toml").write_text('[project]\nname = "foreign"\n')
+    (site / "pyproject.toml").write_text('[project]\nname = "foreign"\n', encoding="utf-8")
     words = os.environ | {"PYTHONPATH": str(site)}
     words["JAX_COMPILATION_CACHE_DIR"] = str(small_run.cache())
     command = [sys.executable, "-c", PROGRAM]

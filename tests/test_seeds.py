@@ -54,7 +54,10 @@ def go(config, driver: Driver, seed: int) -> tuple[list[dict], RunState]:
 
 
 def records_of(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def test_each_agent_is_that_of_its_own_run(driver: Driver, alone: Driver) -> None:
@@ -97,7 +100,10 @@ def test_records_are_means_over_the_agents(folder: Path) -> None:
 
 
 def test_summary(folder: Path) -> None:
-    found, last = json.loads((folder / "summary.json").read_text()), records_of(folder)[-1]
+    found, last = (
+        json.loads((folder / "summary.json").read_text(encoding="utf-8")),
+        records_of(folder)[-1],
+    )
     assert found["seeds"] == N
     for name in ("return_mean", "return_stderr", "episodes", "agent_steps", "updates"):
         assert found[name] == last[name]

@@ -38,7 +38,9 @@ def test_the_constraints_are_those_that_the_metadata_admits():
 
 def test_an_interpreter_that_does_not_run_is_none(tmp_path, monkeypatch):
     shim = tmp_path / "python3.13"
-    shim.write_text("#!/bin/sh\necho python3.13: command not found >&2; exit 127\n")
+    shim.write_text(
+        "#!/bin/sh\necho python3.13: command not found >&2; exit 127\n", encoding="utf-8"
+    )
     shim.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "none"))

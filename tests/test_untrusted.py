@@ -90,12 +90,12 @@ def run(tmp_path_factory: pytest.TempPathFactory, driver: Driver) -> Path:
 def file_of(run: Path, path: Path, world: str) -> Path:
     """An agent file of this world, rightly signed, as anybody can make one."""
     runs.export(run, path)
-    about = json.loads(path.with_suffix(".json").read_text())
+    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     about["config"]["world"] = about["world"] = world
     about.pop("checksum")
     text = json.dumps(about, sort_keys=True).encode()
     about["checksum"] = hashlib.sha256(path.read_bytes() + text).hexdigest()
-    path.with_suffix(".json").write_text(json.dumps(about))
+    path.with_suffix(".json").write_text(json.dumps(about), encoding="utf-8")
     return path
 
 
@@ -103,19 +103,19 @@ def folder_of(run: Path, folder: Path, world: str) -> Path:
     """The run with another world, and checksums that are right."""
     shutil.copytree(run, folder)
     for place in (folder / "state").iterdir():
-        meta = json.loads((place / "meta.json").read_text())
+        meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
         meta["config"]["world"] = world
-        (place / "meta.json").write_text(json.dumps(meta))
+        (place / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         sign(place)
     return folder
 
 
 def sign(place: Path) -> None:
     """Make the manifest of a checkpoint right."""
-    manifest = json.loads((place / "manifest.json").read_text())
+    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
     digest = hashlib.sha256((place / "meta.json").read_bytes()).hexdigest()
     manifest["files"]["meta.json"] = digest
-    (place / "manifest.json").write_text(json.dumps(manifest))
+    (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def handed_in(run: Path, driver: Driver, tmp_path_factory: pytest.TempPathFactor
     for place in (folder, folder / "handed_in"):
         place.mkdir(exist_ok=True)
         for module in MODULES:
-            (place / f"{module}.py").write_text(HARM)
+            (place / f"{module}.py").write_text(HARM, encoding="utf-8")
     return folder
 
 
@@ -186,7 +186,7 @@ print(json.dumps(log))
 def test_no_command_imports_what_nobody_typed(handed_in: Path, tmp_path: Path) -> None:
     """As the installed command runs: what its own folder has comes first, the current one not."""
     script = tmp_path / "dreamer-lite"
-    script.write_text(COMMANDS)
+    script.write_text(COMMANDS, encoding="utf-8")
     done = python(str(script), *agents(handed_in), cwd=handed_in)
     assert harm(handed_in) == []
     assert done.returncode == 0, done.stderr
@@ -237,14 +237,14 @@ print(json.dumps(own))
 def test_loading_in_python(handed_in: Path, tmp_path: Path) -> None:
     """As in a notebook, which looks for modules where it lies; what is typed first is loaded."""
     script = tmp_path / "script.py"
-    script.write_text(IN_A_NOTEBOOK)
-    (handed_in / "beside_it.py").write_text("")
+    script.write_text(IN_A_NOTEBOOK, encoding="utf-8")
+    (handed_in / "beside_it.py").write_text("", encoding="utf-8")
     good = handed_in / "own_world.py"
-    good.write_text(OWN)
+    good.write_text(OWN, encoding="utf-8")
     try:
         done = python(str(script), OWN_WORLD, *agents(handed_in), cwd=handed_in)
     finally:
-        good.write_text(HARM)
+        good.write_text(HARM, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [OWN_AGENT, OWN_AGENT.replace("agent", "run")[:-12]]
 
@@ -262,11 +262,11 @@ for words in json.loads(sys.argv[1]):
 @pytest.mark.parametrize("kind", ["agent", "run"])
 def test_a_typed_world_is_imported(kind: str, run: Path, tmp_path: Path) -> None:
     """Its module, and what that imports, may lie in the current folder; nothing else is needed."""
-    (tmp_path / "own_world.py").write_text(OWN)
-    (tmp_path / "beside_it.py").write_text("")
+    (tmp_path / "own_world.py").write_text(OWN, encoding="utf-8")
+    (tmp_path / "beside_it.py").write_text("", encoding="utf-8")
     script = tmp_path / "bin" / "dreamer-lite"
     script.parent.mkdir()
-    script.write_text(TYPED)
+    script.write_text(TYPED, encoding="utf-8")
     agent = "mine" if kind == "run" else "mine.safetensors"
     (folder_of if kind == "run" else file_of)(run, tmp_path / agent, OWN_WORLD)
     words = [["evaluate", "--agent", agent, "--world", OWN_WORLD, "--episodes", "1"]]
@@ -298,7 +298,7 @@ def test_registered_ids_of_other_packages(
     plugin: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "evil_plugin").mkdir()
-    (tmp_path / "evil_plugin" / "envs.py").write_text(HARM)
+    (tmp_path / "evil_plugin" / "envs.py").write_text(HARM, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     wrapper = gymnasium.envs.registration.WrapperSpec("W", "evil_plugin.envs:Wrapper", {})
     catch = "dreamer_lite.worlds.gymnasium_envs:JaxEnv"
@@ -373,9 +373,9 @@ def test_what_is_no_file_is_refused_at_once(make: Any, run: Path, tmp_path: Path
         (place / name).unlink(missing_ok=True)
         make(place / name)
         if name != "manifest.json":  # and the manifest does not tell
-            manifest = json.loads((place / "manifest.json").read_text())
+            manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
             manifest["files"].pop(name)
-            (place / "manifest.json").write_text(json.dumps(manifest))
+            (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         with pytest.raises(CheckpointError, match=f"{place.name} is damaged|cannot be read"):
             runs.load(str(folder))
     folder = tmp_path / "metrics"

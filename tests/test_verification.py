@@ -48,8 +48,8 @@ def project(pytester, monkeypatch) -> pytest.Pytester:
     monkeypatch.setenv("PYTHONPATH", str(HERE))  # for other processes
     pytester.makepyprojecttoml('[tool.pytest.ini_options]\ntestpaths = ["tests"]\n')
     folder = pytester.mkdir("tests")
-    (folder / "test_good.py").write_text(GOOD)
-    (folder / "test_bad.py").write_text(BAD)
+    (folder / "test_good.py").write_text(GOOD, encoding="utf-8")
+    (folder / "test_bad.py").write_text(BAD, encoding="utf-8")
     return pytester
 
 
@@ -58,7 +58,7 @@ def verify(project: pytest.Pytester, *words: str) -> tuple[str, Any]:
     run = project.runpytest_subprocess if "-n" in words else project.runpytest_inprocess
     result = run("-p", "verification", *words)
     file = project.path / "assets" / "record.json"
-    found = json.loads(file.read_text()) if file.exists() else {}
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return f"{result.stdout}\n{result.stderr}", found
 
 
@@ -108,7 +108,9 @@ def test_a_part_leaves_the_whole_as_it_stands(project, choice):
 
 def test_an_area_that_ran_whole_is_renewed_alone(project):
     _, before = verify(project, *WRITE)
-    (project.path / "tests" / "test_bad.py").write_text(BAD.replace("assert False", "pass"))
+    (project.path / "tests" / "test_bad.py").write_text(
+        BAD.replace("assert False", "pass"), encoding="utf-8"
+    )
     said, after = verify(project, *WRITE, "tests/test_bad.py")
     assert after["areas"]["test_bad"]["failures"] == [f"{BAD_TESTS}breaks_afterwards"]
     assert after["areas"]["test_bad"]["run"] == "2" and set(after["runs"]) == {"1", "2"}
@@ -148,7 +150,7 @@ def test_named_ones_are_not_known_to_be_all(project):
 def test_one_that_was_interrupted_has_not_passed(project):
     stopped = "def test_many(x):\n    if x == 2:\n        raise KeyboardInterrupt"
     text = GOOD.replace("def test_many(x):\n    pass", stopped)
-    (project.path / "tests" / "test_good.py").write_text(text)
+    (project.path / "tests" / "test_good.py").write_text(text, encoding="utf-8")
     _, record = verify(project, *WRITE, "-n", "0", "tests/test_good.py")
     assert set(record["areas"]["test_good"]["only_these"]) == {
         "tests/test_good.py::test_one",
@@ -162,7 +164,9 @@ def test_what_has_never_run_is_named(project):
 
 
 def test_one_that_cannot_be_collected_is_none(project):
-    (project.path / "tests" / "test_bad.py").write_text("import nothing_of_that_name\n")
+    (project.path / "tests" / "test_bad.py").write_text(
+        "import nothing_of_that_name\n", encoding="utf-8"
+    )
     _, record = verify(project, *WRITE, "--continue-on-collection-errors")
     assert set(record["areas"]) == {"test_good"}
 
@@ -170,13 +174,13 @@ def test_one_that_cannot_be_collected_is_none(project):
 def test_a_file_of_somebody_elses_is_not_overwritten(project):
     file = project.path / "assets" / "record.json"
     file.parent.mkdir()
-    file.write_text("[1, 2]")
+    file.write_text("[1, 2]", encoding="utf-8")
     said, record = verify(project, *WRITE)
     assert "record.json: this file is no record of a verification; name another" in said
     assert record == [1, 2]
 
 
 def test_the_projects_own_record_is_one():
-    record = json.loads((HERE.parent / "assets" / "verification.json").read_text())
+    record = json.loads((HERE.parent / "assets" / "verification.json").read_text(encoding="utf-8"))
     assert record["areas"] and record["not_proved"]
     assert {area["run"] for area in record["areas"].values()} <= set(record["runs"])

@@ -66,7 +66,7 @@ def read(place: Path) -> dict[str, Any]:
     if not place.exists():
         return {"areas": {}, "runs": {}}
     try:
-        found = json.loads(place.read_text())
+        found = json.loads(place.read_text(encoding="utf-8"))
         return {"areas": dict(found["areas"]), "runs": dict(found["runs"])}
     except (ValueError, KeyError, TypeError):
         raise pytest.UsageError(
@@ -167,7 +167,9 @@ class Recorder:
             "areas": areas,
         }
         self.place.parent.mkdir(parents=True, exist_ok=True)
-        self.place.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        self.place.write_text(
+            json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         self.words = f"{len(whole | part - kept)} areas written to {self.place.name}"
         if part:
             self.words += f"; only parts ran of {', '.join(sorted(part))}"
@@ -245,7 +247,7 @@ def about(config: pytest.Config, area: str) -> str:
     """The first paragraph of the area's docstring."""
     for file in test_files(config):
         if file.stem == area:
-            text = ast.get_docstring(ast.parse(file.read_text())) or ""
+            text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
             return " ".join(text.partition("\n\n")[0].split())
     return ""
 
@@ -263,7 +265,7 @@ def machine() -> dict[str, Any]:
     except (OSError, KeyError):
         system = f"{platform.system()} {platform.release()}"
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), "")
     found = {"system": system, "cpu": model or platform.machine(), "cores": os.cpu_count()}
     if hasattr(os, "sysconf"):
