@@ -512,7 +512,7 @@ def report(folder: Path, world: str) -> int:
     )
     if run["updates"] <= UNTRAINED:
         print(
-            "So few updates teach nothing yet: this agent plays and dreams as if untrained. The same "
+            "So few updates teach nothing yet: it plays and dreams as if untrained. The same "
             "command with a higher limit goes on from here (`make demo MINUTES=...` too)."
         )
     agent, own = typed(folder), f" --world {typed(world)}" if worlds.module_needed(world) else ""

@@ -1,6 +1,8 @@
 """What every test runs under: the CPU, a compilation cache between runs, and --verification."""
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # before jax is imported; child processes inherit it
@@ -10,7 +12,7 @@ import pytest
 import small_run
 from verification import pytest_addoption, pytest_configure  # noqa: F401
 
-from dreamer_lite import runs, worlds
+from dreamer_lite import curves, devices, runs, worlds
 from dreamer_lite.training import Driver, make_driver
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,6 +21,23 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".pytest_cache" / "jax" / runs.instruction_set()
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+PROCESS = 2.5e9  # bytes that a process of the tests takes at most, with those that it starts
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes `-n auto` means: one a core, as many as fit into the free memory."""
+    free = devices.free_bytes()
+    return min(curves.cores(), max(1, int(free / PROCESS)) if free else 1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled_programs() -> Iterator[None]:
+    """Programs that one file has compiled are of no use to the next, and fill the memory."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -126,6 +126,89 @@ def test_make_test_passes(newcomer, record_property):
     record_property("make test: result", last)
 
 
+# Debian 12 and 13, Ubuntu 24.04, each with nothing but its packages that must be there.
+SUITES = ("bookworm", "trixie", "noble")
+# Run by `unshare --mount`: what is mounted is gone with the last of its processes.
+IN_ROOT = """
+set -e; root=$1; shift
+mount -t proc proc "$root/proc"; mount --rbind /dev "$root/dev"
+exec chroot "$root" /usr/bin/env -i "$@"
+"""
+
+
+def why_no_root() -> str:
+    """Why no bare machine can be set up here, or nothing."""
+    if getattr(os, "geteuid", lambda: 1)() != 0:
+        return "only root can set up the root of another system"
+    for tool in ("debootstrap", "unshare", "chroot"):
+        if shutil.which(tool) is None:
+            return f"there is no {tool} here (Debian: apt install debootstrap)"
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        return "this container may not mount anything"
+    return stacks.why_no_clone()
+
+
+def variables(root: Path) -> list[str]:
+    """A newcomer's there, with this machine's certificates, which a proxy may need."""
+    kept = re.compile(
+        r"(SSL|PIP|REQUESTS)_\w*CERT\w*|SSL_\w+|REQUESTS_\w+|\w+_(proxy|PROXY)|PIP_INDEX_URL"
+    )
+    words = {name: value for name, value in os.environ.items() if kept.fullmatch(name)}
+    for file in {Path(value) for value in words.values() if Path(value).is_file()}:
+        to = root / file.relative_to("/")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, to)
+    words |= {
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "DEBIAN_FRONTEND": "noninteractive",
+    }
+    words["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return [f"{name}={value}" for name, value in words.items()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_two_commands_on_a_bare_machine(suite, tmp_path, record_property):
+    """With the packages that the README names, and no others: no EGL, no OSMesa, no compiler."""
+    if reason := why_no_root():
+        pytest.skip(reason)
+    root = tmp_path / suite
+    try:
+        made = subprocess.run(
+            ["debootstrap", "--force-check-gpg", "--variant=minbase", suite, root],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        if made.returncode:
+            last = (made.stdout + made.stderr).strip().splitlines()[-1:]
+            pytest.skip(f"debootstrap cannot make {suite} here: {last}")
+        shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
+        clone = root / "root" / "dreamer-lite"
+        subprocess.run(["git", "clone", "--quiet", ROOT.as_uri(), clone], check=True)
+        readme = (clone / "README.md").read_text(encoding="utf-8")
+        (packages,) = re.findall(r"(?m)^sudo apt install (make .*)$", readme)
+        for command in (
+            f"apt-get update -q && apt-get install -qy --no-install-recommends {packages}",
+            "cd dreamer-lite && make demo MINUTES=0.5",
+            "cd dreamer-lite && make test",
+        ):
+            words = ["bash", "-c", f"cd; {command}"]
+            start = time.monotonic()
+            result = subprocess.run(
+                ["unshare", "--mount", "bash", "-c", IN_ROOT, "in_root", root]
+                + variables(root) + words,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+                stdin=subprocess.DEVNULL, timeout=60 * MINUTES,
+            )  # fmt: skip
+            say(f"{suite}, {command}: {(time.monotonic() - start) / 60:.1f} minutes")
+            assert result.returncode == 0, result.stdout[-6000:]
+        assert not git(clone, "status", "--porcelain"), "nothing that git would see is left behind"
+        record_property(f"{suite}: make test", result.stdout.strip().splitlines()[-1])
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
 def succeeds(command: str, clone: Path, words: dict[str, str]) -> tuple[str, float]:
     """(all that a command of the README printed, minutes); fails where the command does."""
     start = time.monotonic()
