@@ -11,10 +11,8 @@ if __name__ == "__main__":  # `python -m` looks for modules in the current folde
     files.forget_current_folder()
 
 import argparse
-import codecs
 import contextlib
 import dataclasses
-import io
 import json
 import os
 import shlex
@@ -67,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status. Without `argv` the process is its own."""
     if argv is None:
         files.forget_current_folder()
-    print_anything()
+    notices.print_anything()
     with warnings.catch_warnings():
         notices.say_plainly(lambda sentence: note(f"dreamer-lite: {sentence}"))
         return run(sys.argv[1:] if argv is None else argv, whole_process=argv is None)
@@ -93,21 +91,6 @@ def run(argv: list[str], whole_process: bool) -> int:
         return complain(what_failed(error), 1)
     except KeyboardInterrupt:
         return complain(AT_ONCE, 130)
-
-
-def print_anything() -> None:
-    """Let stdout and stderr spell out what their encoding cannot: ASCII, an odd file name."""
-    codecs.register_error("spell-out", spelt_out)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="spell-out")
-
-
-def spelt_out(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that cannot be encoded."""
-    assert isinstance(error, UnicodeEncodeError)
-    text = error.object[error.start : error.end]
-    return "".join("+/-" if x == "±" else ascii(x)[1:-1] for x in text), error.end
 
 
 OUTPUT: list[Any] = []  # the last one, if there is one, is where `say` prints

@@ -49,7 +49,7 @@ def setup(*extras: str) -> None:
     """
     wanted = requirements(*extras)
     notices.say_plainly(print)
-    notices.print_everywhere()
+    notices.print_anything()
     if on_colab():
         install(wanted)
     have = installed()

@@ -1,9 +1,10 @@
-"""How the package speaks: its warnings are plain sentences, and every terminal can print them.
+"""How the package speaks: its warnings are plain sentences, and every terminal can print it.
 
 Python prints a warning with the file and the line that caused it. A student in a notebook, or
 somebody who typed a command, needs the sentence only. Standard library only.
 """
 
+import codecs
 import io
 import sys
 import warnings
@@ -30,11 +31,20 @@ def say_plainly(say: Callable[[str], Any]) -> None:
     warnings.showwarning = show
 
 
-def print_everywhere() -> None:
-    """From now on a character that stdout or stderr cannot encode is printed as a question mark.
+# Code page 1252, which Windows takes for files and pipes, has no check marks; ASCII has less.
+SPELLINGS = {"±": "+/-", "✓": "[ok]", "✗": "[x]"}
 
-    Code page 1252, which Windows takes for files and pipes, has no ✓.
-    """
+
+def print_anything() -> None:
+    """Let stdout and stderr spell out what their encoding cannot: a check mark, an odd file name."""
+    codecs.register_error("spell-out", spelt_out)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not a notebook's
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="spell-out")
+
+
+def spelt_out(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that cannot be encoded."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    return "".join(SPELLINGS.get(x, ascii(x)[1:-1]) for x in text), error.end

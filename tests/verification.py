@@ -34,7 +34,7 @@ NOT_PROVED = (
     "A real Colab: its versions are rebuilt from its published list, `google.colab` is a stand-in.",
     "A real Google Drive: the mirror is written to a local folder.",
     "Several real devices: `--devices all` is tested on simulated ones.",
-    "TPUs, Windows and browsers other than Chromium.",
+    "TPUs, Windows, macOS and browsers other than Chromium.",
     "Long training: no test trains for more than minutes; README and assets/README.md name the "
     "runs that their figures come from.",
 )
