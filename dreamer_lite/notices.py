@@ -36,7 +36,7 @@ SPELLINGS = {"±": "+/-", "✓": "[ok]", "✗": "[x]"}
 
 
 def print_anything() -> None:
-    """Let stdout and stderr spell out what their encoding cannot: a check mark, an odd file name."""
+    """Let stdout and stderr spell out what they cannot encode: a check mark, an odd file name."""
     codecs.register_error("spell-out", spelt_out)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not a notebook's
