@@ -6,13 +6,13 @@ somebody who typed a command, needs the sentence only. Standard library only.
 
 import codecs
 import io
+import os
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-_PACKAGE = str(Path(__file__).resolve().parent)
+_PACKAGE = os.path.join(os.path.dirname(__file__), "")
 
 
 def say_plainly(say: Callable[[str], Any]) -> None:

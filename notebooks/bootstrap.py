@@ -13,7 +13,7 @@ CLONE = Path("dreamer-lite-code")
 def whole(folder):
     """Whether this folder holds the library of this course, all of it. Nothing in it is run."""
     parts = [Path(folder, "dreamer_lite", name) for name in ("__init__.py", "worlds/__init__.py")]
-    return all(map(Path.is_file, parts)) and "Dreamer Lite" in parts[0].read_text("utf-8")
+    return all(map(Path.is_file, parts)) and b"Dreamer Lite" in parts[0].read_bytes()
 
 
 def need(fine, sentence):

@@ -83,10 +83,15 @@ def sources(here: Path = HERE, wanted: list[str] | None = None) -> list[Path]:
 
 
 def setting(root: Path = ROOT) -> tuple[str, str]:
-    """(repository, ref) from [tool.dreamer_lite] in pyproject.toml; both empty if not published."""
+    """(repository, ref) from [tool.dreamer_lite] in pyproject.toml; both empty if not published.
+
+    Raises BadSource for an address that a student cannot fetch without a key.
+    """
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     table = project["tool"]["dreamer_lite"]
     repository = table["repository"].rstrip("/")
+    if repository and not repository.startswith("https://"):
+        raise BadSource(f"repository is {repository!r} in pyproject.toml: it must be https://...")
     return (repository, table.get("ref") or "main") if repository else ("", "")
 
 
@@ -149,10 +154,10 @@ def bootstrap() -> str:
 
 
 def bar(name: str, names: list[str], solved: bool) -> str:
-    """Colab badge, if the repository is set, and links to the notebooks before and after."""
+    """Colab's badge, if the repository is set and on GitHub, and links to the notebooks beside."""
     parts = []
     repository, ref = setting()
-    if repository:
+    if repository.startswith("https://github.com/"):
         place = re.sub(r"^https://github\.com/|\.git$", "", repository)
         folder = "notebooks/solutions" if solved else "notebooks"
         address = f"https://colab.research.google.com/github/{place}/blob/{ref}/{folder}/{name}"

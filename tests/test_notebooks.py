@@ -349,6 +349,15 @@ def test_the_branch_is_main_unless_another_is_named(tmp_path, repository, ref, e
     assert build.setting(tmp_path) == expected
 
 
+def test_an_address_that_needs_a_key_is_refused(tmp_path, monkeypatch):
+    text = '[tool.dreamer_lite]\nrepository = "git@github.com:a/b.git"\nref = "main"\n'
+    (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(build.BadSource, match=r"repository is 'git@.*' .* must be https://"):
+        build.setting(tmp_path)
+    monkeypatch.setattr(build, "setting", lambda: ("https://example.org/a/b", "main"))
+    assert "colab" not in build.build(SOURCES[0], False).cells[0].source, "Colab opens GitHub only"
+
+
 FOUND = "\nprint(next(filter(whole, near)).resolve())"  # and nothing imported
 
 
