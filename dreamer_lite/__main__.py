@@ -494,7 +494,7 @@ def report(folder: Path, world: str) -> int:
         f"{run['first_update_seconds']:.1f} s. Saved in {folder}."
     )
     if run["updates"] <= UNTRAINED:
-        print(
+        say(
             "So few updates teach nothing yet: it plays and dreams as if untrained. The same "
             "command with a higher limit goes on from here (`make demo MINUTES=...` too)."
         )

@@ -31,8 +31,7 @@ warnings.filterwarnings("error", category=EncodingWarning, module="dreamer_lite|
 COMMANDS = """
 from dreamer_lite.__main__ import main
 for line in sys.stdin.read().splitlines():
-    sys.argv = ["dreamer-lite", *line.split()]
-    status = main()
+    status = main(line.split())
     if status:
         print(line, status)
 from dreamer_lite import bench, checks, compare, curves, doctor, notices, planner, widgets
