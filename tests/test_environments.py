@@ -638,7 +638,7 @@ gymnasium.register("Noisy-v0", entry_point=Noisy)
 
 
 def test_what_environments_print_stays_out_of_the_json(tmp_path):
-    (tmp_path / "noisy.py").write_text(NOISY)
+    (tmp_path / "noisy.py").write_text(NOISY, encoding="utf-8")
     command = "evaluate --agent random --episodes 2 --json --world gym/noisy:Noisy-v0".split()
     done = subprocess.run(
         [sys.executable, "-m", "dreamer_lite", *command],
@@ -666,8 +666,8 @@ def test_the_wrapper_of_the_guide_works(tmp_path, register, monkeypatch):
     name = register(Theirs, id="TheirEnv-v0", action=action)
     with pytest.raises(ValueError, match=r"docs/environments\.md shows a wrapper"):
         worlds.make(name)
-    (code,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    (tmp_path / "my_flat_module.py").write_text(code)
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "my_flat_module.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     world = worlds.make("gym/my_flat_module:Flat-v0")
     assert world.action_space == Space((), "int32", classes=3)
@@ -698,8 +698,8 @@ gymnasium.register("Board-v0", entry_point=Board)
 
 @pytest.mark.slow
 def test_a_board_of_small_bytes_is_learnt(tmp_path):
-    (tmp_path / "boards.py").write_text(BOARD)
+    (tmp_path / "boards.py").write_text(BOARD, encoding="utf-8")
     command = "train --world gym/boards:Board-v0 --updates 900 --run run".split()
     subprocess.run([sys.executable, "-m", "dreamer_lite", *command], cwd=tmp_path, check=True)
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
     assert summary["return_mean"] > 8  # chance has 3.3

@@ -345,7 +345,7 @@ gymnasium.register("Own-v0", entry_point=Own)
 
 
 def test_a_module_in_the_current_folder_registers_its_environment(tmp_path, monkeypatch):
-    (tmp_path / "my_own_worlds.py").write_text(OWN)
+    (tmp_path / "my_own_worlds.py").write_text(OWN, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place])  # as a command's
     try:

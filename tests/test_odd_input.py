@@ -86,7 +86,9 @@ def several(**changes: Any) -> dict[str, Any]:
 
 def run_of(folder: Path, *records: Any) -> Path:
     folder.mkdir(parents=True)
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in records))
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(x) + "\n" for x in records), encoding="utf-8"
+    )
     return folder
 
 
@@ -214,7 +216,7 @@ def test_what_was_not_named_is_not_overwritten(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("package.json").write_text('{"name": "mine"}')
+    Path("package.json").write_text('{"name": "mine"}', encoding="utf-8")
     Path("keep.png").write_bytes(b"mine")
     Path("folder.png").mkdir()
     for words, file in (
@@ -225,7 +227,7 @@ def test_what_was_not_named_is_not_overwritten(
         line = answer(capsys, 2, *words, "--agent", "nobody")
         assert f"{file} would be overwritten" in line and "another --out" in line
     assert "folder.png" in answer(capsys, 2, "dream", "--out", "folder.mp4", "--agent", "nobody")
-    assert Path("package.json").read_text() == '{"name": "mine"}'
+    assert Path("package.json").read_text(encoding="utf-8") == '{"name": "mine"}'
     assert Path("keep.png").read_bytes() == b"mine"
     assert not Path("keep.mp4").exists() and not Path("package.safetensors").exists()
 
@@ -249,7 +251,7 @@ def test_names_offered_for_copying_are_quoted(
         times = ("wall_seconds", "first_update_seconds")
         summary = dict.fromkeys((*numbers, *times), 1) | {"seeds": 2}
         Path(name).mkdir()
-        (Path(name) / "summary.json").write_text(json.dumps(summary))
+        (Path(name) / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
         assert commands.report(Path(name), "catch") == 0
         out = capsys.readouterr().out
         assert f"record --agent {quoted}" in out and f"; {quoted}@SEED" in out
