@@ -91,7 +91,8 @@ class Watch:
                 warnings.warn(
                     f"{field} may hold 0 to 255 by its space, and held nothing above {highest:g} "
                     "in a whole episode; the agent can hardly tell such values apart. If they are "
-                    f"symbols, or an image divided by 255, name the world {other}.",
+                    "symbols, or an image divided by 255, name the world with the largest value "
+                    f"that there can be: {other}.",
                     stacklevel=2,
                 )
 
@@ -270,8 +271,8 @@ def unknown(id: str) -> str:
     near = [f"gym/{with_module(x, module)}" for x in near]
     hint = f": did you mean {' or '.join(near)}?" if near else "."
     return (
-        f"Gymnasium knows no environment {id!r}{hint} One of your own is named "
-        f"gym/my_module:MyEnv-v0, where importing my_module registers it; see {GUIDE}."
+        f"Gymnasium knows no environment {id!r}{hint} One of another package or of your own is named "
+        f"gym/MODULE:ID, where importing MODULE registers it; see {GUIDE}."
     )
 
 
@@ -301,8 +302,8 @@ def elsewhere(name: str) -> str | None:
         games = roms.get_all_rom_ids()
     if not found[1] and game not in games:
         return None
-    valid = game if not games or game in games else "GAME"
+    here, there = (game, found[2]) if not games or game in games else ("pong", "Pong")
     return (
-        f"games of Atari are atari/{valid} here; gym/ale_py:{name if found[1] else 'ALE/Pong-v5'}"
-        "@64x64 takes Gymnasium's own form of one"
+        f"games of Atari are named as atari/{here} here; gym/ale_py:ALE/{there}-v5@64x64 takes "
+        "Gymnasium's own form of it"
     )
