@@ -271,8 +271,8 @@ def unknown(id: str) -> str:
     near = [f"gym/{with_module(x, module)}" for x in near]
     hint = f": did you mean {' or '.join(near)}?" if near else "."
     return (
-        f"Gymnasium knows no environment {id!r}{hint} One of another package or of your own is named "
-        f"gym/MODULE:ID, where importing MODULE registers it; see {GUIDE}."
+        f"Gymnasium knows no environment {id!r}{hint} One of another package or of your own is "
+        f"named gym/MODULE:ID, where importing MODULE registers it; see {GUIDE}."
     )
 
 
