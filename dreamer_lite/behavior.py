@@ -101,6 +101,8 @@ def lambda_returns(
     (else 0), lambda (0 where the sequence is cut), value. Returns (n-1, ...); reward[0] is unused.
     """
 
+    assert reward.ndim and reward.shape == live.shape == lam.shape == value.shape
+
     def step(later, inputs):
         reward, live, lam, value = inputs
         now = reward + live * ((1 - lam) * value + lam * later)
@@ -137,6 +139,7 @@ def actor_loss(
     REINFORCE for discrete and continuous actions: actions and advantages are constants.
     """
     log_prob = policy.log_prob(sg(actions))
+    assert log_prob.shape == advantage.shape, (log_prob.shape, advantage.shape)
     return -(log_prob * sg(advantage) + entropy_scale * policy.entropy())
 
 

@@ -7,6 +7,7 @@ from the paper, the line says why. The fields stand in the order in which the no
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -32,7 +33,7 @@ class Config:
 
     # The run
     world: str = "minatar/breakout"
-    size: str = "tiny"
+    size: str = "200m"  # whose widths are the defaults below
     seed: int = number(0, 0, 2**31 - 1)
     seeds: int = number(1, 1, 64, "agents trained side by side, from seed on")
 
@@ -106,18 +107,24 @@ class Config:
     warmup: int = number(1000, 0, 10**6, "updates")
     decay: int = number(0, 0, 10**9, "updates; the rate falls as 1/sqrt(1 + t/this); 0 is constant")
     clip: float = number(0.3, 1e-6, 1e6, "gradient norm / parameter norm (AGC)")
-    clip_floor: float = number(1e-3, 0, 1, "smallest parameter norm that AGC assumes")
-    rms_decay: float = number(0.999, 0, 1)
-    rms_eps: float = number(1e-20, 0, 1)
-    momentum: float = number(0.9, 0, 1)
+    clip_floor: float = number(1e-3, 1e-8, 1, "smallest parameter norm that AGC assumes")
+    rms_decay: float = number(0.999, 0, 0.999999)
+    rms_eps: float = number(1e-20, 1e-20, 1)
+    momentum: float = number(0.9, 0, 0.999999)
     updates_per_call: int = number(50, 1, 10**6, "updates (K) between two progress records")
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
+        check_name("size", self.size, SIZES)
         if self.deter % self.blocks:
             raise ValueError(
                 f"deter is {self.deter}: it must be a multiple of blocks={self.blocks}."
+            )
+        self._check_image_blocks()
+        if self.min_std > self.max_std:
+            raise ValueError(
+                f"min_std is {self.min_std:g}: it must be at most max_std={self.max_std:g}."
             )
         if self.capacity < self.worlds * (self.length + 1) + self.batch * self.length:
             least = self.worlds * (self.length + 1) + self.batch * self.length
@@ -135,6 +142,18 @@ class Config:
                 f"train_ratio {self.train_ratio} gives an uneven schedule: choose one for which "
                 f"batch * length / train_ratio = {self.batch * self.length / self.train_ratio:g} "
                 f"agent steps per update and worlds={self.worlds} share a simple ratio."
+            )
+
+    def _check_image_blocks(self) -> None:
+        """The decoder's blocks must share the state, and the channels they begin images with."""
+        channels = self.depth * self.multipliers[-1]
+        fitting = math.gcd(self.deter, channels)
+        if self.image_net != "dense" and fitting % self.image_blocks:
+            most = max(n for n in range(1, self.image_blocks) if fitting % n == 0)
+            raise ValueError(
+                f"image_blocks is {self.image_blocks}: it must divide deter={self.deter} and the "
+                f"{channels} channels of the last stage (depth * the last of multipliers); with "
+                f"these, choose image_blocks={most}, or image_net=dense, which has no blocks."
             )
 
     @property
@@ -247,7 +266,6 @@ _GRID: dict[str, Any] = dict(
 
 # For small control tasks with a few numbers to see. The trials are in assets/README.md.
 _CONTROL: dict[str, Any] = _GRID | dict(
-    image_net="conv",  # for environments of one's own that have pictures
     worlds=16,
     # With the paper's 16 x 64 and all starts both tasks take twice as long or more: 3 of 3 seeds.
     batch=16,
@@ -342,7 +360,7 @@ def make_config(world: str, size: str | None = None, **changes: Any) -> Config:
     check_name("size", size, SIZES)
     sized = [(name, size) for name in names]
     own = next((PRESETS_AT_SIZE[both] for both in sized if both in PRESETS_AT_SIZE), {})
-    settings: dict[str, Any] = SIZES[size] | preset | own | {"world": world, "size": size} | changes
+    settings: dict[str, Any] = preset | SIZES[size] | own | {"world": world, "size": size} | changes
     known = {field.name for field in dataclasses.fields(Config)}
     for name in settings:
         check_name("setting", name, known)

@@ -1,11 +1,13 @@
 """What the device can do: which numbers to compute in, and how much memory is left.
 
 Parameters, losses and the optimiser are always float32. Activations may be bfloat16 where the
-hardware multiplies it (SPEC 3.1): NVIDIA from compute capability 8.0 on (A100, L4, H100, ...) and
-TPUs. A CPU and Colab's T4 compute in float32: there bfloat16 is slower or emulated.
+hardware multiplies it (SPEC 3.1): NVIDIA from compute capability 8.0 on (A100, L4, H100, ...),
+AMD's Instinct from MI100 and Radeon from RDNA 3 on, and TPUs. A CPU and Colab's T4 compute in
+float32: there bfloat16 is slower or emulated.
 """
 
 import os
+import re
 from typing import Any
 
 import jax
@@ -31,7 +33,7 @@ def compute_dtype(precision: str, device: Any = None) -> Any:
     if device.platform == "gpu" and not has_bfloat16(device):
         raise ValueError(
             f"precision is bfloat16, but {device.device_kind} (compute capability "
-            f"{device.compute_capability}) has no units for it: choose float32 or auto."
+            f"{_capability(device)}) has no units for it: choose float32 or auto."
         )
     return jnp.bfloat16
 
@@ -54,7 +56,20 @@ def has_bfloat16(device: Any) -> bool:
     """Whether the device is faster in bfloat16 than in float32."""
     if device.platform == "tpu":
         return True
-    return device.platform == "gpu" and float(device.compute_capability) >= 8.0
+    if device.platform != "gpu":
+        return False
+    capability = _capability(device)
+    if capability.startswith("gfx"):  # AMD names its architectures: CDNA (MI100 on) and RDNA 3
+        return re.match(r"gfx(908|90a|94|95|11|12)", capability) is not None
+    try:
+        return float(capability) >= 8.0
+    except ValueError:  # a GPU of a maker that is not known here
+        return False
+
+
+def _capability(device: Any) -> str:
+    """Of a GPU: NVIDIA's compute capability ("8.0") or AMD's architecture ("gfx942")."""
+    return str(getattr(device, "compute_capability", None) or "unknown")
 
 
 def share_out(tree: Any) -> Any:

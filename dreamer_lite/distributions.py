@@ -33,12 +33,17 @@ class OneHot(NamedTuple):
     def quantile(self, u: jax.Array) -> jax.Array:
         """The one-hot class (..., C) in which the cumulative probability passes u (...) in [0, 1).
 
-        With uniform u this samples the distribution from one random number per draw.
+        With uniform u this samples the distribution from one random number per draw. The sums are
+        additions of float32 one by one: a matrix product would be rounded to TF32 or bfloat16 on
+        accelerators, and rare classes would never be drawn.
         """
-        classes = self.logits.shape[-1]
-        upto = jnp.triu(jnp.ones((classes, classes), self.logits.dtype))
-        index = jnp.sum((self.probs @ upto)[..., :-1] <= u[..., None], -1)
-        return jax.nn.one_hot(index, classes)
+        assert u.shape == self.logits.shape[:-1], (u.shape, self.logits.shape)
+        probs = jax.lax.stop_gradient(self.probs)
+        cumulative, index = jnp.zeros_like(u), jnp.zeros(u.shape, jnp.int32)
+        for k in range(probs.shape[-1] - 1):
+            cumulative = cumulative + probs[..., k]
+            index = index + (cumulative <= u)
+        return jax.nn.one_hot(index, probs.shape[-1])
 
     def sample(self, key: jax.Array) -> jax.Array:
         """A one-hot sample (..., C). The key is consumed."""

@@ -9,6 +9,7 @@ where observations and states come in, and what the heads predict is float32 aga
 
 import itertools
 import re
+import math
 from typing import Any
 
 import jax
@@ -46,41 +47,44 @@ def cast(param: nnx.Param, x: jax.Array) -> jax.Array:
     return param[...].astype(x.dtype)
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """x W + b; (..., i), (i, o), (o,) -> (..., o). Its gradient is written out for speed."""
+    """x W + b; (..., i), (i, o), (o,) -> (..., o). Its derivative is written out for speed."""
     return x @ kernel + bias
 
 
-def _affine_backward(saved, grad: jax.Array):
-    x, kernel = saved
-    # The barrier keeps XLA from fusing what made `grad` into the transposed copy that the product
-    # for the kernel needs: on a CPU that fusion costs ten times as much as both apart.
-    grad = jax.lax.optimization_barrier(grad)
-    rows, grad_rows = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
-    return grad @ kernel.T, rows.T @ grad_rows, column_sums(grad_rows)
+@affine.defjvp
+def _affine_derivative(primals, tangents):
+    """dx W + x dW + db, so written that the gradient, its transpose, is fast on a CPU."""
+    (x, kernel, bias), (dx, dkernel, dbias) = primals, tangents
+    rows = x.reshape(-1, x.shape[-1])
+    tangent = dx.reshape(rows.shape) @ kernel + rows @ dkernel + repeat_rows(dbias, len(rows))
+    # The barrier keeps XLA from fusing what made the gradient into the transposed copy that the
+    # product for the kernel needs: on a CPU that fusion costs ten times as much as both apart.
+    tangent = jax.lax.optimization_barrier(tangent)
+    return affine(x, kernel, bias), tangent.reshape(*x.shape[:-1], -1)
 
 
-affine.defvjp(lambda x, kernel, bias: (x @ kernel + bias, (x, kernel)), _affine_backward)
-
-
-@jax.custom_vjp
+@jax.custom_jvp
 def scale_rows(x: jax.Array, scale: jax.Array) -> jax.Array:
-    """x * scale; (..., n), (n,) -> (..., n). Its gradient is written out for speed."""
+    """x * scale; (..., n), (n,) -> (..., n). Its derivative is written out for speed."""
     return x * scale
 
 
-def _scale_backward(saved, grad: jax.Array):
-    x, scale = saved
-    return grad * scale, column_sums((grad * x).reshape(-1, scale.shape[0]))
+@scale_rows.defjvp
+def _scale_derivative(primals, tangents):
+    (x, scale), (dx, dscale) = primals, tangents
+    rows = x.reshape(-1, x.shape[-1])
+    tangent = rows * repeat_rows(dscale, len(rows))
+    return scale_rows(x, scale), dx * scale + tangent.reshape(x.shape)
 
 
-scale_rows.defvjp(lambda x, scale: (x * scale, (x, scale)), _scale_backward)
+def repeat_rows(x: jax.Array, rows: int) -> jax.Array:
+    """x (m,) as each of n rows (n, m), by a matrix product.
 
-
-def column_sums(x: jax.Array) -> jax.Array:
-    """Sum over rows as a matrix product, (n, m) -> (m,): several times faster on a CPU."""
-    return (jnp.ones((1, x.shape[0]), x.dtype) @ x)[0]
+    Its transpose, the sum over rows, is then one too: several times faster on a CPU.
+    """
+    return np.ones((rows, 1), x.dtype) @ x[None]
 
 
 class Linear(nnx.Module):
@@ -109,6 +113,7 @@ class BlockLinear(nnx.Module):
     """
 
     def __init__(self, inputs: int, outputs: int, blocks: int, rng: np.random.Generator):
+        assert inputs % blocks == 0 == outputs % blocks, (inputs, outputs, blocks)
         shape = (blocks, inputs // blocks, outputs // blocks)
         self.kernel = nnx.Param(truncated_normal(rng, shape, inputs))
         self.bias = nnx.Param(np.zeros(outputs, np.float32))
@@ -129,11 +134,13 @@ def split_blocks(x: jax.Array, blocks: int) -> jax.Array:
 
     In this order a product with one kernel per part, and what follows it, run along memory.
     """
+    assert x.shape[-1] % blocks == 0, f"{blocks} blocks do not divide {x.shape[-1]}"
     return jnp.moveaxis(x.reshape(-1, blocks, x.shape[-1] // blocks), 1, 0)
 
 
 def join_blocks(parts: jax.Array, lead: tuple[int, ...]) -> jax.Array:
     """The inverse of `split_blocks`, (g, n, o) -> (*lead, g*o)."""
+    assert parts.shape[1] == math.prod(lead), (parts.shape, lead)
     return jnp.moveaxis(parts, 0, 1).reshape(*lead, -1)
 
 
@@ -283,6 +290,8 @@ class StartGrid(nnx.Module):
     def begin(self, deter: jax.Array, stoch: jax.Array) -> jax.Array:
         h, w, channels = self.start
         blocks = self.from_deter.kernel[...].shape[0]
+        assert channels % blocks == 0, f"{blocks} blocks do not divide {channels} channels"
+        assert deter.ndim == 2 == stoch.ndim and len(deter) == len(stoch)
         grid = self.from_deter(deter).reshape(-1, blocks, h, w, channels // blocks)
         grid = jnp.moveaxis(grid, 1, 3).reshape(-1, h, w, channels)
         x = grid + self.from_stoch(self.stoch_layer(stoch)).reshape(-1, h, w, channels)
@@ -424,6 +433,7 @@ def flatten(x: jax.Array, space: Space) -> jax.Array:
     else:
         x = symlog(x.astype(jnp.float32))
     lead = x.ndim - len(space.shape) - space.is_discrete
+    assert x.shape[lead : lead + len(space.shape)] == space.shape, (x.shape, space.shape)
     return x.reshape(*x.shape[:lead], -1)
 
 
@@ -453,6 +463,7 @@ class Decoder(nnx.Module):
     def __call__(self, deter: jax.Array, stoch: jax.Array) -> dict[str, Any]:
         """deter (..., D), stoch (..., S, C) -> {key: distribution over (..., *shape)}."""
         lead = deter.shape[:-1]
+        assert stoch.shape[:-2] == lead, (deter.shape, stoch.shape)
         flat_stoch = stoch.reshape(*lead, -1)
         guesses: dict[str, Any] = {}
         if self.flat:

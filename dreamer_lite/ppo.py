@@ -94,6 +94,7 @@ def advantages(
     A row that a time limit cut still has its value; nothing runs back from the episode after it.
     What is returned for a last row means nothing: its action was ignored (see `base.next_row`).
     """
+    assert reward.ndim and reward.shape == is_last.shape == is_terminal.shape == value.shape
     surprise = reward[1:] + discount * (1.0 - is_terminal[1:]) * value[1:] - value[:-1]
     keep = discount * lam * (1.0 - is_last[1:])
 

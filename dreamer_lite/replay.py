@@ -26,7 +26,7 @@ class Replay(NamedTuple):
     deter: jax.Array  # (L, W, D) float32, the posterior latent after seeing the row
     stoch: jax.Array  # (L, W, S) uint8, its classes
     added: jax.Array  # () int32, rows ever added to each stream
-    queued: jax.Array  # () int32, windows ever taken from the online queue
+    queued: jax.Array  # () int32, windows ever taken from the online queue, modulo 2^32
 
 
 class Places(NamedTuple):
@@ -55,6 +55,9 @@ def add(replay: Replay, row: Row, action: jax.Array, mind: Mind) -> Replay:
     """Append one row of all W worlds, the action chosen there, and the latents that chose it."""
     place = replay.added % replay.deter.shape[0]
     stoch = jnp.argmax(mind.state.stoch, -1).astype(jnp.uint8)
+    rings = replay.rows, replay.action, replay.deter, replay.stoch
+    for ring, new in zip(*map(jax.tree.leaves, (rings, (row, action, mind.state.deter, stoch)))):
+        assert new.shape == ring.shape[1:], (new.shape, ring.shape)
     return replay._replace(
         rows=jax.tree.map(lambda ring, new: ring.at[place].set(new), replay.rows, row),
         action=replay.action.at[place].set(action),
@@ -79,15 +82,18 @@ def sample(replay: Replay, config: Config, key: jax.Array) -> tuple[Replay, Plac
     if not config.online_queue:
         return replay, Places(start, world)
     # The worlds move in step, so the queue is plain counting: window j of the queue is round
-    # j // W of world j % W, and round r starts at stream index 1 + r * window.
-    ready = config.worlds * jnp.maximum(0, (replay.added - 1) // window)
-    kept = config.worlds * jnp.maximum(0, -(-(oldest - 1) // window))  # older ones were overwritten
-    first = jnp.maximum(replay.queued, kept)
-    ticket = first + jnp.arange(config.batch)
-    fresh = ticket < ready
-    start = jnp.where(fresh, 1 + ticket // config.worlds * window, start)
-    world = jnp.where(fresh, ticket % config.worlds, world)
-    return replay._replace(queued=first + fresh.sum()), Places(start, world)
+    # j // W of world j % W, and round r starts at stream index 1 + r * window. Windows are counted
+    # back from the newest: their total passes 2^31 in long runs, but differences stay right.
+    rounds = jnp.maximum(0, (replay.added - 1) // window)
+    lost = jnp.maximum(0, -(-(oldest - 1) // window))  # rounds that were overwritten
+    waiting = config.worlds * rounds - replay.queued
+    waiting = jnp.minimum(waiting, config.worlds * (rounds - lost))
+    behind = waiting - jnp.arange(config.batch)
+    fresh = behind > 0
+    start = jnp.where(fresh, 1 + (rounds + -behind // config.worlds) * window, start)
+    world = jnp.where(fresh, -behind % config.worlds, world)
+    queued = config.worlds * rounds - waiting + fresh.sum()
+    return replay._replace(queued=queued), Places(start, world)
 
 
 def window_rows(replay: Replay, places: Places, config: Config) -> tuple[jax.Array, jax.Array]:
@@ -113,13 +119,31 @@ def gather(replay: Replay, places: Places, config: Config, action_space: Space) 
 
 
 def write_latents(replay: Replay, places: Places, states: State, config: Config) -> Replay:
-    """Store the fresh posterior latents (T, B, ...) of a batch over the old ones (SPEC 11)."""
+    """Store the fresh posterior latents (T, B, ...) of a batch over the old ones.
+
+    Of windows that overlap, each row keeps the latents of the one that began first, which saw most
+    of what came before it; of equal windows, the last. An order that the writes alone would not
+    have on accelerators.
+    """
     rows, world = window_rows(replay, places, config)
-    index = (rows[1:], world)
+    assert states.deter.shape[:2] == (config.length, config.batch) == states.stoch.shape[:2]
+    index = (jnp.where(is_kept(places, config), rows[1:], replay.deter.shape[0]), world)
+    stoch = jnp.argmax(states.stoch, -1).astype(jnp.uint8)
     return replay._replace(
-        deter=replay.deter.at[index].set(states.deter),
-        stoch=replay.stoch.at[index].set(jnp.argmax(states.stoch, -1).astype(jnp.uint8)),
+        deter=replay.deter.at[index].set(states.deter, mode="drop"),
+        stoch=replay.stoch.at[index].set(stoch, mode="drop"),
     )
+
+
+def is_kept(places: Places, config: Config) -> jax.Array:
+    """Which rows (T, B) of a batch's windows `write_latents` writes: each row of the ring once."""
+    ahead = places.start[:, None] - places.start  # (B, B) rows that the other window began earlier
+    order = jnp.arange(config.batch)
+    wins = (ahead > 0) | ((ahead == 0) & (order > order[:, None]))
+    wins &= places.world[:, None] == places.world
+    # The other window reaches as far as row T - ahead of this one.
+    reach = jnp.max(jnp.where(wins, config.length - ahead, 0), 1, initial=0)
+    return jnp.arange(config.length)[:, None] >= reach
 
 
 def bytes_needed(config: Config, obs_space: dict[str, Space], action_space: Space) -> int:

@@ -37,6 +37,7 @@ class State(NamedTuple):
     @property
     def feature(self) -> jax.Array:
         """Input of every head, (..., F): deter, then flat stoch."""
+        assert self.stoch.shape[:-2] == self.deter.shape[:-1], (self.deter.shape, self.stoch.shape)
         return jnp.concatenate([self.deter, self.stoch.reshape(*self.deter.shape[:-1], -1)], -1)
 
     def astype(self, dtype: Any) -> "State":
@@ -96,6 +97,7 @@ class Rssm(nnx.Module):
 
         action (..., A) is the embedded previous action; continuous ones are clipped to [-1, 1].
         """
+        assert state.stoch.shape[:-2] == state.deter.shape[:-1] == action.shape[:-1]
         action = action / jax.lax.stop_gradient(jnp.maximum(1, jnp.abs(action)))
         action = action.astype(state.deter.dtype)
         stoch = state.stoch.reshape(*state.deter.shape[:-1], -1)
@@ -158,6 +160,8 @@ class Rssm(nnx.Module):
         state (B, ...) before the sequence; embed (T, B, E); action (T, B, A), the one *before*
         each embed; is_first (T, B). Returns states (T, B, ...) and posteriors (T, B, S, C).
         """
+        assert embed.shape[:-1] == action.shape[:-1] == is_first.shape
+        assert state.deter.shape[:-1] == is_first.shape[1:]
         u = jax.random.uniform(key, (*is_first.shape, self.latent_shape[0]))
 
         def step(state, inputs):

@@ -88,6 +88,10 @@ class WorldModel(nnx.Module):
         "cont", "dyn", "rep"), both (T, B), the posterior states (T, B, ...), and metrics. Apart,
         so that an observation may have any name.
         """
+        lead = batch.reward.shape
+        assert len(lead) == 2, "time and batch"
+        for x in (batch.is_first, batch.is_last, batch.is_terminal, *batch.obs.values()):
+            assert x.shape[:2] == lead, (x.shape, lead)
         embed = self.encoder(batch.obs)
         states, post = self.rssm.observe(
             batch.context, embed, batch.previous_action, batch.is_first, key
@@ -100,9 +104,11 @@ class WorldModel(nnx.Module):
                 target = jax.nn.one_hot(target, guess.logits.shape[-1])
             if isinstance(guess, Pixels):
                 weight = moving_weight(target, batch.is_first, self.config.moving_scale)
-                recon[name] = guess.loss(target, weight)
+                loss = guess.loss(target, weight)
             else:
-                recon[name] = guess.loss(target).reshape(*batch.reward.shape, -1).sum(-1)
+                loss = guess.loss(target)
+            assert loss.shape[:2] == lead, (loss.shape, lead)
+            recon[name] = loss.reshape(*lead, -1).sum(-1)
         feature = states.feature
         cont = (1.0 - batch.is_terminal) * self.config.discount
         losses["reward"] = self.reward(feature).loss(batch.reward)

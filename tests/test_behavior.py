@@ -23,7 +23,7 @@ from dreamer_lite.worlds.base import Space
 
 CONFIG = Config(
     deter=6, hidden=5, stoch=3, classes=4, blocks=2, units=7, bins=41, encoder_layers=1,
-    decoder_layers=1, prior_layers=1, policy_layers=1, value_layers=1,
+    image_blocks=1, decoder_layers=1, prior_layers=1, policy_layers=1, value_layers=1,
 )  # fmt: skip
 RANGE = ReturnRange(jnp.float32(0), jnp.float32(0))
 

@@ -14,7 +14,9 @@ from dreamer_lite.rssm import State
 from dreamer_lite.worlds.base import Row, Space
 
 W, B, T, D, S, C = 3, 5, 4, 2, 2, 3
-CONFIG = Config(worlds=W, batch=B, length=T, deter=D, blocks=1, stoch=S, classes=C, capacity=65)
+CONFIG = Config(
+    worlds=W, batch=B, length=T, deter=D, blocks=1, image_blocks=1, stoch=S, classes=C, capacity=65
+)
 WINDOW = T + 1
 OBS, ACTION = {"x": Space((2,), "float32"), "i": Space((1, 1, 1), "uint8")}, Space((), "int32", 4)
 ENDS = [4, 2, 7, 1, 5]  # lengths of episodes, over and over, later in each world

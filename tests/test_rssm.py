@@ -10,7 +10,7 @@ from dreamer_lite.config import Config
 from dreamer_lite.distributions import OneHot
 from dreamer_lite.rssm import Rssm, State, where
 
-CONFIG = Config(deter=12, hidden=5, stoch=3, classes=4, blocks=2, prior_layers=1)
+CONFIG = Config(image_blocks=1, deter=12, hidden=5, stoch=3, classes=4, blocks=2, prior_layers=1)
 T, B, A, E = 5, 2, 3, 7
 BREAKS = np.zeros((T, B), bool)
 BREAKS[3, 0] = True  # the first sequence starts anew at its fourth step
@@ -61,7 +61,7 @@ def test_action_is_clipped_as_in_the_reference(rssm: Rssm, inputs) -> None:
 
 def test_gates() -> None:
     """(reset, candidate, update, h) -> h', and the split into three inside each block."""
-    config = Config(deter=4, hidden=2, stoch=1, classes=2, blocks=2)
+    config = Config(image_blocks=1, deter=4, hidden=2, stoch=1, classes=2, blocks=2)
     rssm = Rssm(1, 1, config, np.random.default_rng(0))
     rows = {
         "(r,c,u,h)=(0,0,0,1)": (0, 0, 0, 1),

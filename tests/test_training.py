@@ -18,7 +18,7 @@ from dreamer_lite.worlds.base import Row, Space, first_row
 
 CONFIG = Config(
     worlds=3, batch=3, length=4, capacity=100, train_ratio=8, deter=4, hidden=3, stoch=2, classes=2,
-    blocks=2, units=4, bins=5, encoder_layers=1, decoder_layers=1, prior_layers=1, policy_layers=1,
+    blocks=2, image_blocks=1, units=4, bins=5, encoder_layers=1, decoder_layers=1, prior_layers=1, policy_layers=1,
     value_layers=1, horizon=2, updates_per_call=5, warmup=0, learning_rate=1e-3,
 )  # fmt: skip
 
