@@ -24,7 +24,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from dreamer_lite import pictures
+from dreamer_lite import pictures, streams
 from dreamer_lite.agent import Params
 from dreamer_lite.config import Config
 from dreamer_lite.open_loop import SHOWN_AWAKE, SHOWN_DREAMT, Signals, make_dreamer
@@ -89,11 +89,12 @@ def compare(
         raise ValueError(f"moments={moments} and horizon={horizon} must both be at least 1.")
     player, dreamer = make_player(config, world), make_dreamer(config, world)
     _, trace = player.play(params, start_as_many(player, params, seed, WORLDS), ROWS)
+    _, trace = player.play(params, player.start(params, seed, WORLDS, "compare"), ROWS)
     age, left = ages(np.asarray(trace.row.is_first), np.asarray(trace.row.is_last))
-    times, places, used = choose(age, left, np.random.default_rng(seed), moments)
+    times, places, used = choose(age, left, streams.generator("moments", seed), moments)
     ahead = left[times, places]
     valid = used & (np.arange(1, horizon + 1)[:, None] <= ahead)
-    measure_key, film_key = jax.random.split(jax.random.key(seed))
+    measure_key, film_key = streams.key("measure", seed), streams.key("film", seed)
     errors, real, dream = jax.device_get(
         dreamer.measure(params, trace, times, places, valid, measure_key)
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from dreamer_lite.config import Config
 from dreamer_lite.learner import Metrics
-from dreamer_lite.run_state import EPISODES, Actors, RunState
+from dreamer_lite.run_state import COUNTED, EPISODES, Actors, RunState
 
 
 class Limits(NamedTuple):
@@ -33,10 +33,13 @@ def keep_score(actors: Actors) -> Actors:
     score = jnp.where(row.is_first, 0.0, actors.score) + row.reward
     place = (actors.episodes + jnp.cumsum(row.is_last) - 1) % EPISODES
     place = jnp.where(row.is_last, place, EPISODES)  # out of range: dropped
+    episodes = actors.episodes + row.is_last.sum()
+    # Back by whole rounds of the ring, whose next place this number also gives.
+    excess = EPISODES * -(-jnp.maximum(0, episodes - COUNTED) // EPISODES)
     return actors._replace(
         score=score,
         scores=actors.scores.at[place].set(score, mode="drop"),
-        episodes=actors.episodes + row.is_last.sum(),
+        episodes=episodes - excess,
     )
 
 

@@ -16,8 +16,10 @@ import numpy as np
 
 from dreamer_lite import devices, pictures
 from dreamer_lite.agent import Agent, Mind, Params, act, blank_mind, make_agent
+from dreamer_lite import devices, pictures, streams
+from dreamer_lite.agent import Mind, Params, act, blank_mind, make_agent
 from dreamer_lite.config import Config
-from dreamer_lite.hosted import Troupe, seed_from
+from dreamer_lite.hosted import Troupe
 from dreamer_lite.rssm import State
 from dreamer_lite.worlds import AnyWorld, is_hosted
 from dreamer_lite.worlds.base import Row, Space, World, next_row
@@ -51,7 +53,7 @@ class Trace(NamedTuple):
 class Player(NamedTuple):
     """Compiled functions that play; `params` None plays at random."""
 
-    start: Callable[[Params | None, int, int], Stage]  # (params, seed, W)
+    start: Callable[..., Stage]  # (params, seed, W, use="play"); see `streams` for uses
     play: Callable[[Params | None, Stage, int], tuple[Stage, Trace]]  # (params, stage, T)
     score: Callable[[Params | None, Stage], tuple[Any, Any]]  # first returns (W,), ended
 
@@ -87,9 +89,9 @@ def make_player(config: Config, world: AnyWorld, film: bool = False) -> Player:
     world = cast(World, world)
     graph = LateGraph(config, world)
 
-    @functools.partial(jax.jit, static_argnums=2)
-    def start(params: Params | None, seed: int, worlds: int) -> Stage:
-        world_key, key = jax.random.split(jax.random.key(seed))
+    @functools.partial(jax.jit, static_argnums=(2, 3))
+    def start(params: Params | None, seed: int, worlds: int, use: str = "play") -> Stage:
+        world_key, key = jax.random.split(streams.key(use, seed))
         states, row = jax.vmap(world.reset)(jax.random.split(world_key, worlds))
         mind = None
         if params is not None:
@@ -152,13 +154,13 @@ def make_hosted_player(config: Config, world: HostedWorld, film: bool) -> Player
     """
     graph = LateGraph(config, world)
 
-    def start(params: Params | None, seed: int, worlds: int) -> Stage:
+    def start(params: Params | None, seed: int, worlds: int, use: str = "play") -> Stage:
         troupe = Troupe(world, worlds)
-        troupe.begin(seed_from(seed))
+        troupe.begin(streams.host_seed(use, seed))
         mind = None
         if params is not None:
             mind = blank_mind(graph.merge(params), world.action_space, worlds)
-        return Stage(troupe, troupe.row, mind, jax.random.key(seed), jnp.int32(0))
+        return Stage(troupe, troupe.row, mind, streams.key(use, seed), jnp.int32(0))
 
     @jax.jit
     def look(
@@ -212,7 +214,8 @@ def evaluate(
     """Undiscounted returns (episodes,) float32 of the first episode of each of as many worlds.
 
     One whole episode from every world, however long: taking the first `episodes` that end would
-    prefer the short ones. The policy samples, as everywhere (SPEC 9.8).
+    prefer the short ones. The policy samples, as everywhere (SPEC 9.8). The episodes are others than
+    those of a training with the same seed.
 
     Raises:
       ValueError: `episodes` is not between 1 and MOST.
@@ -239,6 +242,10 @@ def start_as_many(player: Player, params: Params | None, seed: int, worlds: int)
     except TooMany as error:
         warnings.warn(f"{error} Here {error.made} is taken at a time.", stacklevel=2)
         return player.start(params, seed, error.made)
+    total, ended = player.score(params, player.start(params, seed, episodes, "evaluate"))
+    if not ended.all():
+        raise WorldError(endless(world))
+    return np.asarray(total)
 
 
 def record(
@@ -259,7 +266,7 @@ def record(
     """
     check_episodes(episodes)
     player = make_player(config, world, film)
-    stage = player.start(params, seed, 1)
+    stage = player.start(params, seed, 1, "record")
     chunks, ends, length = [], 0, 0
     while ends < episodes:
         if length >= LONGEST * (ends + 1):

@@ -8,6 +8,7 @@ from dreamer_lite.learner import LearnerState
 from dreamer_lite.replay import Replay
 
 EPISODES = 100  # `return_mean` is over this many of the latest training episodes
+COUNTED = 2_000_000_000  # episodes beyond these are not counted: a counter has 32 bits
 
 
 class Actors(NamedTuple):
@@ -18,7 +19,7 @@ class Actors(NamedTuple):
     mind: Any  # Mind; None for an agent that remembers nothing
     score: jax.Array  # (W,) return of the running episodes so far
     scores: jax.Array  # (EPISODES,) ring of the latest finished episodes' returns
-    episodes: jax.Array  # () int32, finished episodes
+    episodes: jax.Array  # () int32, finished episodes, up to COUNTED
 
 
 class RunState(NamedTuple):

@@ -26,6 +26,8 @@ from dreamer_lite.replay import Replay
 from dreamer_lite.run_state import EPISODES, Actors, RunState
 from dreamer_lite.worlds.base import Row, next_row
 
+LAST = 2**31 - 1  # the last step of an environment, and the last update, that a run can number
+
 
 class Program(NamedTuple):
     """What a run is computed with: no arrays, closed over by jitted functions."""
@@ -219,6 +221,7 @@ def train(
 
     The first yield comes after the first update. Calls end at the same numbers of updates however
     often a run is stopped and resumed, so a resumed run computes exactly what the other would have.
+    A run that has come to LAST ends too.
     `seconds` is the wall time of earlier starts. Raises FloatingPointError when a loss is no longer
     finite, or a reward was not; the state that came with the last yield is then the last good one.
     """
@@ -226,6 +229,8 @@ def train(
     rows, updates = config.schedule
     live_rows, learnt = (int(x.flat[0]) for x in jax.device_get((state.rows, state.updates)))
     while not limits.reached(time.perf_counter() - start, live_rows * config.worlds, learnt):
+        if max(live_rows + rows, learnt + updates) > LAST:
+            return
         if live_rows < config.rows_before_learning - rows:
             waiting = config.rows_before_learning - rows - live_rows
             state, _ = driver.advance(state, 1, waiting, 0)
@@ -252,4 +257,5 @@ def calls_until_news(config: Config, limits: Limits, rows: int, updates: int) ->
         ends.append(-(-(limits.updates - updates) // updates_each))
     if limits.steps is not None:
         ends.append(-(-(limits.steps - rows * config.worlds) // (rows_each * config.worlds)))
+    ends += [(LAST - rows) // rows_each, (LAST - updates) // updates_each]
     return max(1, min(ends))

@@ -41,7 +41,7 @@ def test_steps_are_the_scan_of_imagine_step_under_the_same_dice(agent, dream):
     """Stepwise and scanned imagination agree: state, picture, reward, continuation."""
     world, config = dream.world, agent.config
     actions = jax.nn.one_hot(jnp.array([world.action_names.index(name) for name in PLAN]), 3)
-    keys = [jax.random.fold_in(jax.random.key(7), i) for i in range(len(PLAN))]
+    keys = [jax.random.fold_in(streams.key("dream", 7), i) for i in range(len(PLAN))]
     noise = jnp.stack([jax.random.uniform(jax.random.split(k)[1], (1, config.stoch)) for k in keys])
     start = State(dream.play.deter[dream.moment][None], dream.play.stoch[dream.moment][None])
 
@@ -94,7 +94,7 @@ def test_the_same_dice_and_actions_give_the_same_dream_and_others_do_not(dream):
 
 
 def test_the_agents_own_choice_is_its_policy_in_the_dreamt_state(agent, dream):
-    key = jax.random.fold_in(jax.random.key(7), 0)
+    key = jax.random.fold_in(streams.key("dream", 7), 0)
     graph = make_agent(agent.config, dream.world.obs_space, dream.world.action_space)
     policy = graph.merge(agent.params).actor(dream.now.state.feature)
     expected = int(policy.sample(jax.random.split(key)[0])[0].argmax())
@@ -239,7 +239,7 @@ def test_a_world_in_jax_goes_on_from_the_moment_under_any_actions(agent, game):
     state = jax.tree.map(lambda x: x[dream.moment], game.world)
     for step, name in enumerate(["left", "left", OWN], 1):
         dream.step(name)
-        key = jax.random.fold_in(jax.random.key(7), 2**31 + step)
+        key = jax.random.fold_in(streams.key("reality", 7), step)
         state, row = world.step(state, jnp.int32(dream.now.action), key)
         np.testing.assert_array_equal(dream.real_now.obs["image"], row.obs["image"])
         assert bool(dream.real_now.is_last) == bool(row.is_last)

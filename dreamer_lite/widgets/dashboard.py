@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from dreamer_lite import behavior, colab, pictures, plots, runs, worlds
+from dreamer_lite import behavior, colab, pictures, plots, runs, streams, worlds
 from dreamer_lite.agent import Params, make_agent
 from dreamer_lite.checkpoints import LoadedAgent
 from dreamer_lite.config import Config
@@ -216,7 +216,7 @@ class Dashboard:
         if self.config.seeds > 1:
             params, mind = jax.tree.map(lambda x: x[0], (params, mind))
         glimpse = make_glimpse(self.config, self.world)
-        self._dream = jax.device_get(glimpse(params, mind, jax.random.key(len(self.records))))
+        self._dream = jax.device_get(glimpse(params, mind, streams.key("glimpse", len(self.records))))
 
     def _refresh(self, last: bool = False) -> None:
         """Draw, if it is due; what has ended is drawn in any case."""

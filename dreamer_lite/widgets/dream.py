@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite import pictures, worlds
+from dreamer_lite import pictures, streams, worlds
 from dreamer_lite.agent import Params, embed_action, make_agent
 from dreamer_lite.checkpoints import LoadedAgent
 from dreamer_lite.config import Config
@@ -183,7 +183,7 @@ class Dream:
         recorded = isinstance(choice, str) and choice == RECORDED
         chosen = self._action(choice) if isinstance(choice, str) else choice
         action = embed_action(jnp.asarray(chosen), self.world.action_space)
-        key = jax.random.fold_in(jax.random.key(self.dice), self.steps)
+        key = jax.random.fold_in(streams.key("dream", self.dice), self.steps)
         state, *seen = self.step_on(
             self.agent.params, self.now.state, action, own, self.temperature, key
         )
@@ -226,7 +226,7 @@ class Dream:
             return self._recorded(self.moment + self.steps)
         if self._live is None or self._live[0] is None or self._live[1].is_last:
             return self._live if self._live and self._live[1].is_last else None
-        key = jax.random.fold_in(jax.random.key(self.dice), 2**31 + self.steps)
+        key = jax.random.fold_in(streams.key("reality", self.dice), self.steps)
         return jax.device_get(make_real_step(self.world)(*self._live, self.now.action, key))
 
     @property
@@ -354,7 +354,7 @@ class Dream:
         taken = self.play.action[rows] if actions is None else actions
         deter, stoch = (jnp.asarray(x)[moments, None] for x in (self.play.deter, self.play.stoch))
         state = State(deter, stoch)
-        keys = jax.vmap(jax.random.key)(jnp.asarray(dice))
+        keys = jax.vmap(lambda dice: streams.key("dream", dice))(jnp.asarray(dice))
         step = many_steps(self.agent.config, self.world)
         seen = []
         for h in range(horizon):
