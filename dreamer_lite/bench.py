@@ -142,10 +142,11 @@ class Product(NamedTuple):
     rows: int
     inner: int
     columns: int
+    dtype: str = "float32"
 
     @property
     def flops(self) -> int:
-        return 2 * math.prod(self)
+        return 2 * math.prod(self[:4])
 
 
 def products(jaxpr: Any) -> Counter[Product]:
@@ -156,11 +157,11 @@ def products(jaxpr: Any) -> Counter[Product]:
     """
     found: Counter[Product] = Counter()
     for eqn in jaxpr.eqns:
-        shapes = [x.aval.shape for x in (*eqn.invars, *eqn.outvars)]
-        if eqn.primitive.name == "dot_general":
-            found[_dot(eqn.params["dimension_numbers"], *shapes)] += 1
-        elif eqn.primitive.name == "conv_general_dilated":
-            found[_convolution(eqn.params["dimension_numbers"], *shapes)] += 1
+        count = {"dot_general": _dot, "conv_general_dilated": _convolution}.get(eqn.primitive.name)
+        if count is not None:
+            shapes = [x.aval.shape for x in (*eqn.invars, *eqn.outvars)]
+            product = count(eqn.params["dimension_numbers"], *shapes)
+            found[product._replace(dtype=eqn.invars[0].aval.dtype.name)] += 1
         times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
         for inner in _inner_jaxprs(eqn.params):
             found.update({product: times * n for product, n in products(inner).items()})
@@ -209,8 +210,8 @@ def matmul_rate(found: Counter[Product]) -> float:
 
 def _seconds_of(product: Product, least: float = 0.02, trials: int = 5) -> float:
     """Best time of one product, in a loop long enough for the clock."""
-    groups, rows, inner, columns = product
-    x, w = jnp.ones((groups, rows, inner)), jnp.ones((groups, inner, columns))
+    groups, rows, inner, columns, dtype = product
+    x, w = jnp.ones((groups, rows, inner), dtype), jnp.ones((groups, inner, columns), dtype)
     if groups == 1:
         x, w = x[0], w[0]
 

@@ -1,8 +1,9 @@
 """Every number of the agent, in one frozen dataclass: what a student or a teacher may turn.
 
-The defaults are those of DreamerV3 (SPEC section 2). One dial, `size`, sets the widths of all
-networks together (SPEC section 16). One preset per world sets the rest. Where a preset departs
-from the paper, the line says why. The fields stand in the order in which the notebooks meet them.
+The defaults are those of DreamerV3's code (its `configs.yaml`), but for `capacity`, as noted there.
+One dial, `size`, sets the widths of all networks together. One preset per world sets the rest;
+where a preset departs from the paper, the line says why. The fields stand in the order in which the
+notebooks meet them.
 """
 
 import dataclasses
@@ -41,6 +42,7 @@ class Config:
     worlds: int = number(16, 1, 4096, "worlds side by side (W)")
     batch: int = number(16, 1, 4096, "sequences (B)")
     length: int = number(64, 2, 1024, "steps of a training sequence (T)")
+    # The code has 5,000,000: here a replay stays in the memory of a laptop or of Colab.
     capacity: int = number(1_000_000, 64, 10**9, "agent steps")
     train_ratio: float = number(32, 1e-3, 1e6, "replayed steps per agent step")
     online_queue: bool = True  # train on every new window once, soon after it was lived
@@ -148,12 +150,12 @@ class Config:
         """The decoder's blocks must share the state, and the channels they begin images with."""
         channels = self.depth * self.multipliers[-1]
         fitting = math.gcd(self.deter, channels)
-        if self.image_net != "dense" and fitting % self.image_blocks:
-            most = max(n for n in range(1, self.image_blocks) if fitting % n == 0)
+        blocks = math.gcd(fitting, self.image_blocks)
+        if self.image_net != "dense" and blocks != self.image_blocks:
             raise ValueError(
                 f"image_blocks is {self.image_blocks}: it must divide deter={self.deter} and the "
                 f"{channels} channels of the last stage (depth * the last of multipliers); with "
-                f"these, choose image_blocks={most}, or image_net=dense, which has no blocks."
+                f"these, choose image_blocks={blocks}, or image_net=dense, which has no blocks."
             )
 
     @property
@@ -245,7 +247,6 @@ SIZES: dict[str, dict[str, Any]] = {
 # assets/README.md has the trials behind the reasons.
 _GRID: dict[str, Any] = dict(
     size="tiny",
-    image_net="dense",  # XLA's convolutions take ten times as long on a CPU
     worlds=128,  # living is cheap in a JAX world: many fresh rows of what the agent does now
     batch=64,  # with 16, nearly all of it new rows, Catch gave up some columns for good
     length=8,  # a CPU waits for the scan over T; stored latents give each sequence its past
@@ -264,6 +265,10 @@ _GRID: dict[str, Any] = dict(
     updates_per_call=50,
 )
 
+_CELLS: dict[str, Any] = _GRID | dict(
+    image_net="dense",  # XLA's convolutions take ten times as long on a CPU
+)
+
 # For small control tasks with a few numbers to see. The trials are in assets/README.md.
 _CONTROL: dict[str, Any] = _GRID | dict(
     worlds=16,
@@ -280,29 +285,31 @@ _CONTROL: dict[str, Any] = _GRID | dict(
 )
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "minatar/breakout": _GRID,
+    "minatar/breakout": _CELLS,
     # Columns that are given up are found again by chance: with 1e-2 some never are (assets/README).
-    "catch": _GRID | dict(entropy=0.1),
+    "catch": _CELLS | dict(entropy=0.1),
     "pendulum": _CONTROL,
     # All that is lived in 10 minutes. With 100,000 a good CartPole replays no fall any more, and in
     # the end falls.
     "gym": _CONTROL | dict(capacity=300_000),
+    # From here on `1m` for the code's 12m (2024) and 200m (later): what a GPU of Colab, or a
+    # patient CPU, can do in hours.
     "dmc": dict(
         size="1m",
-        train_ratio=512,  # SPEC 15, the 2024 code that made the published curves
+        train_ratio=512,  # as the released code; which of its versions made the curves is not said
         capacity=500_000,
         updates_per_call=10,  # news every few seconds
     ),
     "atari": dict(
         size="1m",
-        worlds=1,  # SPEC 15, atari100k
+        worlds=1,  # the code's atari100k
         train_ratio=256,  # the same
         capacity=100_000,  # 1.4 GB; more than atari100k lives
         updates_per_call=10,
     ),
     "atari@200m": dict(
         size="1m",
-        train_ratio=32,  # SPEC 15, atari
+        train_ratio=32,  # the code's atari
         capacity=500_000,  # 4.6 GB of 96x96 grey
         updates_per_call=10,
     ),
@@ -385,7 +392,16 @@ _LATER = ("scalars", "moving_scale")  # settings that agents of earlier versions
 
 def complete(values: Mapping[str, Any]) -> dict[str, Any]:
     """Stored settings with those that did not exist yet; their defaults are what was done then."""
-    return {name: getattr(Config, name) for name in _LATER} | dict(values)
+    values = {name: getattr(Config, name) for name in _LATER} | dict(values)
+    stages = values.get("multipliers")
+    last = stages[-1:] if isinstance(stages, list | tuple) else ()
+    numbers = [values.get(name) for name in ("image_blocks", "deter", "depth")] + [*last]
+    whole = len(numbers) == 4 and all(type(x) is int and x > 0 for x in numbers)
+    if whole and values.get("image_net") != "dense":
+        blocks, deter, depth, stage = numbers
+        # Where there are no images these blocks are not built, and once they had to fit nothing.
+        values["image_blocks"] = math.gcd(blocks, deter, depth * stage)
+    return values
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:

@@ -7,6 +7,7 @@ Parameters are float32. A layer computes in the dtype of what it is given, so th
 where observations and states come in, and what the heads predict is float32 again (SPEC 3.1).
 """
 
+import functools
 import itertools
 import re
 import math
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.custom_derivatives import SymbolicZero
 
 from dreamer_lite import coarse
 from dreamer_lite.config import Config
@@ -53,16 +55,23 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     return x @ kernel + bias
 
 
-@affine.defjvp
 def _affine_derivative(primals, tangents):
     """dx W + x dW + db, so written that the gradient, its transpose, is fast on a CPU."""
     (x, kernel, bias), (dx, dkernel, dbias) = primals, tangents
-    rows = x.reshape(-1, x.shape[-1])
-    tangent = dx.reshape(rows.shape) @ kernel + rows @ dkernel + repeat_rows(dbias, len(rows))
+    rows, parts = x.reshape(-1, x.shape[-1]), []
+    if not is_zero(dx):
+        parts.append(dx.reshape(rows.shape) @ kernel)
+    if not is_zero(dkernel):
+        parts.append(rows @ dkernel)
+    if not is_zero(dbias):
+        parts.append(repeat_rows(dbias, len(rows)))
     # The barrier keeps XLA from fusing what made the gradient into the transposed copy that the
     # product for the kernel needs: on a CPU that fusion costs ten times as much as both apart.
-    tangent = jax.lax.optimization_barrier(tangent)
+    tangent = jax.lax.optimization_barrier(functools.reduce(jnp.add, parts))
     return affine(x, kernel, bias), tangent.reshape(*x.shape[:-1], -1)
+
+
+affine.defjvp(_affine_derivative, symbolic_zeros=True)
 
 
 @jax.custom_jvp
@@ -71,12 +80,23 @@ def scale_rows(x: jax.Array, scale: jax.Array) -> jax.Array:
     return x * scale
 
 
-@scale_rows.defjvp
 def _scale_derivative(primals, tangents):
     (x, scale), (dx, dscale) = primals, tangents
-    rows = x.reshape(-1, x.shape[-1])
-    tangent = rows * repeat_rows(dscale, len(rows))
-    return scale_rows(x, scale), dx * scale + tangent.reshape(x.shape)
+    parts = []
+    if not is_zero(dx):
+        parts.append(dx * scale)
+    if not is_zero(dscale):
+        rows = x.reshape(-1, x.shape[-1])
+        parts.append((rows * repeat_rows(dscale, len(rows))).reshape(x.shape))
+    return scale_rows(x, scale), functools.reduce(jnp.add, parts)
+
+
+scale_rows.defjvp(_scale_derivative, symbolic_zeros=True)
+
+
+def is_zero(tangent: Any) -> bool:
+    """Whether a tangent is known to be 0: a product with zeros would be done nevertheless."""
+    return isinstance(tangent, SymbolicZero)
 
 
 def repeat_rows(x: jax.Array, rows: int) -> jax.Array:

@@ -214,8 +214,8 @@ def evaluate(
     """Undiscounted returns (episodes,) float32 of the first episode of each of as many worlds.
 
     One whole episode from every world, however long: taking the first `episodes` that end would
-    prefer the short ones. The policy samples, as everywhere (SPEC 9.8). The episodes are others than
-    those of a training with the same seed.
+    prefer the short ones. The policy samples, as everywhere. The episodes are others than those of
+    a training with the same seed.
 
     Raises:
       ValueError: `episodes` is not between 1 and MOST.

@@ -199,3 +199,55 @@ def test_known_schedules() -> None:
         ratio, steps = (int(word) for word in name.replace(",", "").split() if word.isdigit())
         config = Config(worlds=1, train_ratio=ratio)
         assert our_updates(config, config.rows_before_learning + steps)[-1] == count
+
+
+@pytest.mark.parametrize(
+    ("world", "size", "changes", "blocks"),
+    [
+        ("atari/pong", "1m", dict(depth=3), 4),
+        ("atari/pong", "1m", dict(multipliers=(2, 3, 4, 3)), 4),
+        ("atari/pong", "1m", dict(image_blocks=7), 1),
+        ("atari/pong", "1m", dict(image_blocks=64), 16),
+        ("atari/pong", "1m", dict(deter=100, blocks=1), 4),
+        ("atari/pong", "pixels-cpu", dict(multipliers=(8, 3)), 4),
+        ("atari/pong", "25m", dict(image_blocks=64), 32),
+        ("gym/X", None, dict(multipliers=(2, 3)), 4),
+        ("minatar/breakout", None, dict(image_net="conv", multipliers=(3,)), 4),
+    ],
+)  # fmt: skip
+def test_blocks_that_would_mix_neighbouring_images_are_refused(world, size, changes, blocks):
+    """A valid number is named, and it is accepted."""
+    with pytest.raises(ValueError) as error:
+        make_config(world, size, **changes)
+    assert f"choose image_blocks={blocks}, or image_net=dense" in str(error.value)
+    assert make_config(world, size, **(changes | dict(image_blocks=blocks))).image_blocks == blocks
+    assert make_config(world, size, **(changes | dict(image_net="dense"))).image_net == "dense"
+    with pytest.raises(ValueError, match="image_blocks is"):
+        dataclasses.replace(make_config(world, size), **(dict(image_net="conv") | changes))
+
+
+def test_agents_without_images_that_were_stored_with_any_blocks_load() -> None:
+    values = to_dict(make_config("pendulum")) | {"deter": 100, "depth": 3}
+    assert from_dict(values).image_blocks == 4 and values["image_blocks"] == 8
+    for broken in ({"multipliers": []}, {"multipliers": 5}, {"depth": "3"}, {"image_blocks": 0}):
+        with pytest.raises(ValueError):
+            from_dict(values | broken)
+
+
+def test_a_size_is_what_it_says_for_every_world() -> None:
+    """No preset of a world overwrites what a size sets."""
+    for world in {*worlds.names(), *PRESETS, "gym/CarRacing-v3", "dmc/walker-walk/pixels"}:
+        for size, widths in SIZES.items():
+            assert dataclasses.asdict(make_config(world, size)).items() >= widths.items()
+
+
+def test_the_defaults_are_a_size() -> None:
+    assert dataclasses.asdict(Config()).items() >= SIZES[Config().size].items()
+    with pytest.raises(ValueError, match=r"^Unknown size '13m'"):
+        Config(size="13m")
+
+
+def test_the_deviation_of_a_policy_has_room() -> None:
+    assert Config(min_std=0.5, max_std=0.5).min_std == 0.5
+    with pytest.raises(ValueError, match=r"^min_std is 2: it must be at most max_std=1\.$"):
+        Config(min_std=2)

@@ -57,3 +57,18 @@ def test_room_for_the_replay() -> None:
 def test_this_machine_tells_its_memory() -> None:
     free = devices.free_bytes(jax.devices("cpu")[0])
     assert free is not None and 2**26 < free < 2**46
+
+
+@pytest.mark.parametrize(
+    ("capability", "has"),
+    [("gfx942", True), ("gfx90a:sramecc+:xnack-", True), ("gfx1100", True), ("gfx906", False),
+     ("gfx1030", False), ("unheard-of", False), ("", False), (None, False)],
+)  # fmt: skip
+def test_gpus_of_other_makers_are_no_error(capability: Any, has: bool) -> None:
+    """AMD's have names in place of a number; whatever is unknown computes in float32."""
+    device = Fake("gpu", capability, "Another GPU")
+    assert devices.compute_dtype("auto", device) == (jnp.bfloat16 if has else jnp.float32)
+    assert devices.compute_dtype("float32", device) == jnp.float32
+    if not has:
+        with pytest.raises(ValueError, match=r"has no units for it: choose float32 or auto\.$"):
+            devices.compute_dtype("bfloat16", device)

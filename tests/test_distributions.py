@@ -170,3 +170,34 @@ def test_vectors_and_images() -> None:
     expected = -np.where(cells > 0, np.log(p), np.log(1 - p)).sum((1, 2, 3))
     np.testing.assert_allclose(Cells(jnp.array(guess)).loss(jnp.array(cells)), expected, rtol=1e-5)
     np.testing.assert_allclose(Cells(jnp.array(guess)).mean(), p, rtol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 8, 18, 64])
+def test_sampling_adds_probabilities_without_rounding_them(classes: int) -> None:
+    """No matrix product, which accelerators round; sums go from left to right."""
+    rng = np.random.default_rng(classes)
+    dist = OneHot.mix(jnp.array(rng.normal(0, 3, (500, classes)), jnp.float32), 0.01)
+    u = jnp.array(rng.random(500), jnp.float32)
+    with jax.default_matmul_precision("bfloat16"):
+        traced = jax.make_jaxpr(lambda logits, u: OneHot(logits).quantile(u))(dist.logits, u)
+        drawn = np.asarray(dist.quantile(u))
+    assert "dot_general" not in str(traced) and "bf16" not in str(traced)
+    upto = np.add.accumulate(np.asarray(dist.probs), -1, dtype=np.float32)
+    np.testing.assert_array_equal(
+        drawn.argmax(-1), (upto[:, :-1] <= np.asarray(u)[:, None]).sum(-1)
+    )
+
+
+def test_the_last_class_is_drawn_as_often_as_its_probability_says() -> None:
+    """Also the 1 % / 18 of an action that a sure policy gives up: TF32 sums never draw it."""
+    dist = OneHot.mix(12.0 * jnp.eye(18)[3], 0.01)
+    u = (jnp.arange(100_000) + 0.5) / 100_000
+    many = OneHot(jnp.broadcast_to(dist.logits, (100_000, 18)))
+    with jax.default_matmul_precision("bfloat16"):
+        drawn = np.asarray(many.quantile(u)).mean(0)
+    np.testing.assert_allclose(drawn, dist.probs, atol=1.1e-5)
+
+
+def test_a_quantile_needs_a_number_for_each_distribution() -> None:
+    with pytest.raises(AssertionError):
+        OneHot.mix(jnp.zeros((3, 1, 4))).quantile(jnp.zeros((3, 2)))

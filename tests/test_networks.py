@@ -9,8 +9,11 @@ from golden_cases import VECTORS
 
 from dreamer_lite import coarse
 from dreamer_lite import networks as nets
+from dreamer_lite.behavior import Actor
 from dreamer_lite.config import Config
 from dreamer_lite.distributions import Cells, OneHot, Pixels, SymlogVector
+from dreamer_lite.rssm import State
+from dreamer_lite.world_model import WorldModel
 from dreamer_lite.worlds.base import Space
 
 # pairwise different sizes wherever the architecture allows it: a swapped axis cannot pass
@@ -332,3 +335,100 @@ def test_decoder_widths_mirror_the_encoder() -> None:
     assert [n.scale.shape for n in decoder.norms] == [(6,), (4,)]
     image = jax.eval_shape(decoder, jnp.zeros((7, 22)), jnp.zeros((7, 21)))
     assert image.shape == (7, 24, 40, 3)
+
+
+ODD_SIZES = [
+    dict(),
+    dict(multipliers=(3,), depth=5, image_blocks=1),
+    dict(multipliers=(1, 3), depth=3, image_blocks=1, kernel=5),
+    dict(deter=30, blocks=3, multipliers=(2, 9), depth=1, image_blocks=3),
+    dict(deter=21, blocks=7, multipliers=(7,), depth=1, image_blocks=7, kernel=4),
+    dict(image_net="patch", kernel=2, multipliers=(3, 2), depth=3),
+    dict(
+        image_net="patch", kernel=2, multipliers=(5,), depth=3, deter=25, blocks=5, image_blocks=5
+    ),
+    dict(image_net="dense", deter=33, blocks=11),
+]
+
+
+@pytest.mark.parametrize("changes", ODD_SIZES)
+def test_no_item_of_a_batch_sees_another(changes: dict) -> None:
+    """Whatever sizes are accepted: with item 1 changed, item 0 is the same to the last bit."""
+    config = Config(**(ODD | changes))
+    spaces = {"i": Space((12, 20, 3), "uint8"), "v": Space((3,), "float32")}
+    draw = np.random.default_rng(0)
+    model = WorldModel(spaces, 5, config, draw)
+    deter, stoch = normal(3, config.deter), jax.nn.one_hot(draw.integers(0, 7, (3, 3)), 7)
+    obs = {"i": jnp.array(draw.integers(0, 256, (3, 12, 20, 3)), jnp.uint8), "v": normal(3, 3)}
+    inputs = obs, State(deter, stoch), normal(3, 5), jnp.array([[0.2, 0.5, 0.7]] * 3)
+
+    @jax.jit
+    def everything(obs, state, action, u):
+        embed = model.encoder(obs)
+        after, logits = model.rssm.observe_step(state, embed, action, jnp.zeros(3, bool), u)
+        seen = {k: guess.mean() for k, guess in model.decoder(*state).items()}
+        return embed, after, logits, model.rssm.imagine_step(state, action, u), seen
+
+    other = jax.tree.map(lambda x: x.at[1].set(x[2]), inputs)
+    before, after = everything(*inputs), everything(*other)
+    for x, y in zip(*map(jax.tree.leaves, (before, after)), strict=True):
+        np.testing.assert_array_equal(x[0], y[0])
+        np.testing.assert_array_equal(x[2], y[2])
+    for x, y in zip(*map(jax.tree.leaves, ((before[0], before[4]), (after[0], after[4])))):
+        assert (x[1] != y[1]).any()
+
+
+def test_parts_that_do_not_fit_are_refused_at_the_border() -> None:
+    """A reshape alone would take the missing numbers from the next item of the batch."""
+    with pytest.raises(AssertionError, match="8 blocks do not divide 12"):
+        nets.split_blocks(jnp.zeros((4, 12)), 8)
+    with pytest.raises(AssertionError):
+        nets.BlockLinear(8, 12, 8, rng())
+    with pytest.raises(AssertionError):
+        nets.join_blocks(jnp.zeros((2, 6, 3)), (2, 2))
+    with pytest.raises(AssertionError):
+        nets.flatten(jnp.zeros((5, 2)), Space((5,), "float32"))
+    with pytest.raises(AssertionError):
+        _ = State(jnp.zeros((2, 3, 4)), jnp.zeros((3, 2, 5, 6))).feature
+    decoder = nets.Decoder(SPACES["grey"], CONV, rng())
+    with pytest.raises(AssertionError):
+        decoder(jnp.zeros((2, 3, 22)), jnp.zeros((3, 2, 3, 7)))
+
+
+@pytest.mark.parametrize("image_net", ["conv", "patch", "dense"])
+def test_forward_mode_agrees_with_reverse_mode(image_net: str) -> None:
+    """jvp and jacfwd through every network, and the Hessian, which takes both."""
+    config = Config(**(ODD | dict(image_net=image_net, multipliers=(2,), kernel=3)))
+    spaces = {"i": Space((9, 15, 2) if image_net == "patch" else (8, 10, 2), "uint8")}
+    model = WorldModel(spaces, 5, config, np.random.default_rng(0))
+    actor = Actor(Space((2,), "float32"), config, np.random.default_rng(1))
+    image = normal(2, *spaces["i"].shape) * 255
+
+    def through(deter):
+        state = State(deter, jnp.full((2, 3, 7), 1 / 7))
+        post = model.rssm.posterior(
+            model.rssm.core(state, jnp.ones((2, 5))), model.encoder({"i": image})
+        )
+        seen = model.decoder(*state)["i"].mean().sum((1, 2, 3))
+        heads = model.reward(state.feature).mean() + model.cont(state.feature).mean()
+        return jnp.stack(
+            [post.logits.sum((1, 2)), seen, heads, actor(state.feature).log_prob(jnp.ones((2, 2)))]
+        )
+
+    x, direction = normal(2, 22), normal(2, 22, seed=1)
+    forward, back = jax.jit(jax.jacfwd(through))(x), jax.jit(jax.jacrev(through))(x)
+    np.testing.assert_allclose(forward, back, rtol=1e-3, atol=1e-5)
+    along = jax.jit(lambda: jax.jvp(through, (x,), (direction,))[1])()
+    np.testing.assert_allclose(along, jnp.tensordot(back, direction, 2), rtol=1e-3, atol=1e-4)
+    slope = jax.jvp(model.encoder, ({"i": image},), ({"i": jnp.ones_like(image)},))[1]
+    assert np.isfinite(slope).all() and (slope != 0).any()
+
+
+def test_hessian_of_a_layer() -> None:
+    mlp, x = nets.Mlp(4, 6, 2, rng()), normal(4)
+    hessian = jax.hessian(lambda x: mlp(x).sum())(x)
+    np.testing.assert_allclose(hessian, hessian.T, rtol=1e-3, atol=1e-5)
+    step = 1e-2 * np.eye(4, dtype=np.float32)
+    slope = jax.grad(lambda x: mlp(x).sum())
+    plain = np.stack([(slope(x + d) - slope(x - d)) / 2e-2 for d in step])
+    np.testing.assert_allclose(hessian, plain, rtol=0.05, atol=2e-2)

@@ -1,5 +1,8 @@
 """The optimiser: clipping over whole tensors, then RMS scaling, then momentum, then warm-up."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -110,3 +113,38 @@ def test_against_the_equations_on_a_matrix() -> None:
         m = 0.9 * m + 0.1 * g / (np.sqrt(v / (1 - 0.999**t)) + 1e-20)
         p = p - 0.1 * min(1, (t - 1) / 3) * m / (1 - 0.9**t)
         np.testing.assert_allclose(param, p, rtol=1e-4, atol=1e-5)
+
+
+BOUNDS = [
+    (name, bound)
+    for name in ("learning_rate", "clip", "clip_floor", "rms_decay", "rms_eps", "momentum")
+    for bound in ("low", "high")
+]
+
+
+@pytest.mark.parametrize(("name", "bound"), BOUNDS)
+def test_every_accepted_setting_keeps_parameters_finite(name: str, bound: str) -> None:
+    """At the ends of their ranges: for gradients of 0, tiny and large ones, and parameters of 0."""
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    config = Config(warmup=0, **{name: fields[name].metadata[bound]})
+    optimizer = make_optimizer(config)
+    params = {k: jnp.zeros(5) for k in "abc"} | {"d": jnp.ones(5)}
+    gradients = {
+        "a": jnp.zeros(5),
+        "b": jnp.full(5, 1e-18),
+        "c": jnp.full(5, 1e6),
+        "d": jnp.ones(5),
+    }
+    state = optimizer.init(params)
+    for _ in range(3):
+        steps, state = optimizer.update(gradients, state, params)
+        params = jax.tree.map(jnp.add, params, steps)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((params, state)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("momentum", 1), ("rms_decay", 1), ("clip_floor", 0), ("rms_eps", 0)]
+)
+def test_settings_that_divide_by_zero_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} is {value}: it must lie between "):
+        Config(**{name: value})

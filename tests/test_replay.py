@@ -199,3 +199,65 @@ def test_continuous_actions_and_one_context() -> None:
         batch.previous_action[..., 0], 3.5 * (np.arange(T)[:, None] + np.array([0, 1, 0, 1, 0]))
     )
     np.testing.assert_array_equal(batch.context.deter[:, 0], [0, 1001, 2000, 1, 1000])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_overlapping_windows_write_each_row_once(seed: int) -> None:
+    """The window that began first wins, of equal ones the last, for both latents together.
+
+    That is the order of the plain loop over steps and then windows, which a CPU keeps anyway.
+    """
+    config = CONFIG.__class__(**(CONFIG.__dict__ | dict(batch=12, capacity=150)))
+    rng, length = np.random.default_rng(seed), config.capacity // W
+    replay = rp.init(config, OBS, ACTION)
+    start, world = rng.integers(90, 100, 12), rng.integers(0, W, 12)
+    places = rp.Places(jnp.array(start), jnp.array(world))
+    deter = rng.normal(size=(T, 12, D)).astype(np.float32)
+    classes = rng.integers(0, C, (T, 12, S))
+    kept = np.asarray(rp.is_kept(places, config))
+    rows = (start + np.arange(1, T + 1)[:, None]) % length
+    written = [(row, w) for row, w, k in zip(rows.T, world, kept.T) for row in row[k]]
+    everything = {(row, w) for column, w in zip(rows.T, world) for row in column}
+    assert len(written) == len(set(written)) and set(written) == everything
+    assert len(everything) < rows.size, "some overlap"
+    after = write(replay, places, State(jnp.array(deter), jnp.eye(C)[classes]), config)
+    expected = np.zeros((length, W, D), np.float32), np.zeros((length, W, S), int)
+    for t in range(T):
+        for b in range(12):
+            expected[0][rows[t, b], world[b]] = deter[t, b]
+            expected[1][rows[t, b], world[b]] = classes[t, b]
+    np.testing.assert_array_equal(after.deter, expected[0])
+    np.testing.assert_array_equal(after.stoch, expected[1])
+
+
+def test_the_online_queue_goes_on_beyond_what_32_bits_count() -> None:
+    """4,096 worlds pass 2^31 windows after some hours on an accelerator."""
+    config = Config(worlds=4096, batch=64, length=8, train_ratio=8, capacity=10**6)
+    rounds = 2**31 // 4096
+    for late in (0, rounds, 10 * rounds):
+        replay = stream(config, 200)._replace(
+            added=jnp.int32(9 * (late + 5) + 1),
+            queued=jnp.int32(np.int64(4096 * (late + 4) + 4000).astype(np.int32)),
+        )
+        taken = []
+        for key in range(3):
+            replay, places = sample(replay, config, jax.random.key(key))
+            taken += list(zip(np.asarray(places.start), np.asarray(places.world)))
+        tickets = 4000 + np.arange(192)
+        expected = [(1 + 9 * (late + 4 + t // 4096), t % 4096) for t in tickets]
+        assert taken[:96] == expected[:96] and len(set(taken[:96])) == 96
+        assert int(replay.queued) == np.int64(4096 * (late + 5)).astype(np.int32)
+
+
+def test_shapes_that_would_be_stretched_are_refused() -> None:
+    replay = rp.init(CONFIG, OBS, ACTION)
+    row, action, mind = lived(0)
+    with pytest.raises(AssertionError):
+        rp.add(replay, row._replace(reward=row.reward[:1]), action, mind)
+    with pytest.raises(AssertionError):
+        rp.add(replay, row, action[:1], mind)
+    places = rp.Places(jnp.zeros(B, int), jnp.zeros(B, int))
+    with pytest.raises(AssertionError):
+        rp.write_latents(
+            replay, places, State(jnp.zeros((1, B, D)), jnp.zeros((1, B, S, C))), CONFIG
+        )

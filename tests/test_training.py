@@ -8,18 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamer_lite import training
+from dreamer_lite import behavior, training
 from dreamer_lite.agent import act, blank_mind, make_agent
 from dreamer_lite.config import Config
 from dreamer_lite.progress import Limits, keep_score
-from dreamer_lite.run_state import EPISODES, Actors, RunState
+from dreamer_lite.run_state import COUNTED, EPISODES, Actors, RunState
 from dreamer_lite.training import make_driver, train
 from dreamer_lite.worlds.base import Row, Space, first_row
 
 CONFIG = Config(
     worlds=3, batch=3, length=4, capacity=100, train_ratio=8, deter=4, hidden=3, stoch=2, classes=2,
-    blocks=2, image_blocks=1, units=4, bins=5, encoder_layers=1, decoder_layers=1, prior_layers=1, policy_layers=1,
-    value_layers=1, horizon=2, updates_per_call=5, warmup=0, learning_rate=1e-3,
+    blocks=2, image_blocks=1, units=4, bins=5, encoder_layers=1, decoder_layers=1, prior_layers=1,
+    policy_layers=1, value_layers=1, horizon=2, updates_per_call=5, warmup=0, learning_rate=1e-3,
 )  # fmt: skip
 
 
@@ -269,3 +269,35 @@ def test_xla_is_tuned_unless_jax_is_asked_to_compile_quickly(quickly: bool) -> N
     else:
         assert options is not None
         assert float(jax.jit(jnp.sin, compiler_options=options)(0.0)) == 0, "names XLA knows"
+
+
+def test_counters_do_not_overflow() -> None:
+    """Episodes are counted up to a bound, and the ring of their returns goes on."""
+    row = first_row({"x": jnp.zeros((3, 2))})
+    last = row._replace(reward=jnp.arange(3.0), is_last=jnp.array([True, False, True]))
+    count = COUNTED - 101
+    actors = Actors(None, last, None, jnp.zeros(3), jnp.zeros(EPISODES), jnp.int32(count))
+    for _ in range(400):
+        actors = keep_score(actors)
+        count += 2
+        assert 0 < COUNTED - 3 * EPISODES < int(actors.episodes) <= COUNTED
+        assert int(actors.episodes) % EPISODES == count % EPISODES
+        assert actors.scores[(count - 1) % EPISODES] != 0
+    assert count > COUNTED + 500
+
+
+def test_a_run_ends_before_its_steps_and_updates_cannot_be_numbered(driver, monkeypatch) -> None:
+    monkeypatch.setattr(training, "LAST", 41)
+    records, state = go(driver, Limits(minutes=10))
+    rows, updates = CONFIG.schedule
+    assert int(state.updates) <= 41 < int(state.updates) + updates and records
+    monkeypatch.setattr(training, "LAST", 20)
+    assert not go(driver, Limits(minutes=10), state)[0]
+
+
+def test_the_loss_refuses_what_does_not_have_one_time_and_batch() -> None:
+    flags = jnp.zeros((4, 3))
+    with pytest.raises(AssertionError):
+        behavior.lambda_returns(flags, flags, flags[:1], flags)
+    with pytest.raises(AssertionError):
+        behavior.lambda_returns(flags, flags, flags, flags.T)

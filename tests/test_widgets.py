@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_agent import Stroll, tiny
 
-from dreamer_lite import rollouts, runs, worlds
+from dreamer_lite import rollouts, runs, streams, worlds
 from dreamer_lite.agent import make_agent
 from dreamer_lite.checkpoints import LoadedAgent
 from dreamer_lite.dreams import ages

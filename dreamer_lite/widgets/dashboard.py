@@ -216,7 +216,9 @@ class Dashboard:
         if self.config.seeds > 1:
             params, mind = jax.tree.map(lambda x: x[0], (params, mind))
         glimpse = make_glimpse(self.config, self.world)
-        self._dream = jax.device_get(glimpse(params, mind, streams.key("glimpse", len(self.records))))
+        self._dream = jax.device_get(
+            glimpse(params, mind, streams.key("glimpse", len(self.records)))
+        )
 
     def _refresh(self, last: bool = False) -> None:
         """Draw, if it is due; what has ended is drawn in any case."""
