@@ -395,7 +395,7 @@ def complete(values: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: getattr(Config, name) for name in _LATER} | dict(values)
     stages = values.get("multipliers")
     last = stages[-1:] if isinstance(stages, list | tuple) else ()
-    numbers = [values.get(name) for name in ("image_blocks", "deter", "depth")] + [*last]
+    numbers: list[Any] = [values.get(n) for n in ("image_blocks", "deter", "depth")] + [*last]
     whole = len(numbers) == 4 and all(type(x) is int and x > 0 for x in numbers)
     if whole and values.get("image_net") != "dense":
         blocks, deter, depth, stage = numbers

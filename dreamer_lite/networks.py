@@ -104,7 +104,7 @@ def repeat_rows(x: jax.Array, rows: int) -> jax.Array:
 
     Its transpose, the sum over rows, is then one too: several times faster on a CPU.
     """
-    return np.ones((rows, 1), x.dtype) @ x[None]
+    return jnp.matmul(np.ones((rows, 1), x.dtype), x[None])
 
 
 class Linear(nnx.Module):
