@@ -173,7 +173,7 @@ def _dot(numbers: Any, left: tuple, right: tuple, _: tuple) -> Product:
     rows = [n for i, n in enumerate(left) if i not in (*left_inner, *left_group)]
     columns = [n for i, n in enumerate(right) if i not in (*right_inner, *right_group)]
     groups, inner = ([left[i] for i in axes] for axes in (left_group, left_inner))
-    return Product(*map(math.prod, (groups, rows, inner, columns)))
+    return Product(math.prod(groups), math.prod(rows), math.prod(inner), math.prod(columns))
 
 
 def _convolution(numbers: Any, _: tuple, kernel: tuple, out: tuple) -> Product:

@@ -88,8 +88,8 @@ def compare(
     if min(moments, horizon) < 1:
         raise ValueError(f"moments={moments} and horizon={horizon} must both be at least 1.")
     player, dreamer = make_player(config, world), make_dreamer(config, world)
-    _, trace = player.play(params, start_as_many(player, params, seed, WORLDS), ROWS)
-    _, trace = player.play(params, player.start(params, seed, WORLDS, "compare"), ROWS)
+    stage = start_as_many(player, params, seed, WORLDS, "compare")
+    _, trace = player.play(params, stage, ROWS)
     age, left = ages(np.asarray(trace.row.is_first), np.asarray(trace.row.is_last))
     times, places, used = choose(age, left, streams.generator("moments", seed), moments)
     ahead = left[times, places]

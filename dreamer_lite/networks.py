@@ -9,8 +9,8 @@ where observations and states come in, and what the heads predict is float32 aga
 
 import functools
 import itertools
-import re
 import math
+import re
 from typing import Any
 
 import jax

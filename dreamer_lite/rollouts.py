@@ -14,10 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite import devices, pictures
-from dreamer_lite.agent import Agent, Mind, Params, act, blank_mind, make_agent
 from dreamer_lite import devices, pictures, streams
-from dreamer_lite.agent import Mind, Params, act, blank_mind, make_agent
+from dreamer_lite.agent import Agent, Mind, Params, act, blank_mind, make_agent
 from dreamer_lite.config import Config
 from dreamer_lite.hosted import Troupe
 from dreamer_lite.rssm import State
@@ -225,8 +223,8 @@ def evaluate(
     player = make_player(config, world)
     returns, at_once = np.zeros(0, np.float32), episodes
     while len(returns) < episodes:
-        begun = seed_from(seed, len(returns)) if len(returns) else seed
-        stage = start_as_many(player, params, begun, min(at_once, episodes - len(returns)))
+        use = f"evaluate from {len(returns)}" if len(returns) else "evaluate"
+        stage = start_as_many(player, params, seed, min(at_once, episodes - len(returns)), use)
         at_once = len(stage.row.is_last)
         total, ended = player.score(params, stage)
         if not ended.all():
@@ -235,17 +233,13 @@ def evaluate(
     return returns
 
 
-def start_as_many(player: Player, params: Params | None, seed: int, worlds: int) -> Stage:
+def start_as_many(player: Player, params: Params | None, seed: int, worlds: int, use: str) -> Stage:
     """`worlds` of them side by side, or as many as can exist at a time, with a warning."""
     try:
-        return player.start(params, seed, worlds)
+        return player.start(params, seed, worlds, use)
     except TooMany as error:
         warnings.warn(f"{error} Here {error.made} is taken at a time.", stacklevel=2)
-        return player.start(params, seed, error.made)
-    total, ended = player.score(params, player.start(params, seed, episodes, "evaluate"))
-    if not ended.all():
-        raise WorldError(endless(world))
-    return np.asarray(total)
+        return player.start(params, seed, error.made, use)
 
 
 def record(

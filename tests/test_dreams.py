@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny_agent import Stroll, tiny
 
-from dreamer_lite import behavior, dreams, open_loop, pictures, rollouts
+from dreamer_lite import behavior, dreams, open_loop, pictures, rollouts, streams
 from dreamer_lite.agent import embed_action, make_agent
 from dreamer_lite.rssm import State
 from dreamer_lite.worlds import Breakout, Catch
@@ -239,10 +239,10 @@ def test_a_comparison_reads_the_right_rows_of_its_trace(catch) -> None:
     """The error of copying the last frame, and the real rewards, by hand from the trace."""
     world, config, params, comparison = catch
     player = rollouts.make_player(config, world)
-    _, trace = player.play(params, player.start(params, 2, dreams.WORLDS), dreams.ROWS)
+    _, trace = player.play(params, player.start(params, 2, dreams.WORLDS, "compare"), dreams.ROWS)
     image = np.asarray(trace.row.obs["image"]).reshape(dreams.ROWS, dreams.WORLDS, -1) > 0
     age, left = dreams.ages(np.asarray(trace.row.is_first), np.asarray(trace.row.is_last))
-    rng = np.random.default_rng(2)
+    rng = streams.generator("moments", 2)
     times, places, _ = dreams.choose(age, left, rng, dreams.MOMENTS)
     reward = np.asarray(trace.row.reward)
     for h in range(1, 6):

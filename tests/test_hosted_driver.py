@@ -131,7 +131,7 @@ def test_returns_are_those_of_first_episodes(driver, params: Any) -> None:
     steps = STARTED[-1]
     assert scores.shape == (5,) and steps.closed
     player = rollouts.make_player(CONFIG, world)
-    _, trace = player.play(params, player.start(params, 1, 5), steps.steps + 1)
+    _, trace = player.play(params, player.start(params, 1, 5, "evaluate"), steps.steps + 1)
     rows = trace.row
     for w in range(5):
         end = int(np.argmax(rows.is_last[:, w]))

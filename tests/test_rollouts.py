@@ -22,7 +22,7 @@ def test_evaluate_counts_the_first_whole_episode_of_each_world(name: str, traine
     assert returns.shape == (12,) and returns.dtype == np.float32
 
     player = rollouts.make_player(config, world)
-    stage, slow, running = player.start(params, 3, 12), np.zeros(12), set(range(12))
+    stage, slow, running = player.start(params, 3, 12, "evaluate"), np.zeros(12), set(range(12))
     while running:
         stage, trace = player.play(params, stage, 1)
         for i in list(running):
