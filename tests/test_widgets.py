@@ -199,7 +199,7 @@ def test_a_dream_of_a_continuous_world_can_be_steered(monkeypatch):
     world = Stroll(ends=0.02)
     config, params = tiny(world)
     monkeypatch.setattr(worlds, "make", lambda name: world)
-    dream = Dream(LoadedAgent(config, params, {}))
+    dream = Dream(LoadedAgent(config, params, {}), dice=1)
     dream.step("y +")
     assert "action +0.0 +1.0 +0.0" in dream.words()
     dream.step(OWN)
