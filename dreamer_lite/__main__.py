@@ -1,8 +1,9 @@
 """The commands of `dreamer-lite`: train, evaluate, dream, record, export, worlds, plot, bench.
 
 Exit status 0: done. 1: training broke (NaN, full disk); the last checkpoint is good. 2: something
-asked for cannot be; one sentence says what is valid. 130 and 143: stopped by Ctrl-C or SIGTERM,
-after saving. Modules are imported where they are needed, to keep the way to a first update short.
+asked for cannot be; one sentence says what is valid. 129, 130 and 143: stopped by SIGHUP (its
+terminal was closed), Ctrl-C or SIGTERM, after saving. Modules are imported where they are needed,
+to keep the way to a first update short.
 """
 
 from dreamer_lite import files
@@ -17,6 +18,7 @@ import json
 import os
 import shlex
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -30,6 +32,7 @@ DREAM_FPS, RECORD_FPS = 5, 10
 # After 100 updates three seeds of Catch still catch 0.08 ± 0.02 of the balls, as random play does.
 UNTRAINED = 100
 SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal for a bar
+PATIENCE = 10.0  # seconds that a finished process waits for threads of its environments
 OWN_WORLD = "the agent's own world gym/MODULE:ID: only what is named here is imported"
 AT_ONCE = "Stopped at once; a run goes on from its last checkpoint."
 NO_EPISODE = "no episode has ended yet"
@@ -124,7 +127,8 @@ def own_output(whole_process: bool) -> Iterator[None]:
 
 def leave(number: int, _frame: Any) -> None:
     """End the process here and now. A run is safe from kills; threads that save might object."""
-    os.write(2, f"\ndreamer-lite: {AT_ONCE}\n".encode())
+    with contextlib.suppress(OSError):
+        os.write(2, f"\ndreamer-lite: {AT_ONCE}\n".encode())
     os._exit(128 + number)
 
 
@@ -161,7 +165,7 @@ def world_error() -> type[RuntimeError]:
 def complain(sentence: str, status: int) -> int:
     """Say it on one line, without control characters, for it may have a stranger's words in it."""
     sentence = "".join(x if x.isprintable() else " " for x in sentence)
-    print(f"dreamer-lite: {sentence}", file=sys.stderr)
+    note(f"dreamer-lite: {sentence}")
     return status
 
 
@@ -412,8 +416,12 @@ def train(args: argparse.Namespace) -> int:
                 f"{error} Training stopped; {folder} keeps the last good checkpoint. The same "
                 "settings would break again: start another run with a smaller --set learning_rate."
             ) from error
-    report(folder, args.world)
-    return 128 + stop.signal if stop.signal else 0
+    if not stop.signal:
+        return report(folder, args.world)
+    with contextlib.suppress(OSError):  # a terminal that was closed cannot be told
+        report(folder, args.world)
+        write_out()
+    return 128 + stop.signal
 
 
 def follow(records: Generator[Record, None, None], limits: Any) -> None:
@@ -760,8 +768,28 @@ def say(text: str, flush: bool = False) -> None:
 
 
 def note(line: str, end: str = "\n") -> None:
-    print(line, end=end, file=sys.stderr, flush=True)
+    """Print to stderr; what nobody can read any more is no reason to end."""
+    try:
+        print(line, end=end, file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def entry() -> int:
+    """`main` as a program: with all three streams, and with an end."""
+    for stream in range(3):
+        try:
+            os.fstat(stream)
+        except OSError:  # closed, as by 2>&-: the next file would take its number, and what is
+            os.open(os.devnull, os.O_RDWR)  # printed; this one takes the lowest that is free
+    sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
+    status = main()
+    # Threads that an environment has left behind would keep the finished process alive.
+    end = threading.Timer(PATIENCE, os._exit, (status,))
+    end.daemon = True
+    end.start()
+    return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry())

@@ -1,8 +1,9 @@
 """Runs and agents on disk: a run as a checkpoint folder (Orbax), an agent as one file to pass on.
 
 A checkpoint is written beside its place and renamed into it, so that a killed process leaves the
-one before intact; a checksum of every file tells a damaged one. Nothing is ever pickled. `runs`
-decides when to save and what a run folder is. Read with notebook 08.
+one before intact; it is on the disk, files and folders, before `save` returns. A checksum of every
+file tells a damaged one; files that others leave there, as file managers do, do not matter. Nothing
+is ever pickled. `runs` decides when to save and what a run folder is. Read with notebook 08.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -33,6 +35,7 @@ KEEP = 2  # checkpoints that stay
 LONGEST_JSON = 2**20  # bytes of what describes an agent
 _AGENT = "learner.params."  # where the parameters are in a RunState
 Result = TypeVar("Result")
+_NOT_OURS = re.compile(r"\..*|.*~|Thumbs\.db|desktop\.ini|Icon\r")  # left by file managers and NFS
 
 
 class CheckpointError(ValueError):
@@ -59,11 +62,25 @@ def save(folder: Path, state: RunState, meta: Mapping[str, Any]) -> Path:
 
     Raises:
       OSError: one sentence; earlier checkpoints are untouched.
+      FloatingPointError: a number in it is not finite, so that no run could go on from it.
     """
     rings, rest = split_rings(state)
     used = max(1, int(min(state.replay.added.max(), ring_length(state))))
     filled = (*(slice(None),) * time_axis(state), slice(used))
-    return write(folder, rest | {name: x[filled] for name, x in rings.items()}, meta)
+    arrays = rest | {name: x[filled] for name, x in rings.items()}
+    for name, x in arrays.items():
+        if not _is_finite(x):
+            raise FloatingPointError(
+                f"A number in {name} was not finite at update {int(np.max(state.updates))}."
+            )
+    return write(folder, arrays, meta)
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    """Of floats their least and greatest tell, which takes no memory, unlike a mask."""
+    if not jnp.issubdtype(array.dtype, jnp.floating) or not array.size:
+        return True
+    return bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
 
 def write(folder: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Path:
@@ -73,7 +90,7 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any
     partial = folder / "partial"
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        partial.mkdir(parents=True, exist_ok=True)
         _make_sure_of_room(partial / "room", sum(x.nbytes for x in arrays.values()))
         agent = {name: x for name, x in arrays.items() if name.startswith(_AGENT)}
         with _orbax() as orbax:
@@ -81,10 +98,13 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any
             orbax.save(
                 partial.absolute() / "run", {n: x for n, x in arrays.items() if n not in agent}
             )
-        (partial / "meta.json").write_text(json.dumps(meta, indent=2))
+        _write(partial / "meta.json", json.dumps(meta, indent=2).encode())
         manifest = {"format": FORMAT, "files": _checksums(partial)}
-        (partial / "manifest.json").write_text(json.dumps(manifest, indent=2))
+        _write(partial / "manifest.json", json.dumps(manifest, indent=2).encode())
+        for inner in (partial, *(p for p in partial.rglob("*") if p.is_dir())):
+            sync_folder(inner)
         partial.rename(place)
+        sync_folder(folder)
     except Exception as error:  # the libraries below have no common class for a full disk
         shutil.rmtree(partial, ignore_errors=True)
         raise OSError(
@@ -92,9 +112,17 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any
             "type the same command again; earlier checkpoints are intact."
         ) from error
     for old in earlier[: 1 - KEEP]:
-        old.rename(partial)  # a half-removed checkpoint must not look like one
-        shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it stays, and the next save tries again
+            _remove(old)
     return place
+
+
+def _remove(place: Path) -> None:
+    """Remove a folder; what is half removed must not look like a checkpoint."""
+    gone = place.with_name("removed")
+    shutil.rmtree(gone, ignore_errors=True)
+    place.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def exists(folder: Path) -> bool:
@@ -183,28 +211,29 @@ def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
             f"There is no checkpoint in {folder}: train first, or name another folder."
         )
     place = found[-1]
-    if len(found) > 1:
-        way_out = f"delete the folder {place} to go on from the earlier {found[-2].name}"
-    else:
-        way_out = f"delete the folder {folder.parent} and train anew"
+    after = f"go on from the earlier {found[-2].name}" if len(found) > 1 else "train anew"
+    way_out = f"move the folder {place} elsewhere to {after}"
+    odd = ["manifest.json"]
     try:
-        manifest = json.loads(files.read_regular(place / "manifest.json"))
+        text = _of_file(place / "manifest.json", lambda stream: stream.read())
+        if text is None and not any(place.iterdir()):
+            raise CheckpointError(f"Checkpoint {place} is empty: {way_out}.")
+        manifest = json.loads(text or b"")
         check_format(manifest["format"], f"Checkpoint {place}")
-        now, then = _checksums(place), manifest["files"]
-        odd = sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
+        then = manifest["files"]
+        wrong = [name for name in then if _checksum(place, name) != then[name]]
+        odd = sorted(wrong) if "meta.json" in then else odd
         if not odd:
             return place, json.loads(files.read_regular(place / "meta.json"))
     except CheckpointError:
         raise
-    except FileNotFoundError:
-        odd = ["manifest.json"]
-        if not _checksums(place):
-            raise CheckpointError(f"Checkpoint {place} is empty: {way_out}.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        odd = ["manifest.json"]
+    except OSError as error:
+        raise _unreadable(place, error) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
     raise CheckpointError(
-        f"Checkpoint {place} is damaged or incomplete ({odd[0]} is not as it was written): "
-        f"{way_out}."
+        f"Checkpoint {place} is damaged or incomplete ({_in_short(odd[0], 80)} is not as it was "
+        f"written): {way_out}."
     )
 
 
@@ -304,18 +333,52 @@ def _read(place: Path, part: str) -> dict[str, np.ndarray]:
 
 def _listing(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, oldest first."""
-    return sorted(p for p in folder.glob("*") if re.fullmatch(r"\d{6}", p.name) and p.is_dir())
+    try:
+        found = [p for p in folder.iterdir() if re.fullmatch(r"\d{6}", p.name) and p.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    return sorted(found)
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below `folder` but the manifest."""
-    sums = {}
-    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        sums[file.relative_to(folder).as_posix()] = digest
-    sums.pop("manifest.json", None)
-    return sums
+    """SHA-256 of every file of ours below `folder`, by name."""
+    names = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    ours = sorted(n.as_posix() for n in names if not any(map(_NOT_OURS.fullmatch, n.parts)))
+    return {name: found for name in ours if (found := _checksum(folder, name))}
+
+
+def _checksum(folder: Path, name: str) -> str | None:
+    """SHA-256 of a file in `folder`, None if there is none."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        return None
+    digest = _of_file(folder / name, lambda file: hashlib.file_digest(file, "sha256"))
+    return digest and digest.hexdigest()
+
+
+def _of_file(file: Path, read: Callable[[BufferedReader], Any]) -> Any:
+    """What `read` makes of a regular file; None where there is none.
+
+    Raises:
+      CheckpointError: it is there, but cannot be read.
+    """
+    try:
+        with files.open_regular(file) as stream:
+            return read(stream)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EINVAL):  # a link to itself; a pipe, a device
+            return None
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"Cannot read {file} ({error.strerror}): it may be whole, so see that it can be read, and "
+        "type the same command again."
+    )
 
 
 def check_format(found: Any, what: str) -> None:
@@ -498,9 +561,32 @@ def replace(file: Path, content: bytes) -> None:
     """
     partial = file.with_name(file.name + ".partial")
     try:
-        partial.write_bytes(content)
+        _write(partial, content)
         os.replace(partial, file)
+        sync_folder(file.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise OSError(error.errno, error.strerror, str(file)) from error
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write a file and wait until it is on the disk."""
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where a system can be asked for that."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)

@@ -6,23 +6,26 @@
 
 Such a folder is slow, uploads when it likes, and keeps what is deleted in a trash that counts: so
 rows are written once, files are overwritten in place and few, and what arrived whole is told by
-checksums. A slot that did not arrive leaves the one before. What a run goes on from is a checkpoint
+checksums. A slot that did not arrive leaves the one before. A folder that is not there, because its
+disk is not mounted, is never made on another disk: `check` makes the last part of its path and a
+file in it, and `push` refuses a folder without that file. What a run goes on from is a checkpoint
 on the local disk, which `fetch` makes; only stored latents are older there than they were, so such
 a run is as good as the one that was cut off, but not equal bit for bit. Read with notebook 08.
 """
 
+import errno
 import hashlib
 import itertools
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamer_lite import checkpoints
+from dreamer_lite import checkpoints, colab, records
 from dreamer_lite.checkpoints import CheckpointError
 from dreamer_lite.run_state import RunState
 
@@ -41,13 +44,17 @@ class Slot(NamedTuple):
 
 
 def push(folder: Path, state: RunState, meta: Mapping[str, Any], metrics: Path) -> None:
-    """Bring the copy in `folder` up to date. `meta` as in `checkpoints.save`.
+    """Bring the copy in `folder`, which `check` has seen, up to date.
+
+    `meta` as in `checkpoints.save`.
 
     Raises:
       OSError: one sentence; the copy of the push before is untouched.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _check_mounted(folder)
+        if not (folder / "metrics.jsonl").exists():
+            raise FileNotFoundError(errno.ENOENT, "the folder is gone or is another one")
         slots = _slots(folder)
         if slots and _progress(slots[0].meta) == _progress(meta):
             return  # two slots that are the same would be no help
@@ -57,21 +64,34 @@ def push(folder: Path, state: RunState, meta: Mapping[str, Any], metrics: Path) 
         number = 1 + max((slot.number for slot in slots), default=0)
         about = dict(number=number, meta=meta, ring=ring, chunks=chunks)
         data = _to_bytes(arrays, {"about": json.dumps({"format": checkpoints.FORMAT} | about)})
-        if metrics.exists():
-            _overwrite(folder / "metrics.jsonl", metrics.read_bytes())
+        _overwrite(folder / "metrics.jsonl", metrics.read_bytes())
         _overwrite(folder / f"slot-{number % 2}", _digest(data).encode() + data)
-    except OSError as error:
+    except (OSError, CheckpointError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise OSError(
-            f"Could not copy the run to {folder} ({error.strerror or error}): make room there, or "
-            "leave --mirror out; the run itself is intact."
+            f"Could not copy the run to {folder} ({reason}): see that it can be "
+            "written and has room, or leave --mirror out; the run itself is intact."
         ) from error
 
 
 def check(folder: Path) -> None:
-    """Make the folder if need be, and raise OSError if nothing can be written in it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Make the last part of the path if need be; raise OSError if nothing can be written there."""
+    _check_mounted(folder)
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileNotFoundError as error:
+        what = f"there is no folder {folder.parent}: make it, or mount its disk"
+        raise FileNotFoundError(errno.ENOENT, what) from error
     with (folder / "metrics.jsonl").open("ab"):  # made here; a file to try with would fill a trash
         pass
+
+
+def _check_mounted(folder: Path) -> None:
+    """Raise OSError for a folder on Google Drive, by Colab's path, while Drive is not mounted."""
+    place = Path(os.path.abspath(folder))
+    inside = colab.DRIVE in (place, *place.parents, *place.resolve().parents)
+    if inside and not os.path.ismount(colab.DRIVE):
+        raise OSError(errno.ENODEV, "Google Drive is not mounted: call colab.drive() first")
 
 
 def _progress(meta: Mapping[str, Any]) -> tuple[int, int]:
@@ -117,6 +137,12 @@ def exists(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("slot-0", "slot-1"))
 
 
+def was_cut_off(folder: Path) -> bool:
+    """Whether there is only a first slot, and it is not whole: nothing was ever copied."""
+    one = (folder / "slot-0").exists() != (folder / "slot-1").exists()
+    return one and not _slots(folder)
+
+
 def read_meta(folder: Path) -> dict[str, Any]:
     """The `meta` of the newest slot that is whole.
 
@@ -136,14 +162,15 @@ def _damaged(folder: Path) -> str:
     )
 
 
-def fetch(folder: Path, run: Path) -> None:
-    """Make a checkpoint in the run folder `run` from the copy in `folder`.
+def fetch(folder: Path, run: Path, tell: Callable[[str], object] = warnings.warn) -> None:
+    """Make a checkpoint in the run folder `run` from the copy in `folder`; its records come first.
 
-    Where the newest slot did not arrive whole, or rows that it needs, a warning says so and the
-    slot before is taken.
+    Where the newest slot did not arrive whole, or rows that it needs, the slot before is taken,
+    which `tell` is called to say. Records that are here already stay if more of them are right.
 
     Raises:
       CheckpointError: one sentence; no slot is whole.
+      OSError: something cannot be read or written.
     """
     for slot in (slots := _slots(folder)):
         rows = _rows(folder, slot)
@@ -153,14 +180,18 @@ def fetch(folder: Path, run: Path) -> None:
         raise CheckpointError(_damaged(folder))
     written = [(folder / name).exists() for name in ("slot-0", "slot-1")]
     if slot is not slots[0] or len(slots) < sum(written):
-        warnings.warn(
+        tell(
             f"The newest copy in {folder} did not arrive whole: going on from the one before, "
-            f"update {slot.meta['summary']['updates']}.",
-            stacklevel=2,
+            f"update {slot.meta['summary']['updates']}."
         )
+    files = [place / "metrics.jsonl" for place in (folder, run)]
+    found = [file.read_bytes() for file in files if file.exists()]
+    run.mkdir(parents=True, exist_ok=True)
+    if found:  # first, for a checkpoint that is as far as the copy would not be fetched again
+        known = slot.meta.get("metrics")
+        chosen = records.best(found, slot.meta["summary"]["updates"], known)
+        checkpoints.replace(run / "metrics.jsonl", chosen)
     checkpoints.write(run / "state", slot.arrays | rows, slot.meta)
-    if (folder / "metrics.jsonl").exists():
-        checkpoints.replace(run / "metrics.jsonl", (folder / "metrics.jsonl").read_bytes())
 
 
 def _slots(folder: Path) -> list[Slot]:

@@ -6,9 +6,11 @@
 
 A mirror (`mirror`) is a copy elsewhere, for disks that vanish, as Colab's.
 
-The order of writing makes a kill at any moment harmless: first the line of metrics, then the
-checkpoint, then the summary, which can be made again from the checkpoint. What metrics.jsonl has
-beyond the checkpoint is cut off when the run goes on. Read with notebook 08.
+The order of writing makes a kill at any moment harmless, also that of the whole machine: first the
+line of metrics, then the checkpoint, then the summary, which can be made again from the checkpoint;
+each is on the disk before the next is written. The checkpoint knows the rows up to it by a
+checksum. What metrics.jsonl has beyond them is dropped when the run goes on, and how many rows that
+were is told; see `records`. Read with notebook 08.
 """
 
 import contextlib
@@ -18,10 +20,12 @@ import os
 import platform
 import shlex
 import signal
+import stat
 import sys
 import threading
 import time
 import warnings
+import weakref
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -29,7 +33,6 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import jax
-import numpy as np
 
 from dreamer_lite import (
     __version__,
@@ -38,6 +41,7 @@ from dreamer_lite import (
     devices,
     hosted,
     mirror,
+    records,
     replay,
     sharding,
     training,
@@ -46,6 +50,7 @@ from dreamer_lite import (
 from dreamer_lite.checkpoints import LoadedAgent
 from dreamer_lite.config import Config, complete, from_dict, make_config, to_dict
 from dreamer_lite.progress import Limits
+from dreamer_lite.records import Log
 from dreamer_lite.run_state import RunState
 from dreamer_lite.training import Driver, train
 from dreamer_lite.worlds import AnyWorld, World, WorldError
@@ -58,6 +63,7 @@ except ImportError:  # Windows: runs work, but two processes in one folder are n
 SUFFIX = ".safetensors"  # of an agent file; never of a run folder
 SAVE_EVERY = 60.0  # seconds
 MIRROR_EVERY = 300.0  # seconds at least
+TWICE = 1.0  # seconds in which a second SIGTERM is the same request
 LONG_SAVE = 2.0  # seconds; a save that takes n times as long comes n times less often
 Record = dict[str, Any]  # see `progress.make_record`
 RESULTS = ("return_mean", "return_stderr", "episodes")
@@ -79,6 +85,7 @@ def run(
     mirror_folder: Path | None = None,
     driver: Driver | None = None,
     watch: Callable[[RunState], None] = lambda state: None,
+    tell: Callable[[str], object] = warnings.warn,
 ) -> Generator[Record, None, None]:
     """Train in `folder` until a limit, going on from its checkpoint if it has one.
 
@@ -88,24 +95,28 @@ def run(
     closes the iterator. `elapsed` is how long this process took before the call, in seconds.
     `all_devices` spreads the work over all local ones; a run may go on with another number of them.
     `mirror_folder` gets a copy of the run now and then and at the end; where that copy is further
-    than `folder`, as on a new machine, the run goes on from it.
+    than `folder`, as on a new machine, the run goes on from it. A copy that cannot be written is
+    told and tried again when the next is due; only that of the end must succeed.
     `driver` replaces the package's own, and `watch` is shown the state before each record is given;
-    it must not keep it.
+    it must not keep it. `tell` is called with a sentence about what a user should know although the
+    run goes on: rows that were dropped, a copy that failed.
 
     Raises:
-      RunError: a folder, or that of the mirror, is in use, cannot be written, or belongs to a run
-        of another config.
+      RunError: a folder, or that of the mirror, is in use, cannot be written, belongs to a run of
+        another config, or has lost its checkpoints.
       CheckpointError: the folder's checkpoint is damaged, foreign or newer.
-      OSError: the disk is full; one sentence.
+      OSError: the disk is full, or the last copy failed; one sentence.
       FloatingPointError: a loss is no longer finite; the last good checkpoint stays.
     """
     started = time.perf_counter() - elapsed
-    lock = _lock(folder)
+    if mirror_folder is not None:
+        _keep_apart(mirror_folder, folder)
+    lock = _lock(folder, tell)
     try:
         if mirror_folder is not None:
             _check_mirror(mirror_folder)
-            _take_from(mirror_folder, config, folder)
-        summary = _claim(config, folder)
+            _take_from(mirror_folder, config, folder, tell)
+        summary = _claim(config, folder, tell)
         if finished(folder, limits):
             lock.close()
             return (record for record in ())
@@ -115,7 +126,7 @@ def run(
         raise
     repeat = getattr(world, "repeat", 1)  # JAX worlds repeat no action
     started -= summary.get("wall_seconds", 0.0)
-    going_on = _Run(config, folder, summary, started, repeat, mirror_folder)
+    going_on = _Run(config, folder, summary, started, repeat, mirror_folder, tell)
     return going_on.records(lock, driver, state, limits, stop, save_every, watch)
 
 
@@ -136,11 +147,12 @@ class _Run:
 
     def __init__(
         self, config: Config, folder: Path, summary: dict[str, Any], started: float, repeat: int,
-        mirror_folder: Path | None,
+        mirror_folder: Path | None, tell: Callable[[str], object] = warnings.warn,
     ):  # fmt: skip
         self.config, self.folder, self.started, self.repeat = config, folder, started, repeat
         self.mirror_folder, self.mirror_due = mirror_folder, time.perf_counter() + MIRROR_EVERY
         self.first_update_seconds: float = summary.get("first_update_seconds", 0.0)
+        self.tell = tell
 
     def records(
         self,
@@ -155,14 +167,17 @@ class _Run:
         """Train, write and save as `run` says. Holds the lock until it ends or is closed."""
         record, due = {}, 0.0
         whole = False  # is the state whole, or was it handed over to the next call?
-        with lock, (self.folder / "metrics.jsonl").open("ab", buffering=0) as metrics:
+        with lock, Log(self.folder / "metrics.jsonl") as log:
+            broke = True  # then that is what the user must know
             try:
                 news = train(self.config, driver, state, limits, self.seconds())
                 for record, state in news:
                     self.first_update_seconds = self.first_update_seconds or self.seconds()
-                    _write_line(metrics, record)
+                    log.write(record)
                     if (begun := time.perf_counter()) >= due:
-                        self.save(state, record)
+                        meta = self.save(state, record, log)
+                        if time.perf_counter() >= self.mirror_due:
+                            self.copy(state, meta, True)
                         ended = time.perf_counter()
                         # A large replay takes seconds to write, so it is written less often.
                         due = ended + save_every * max(1.0, (ended - begun) / LONG_SAVE)
@@ -174,13 +189,12 @@ class _Run:
                     whole = False
                 else:
                     whole = bool(record)
+                broke = False
             finally:
                 try:
                     if whole:
-                        self.mirror_due = 0.0
-                        self.save(state, record)
+                        self.copy(state, self.save(state, record, log), broke)
                 finally:
-                    broke = sys.exc_info()[0] is not None  # then that is what the user must know
                     with contextlib.suppress(WorldError) if broke else contextlib.nullcontext():
                         driver.close()
 
@@ -188,22 +202,33 @@ class _Run:
         """Wall time of the run, earlier starts included."""
         return time.perf_counter() - self.started
 
-    def save(self, state: RunState, record: Record) -> None:
-        """Checkpoint first, then the summary. A state that is no longer finite is not saved."""
-        if not all(np.isfinite(x).all() for x in jax.tree.leaves(state.learner.params)):
-            raise FloatingPointError(f"A parameter became infinite at update {record['updates']}.")
+    def save(self, state: RunState, record: Record, log: Log) -> dict[str, Any]:
+        """Rows first, then the checkpoint, then the summary; returns the checkpoint's `meta`.
+
+        A state that is no longer finite is not saved.
+        """
         summary = make_summary(record, self.seconds(), self.first_update_seconds, self.repeat)
         if (used := len(state.updates.sharding.device_set)) > 1:
             summary["devices"] = used
-        meta = {"config": to_dict(self.config), "summary": summary}
+        meta = {"config": to_dict(self.config), "summary": summary, "metrics": log.sync()}
         if self.config.seeds > 1:
             summary["seeds"] = self.config.seeds
             meta["agents"] = {name: record["seeds"][name] for name in RESULTS}
         checkpoints.save(self.folder / "state", state, meta)
         _write_json(self.folder / "summary.json", summary)
-        if self.mirror_folder is not None and time.perf_counter() >= self.mirror_due:
+        return meta
+
+    def copy(self, state: RunState, meta: dict[str, Any], go_on: bool) -> None:
+        """Bring the mirror up to date, if there is one. To `go_on`, a failure is only told."""
+        if self.mirror_folder is None:
+            return
+        try:
             mirror.push(self.mirror_folder, state, meta, self.folder / "metrics.jsonl")
-            self.mirror_due = time.perf_counter() + MIRROR_EVERY
+        except OSError as error:
+            if not go_on:
+                raise
+            self.tell(f"{error} It will be tried again when the next copy is due.")
+        self.mirror_due = time.perf_counter() + MIRROR_EVERY
 
 
 def make_summary(
@@ -346,27 +371,45 @@ def make_driver(config: Config, world: AnyWorld, all_devices: bool = False) -> D
 # Opening a run folder
 
 
-def _lock(folder: Path) -> IO:
+_locks: "weakref.WeakSet[IO]" = weakref.WeakSet()  # those that this process holds
+
+
+def _let_go() -> None:
+    """In a process that an environment has forked, which must not hold the lock of a dead run."""
+    for lock in list(_locks):
+        with contextlib.suppress(OSError):
+            lock.close()
+    _locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def _lock(folder: Path, tell: Callable[[str], object]) -> IO:
     """Make the folder and keep other processes out of it until the returned file is closed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a+")
+        lock = _open_lock(folder / "lock")
     except OSError as error:
         raise RunError(
             f"Cannot write in {folder} ({error.strerror}): choose another folder with --run."
         ) from error
-    if fcntl is None:
-        return lock
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
         owner = lock.read().strip() or "unknown"
         lock.close()
         raise RunError(
             f"{folder} is in use by process {owner}: wait for it, stop it, or choose another "
             "folder with --run."
         ) from error
+    except OSError as error:
+        tell(
+            f"The file system of {folder} has no locks ({error.strerror}): see to it that no other "
+            "process trains there at the same time."
+        )
     try:
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -378,7 +421,53 @@ def _lock(folder: Path) -> IO:
             f"Cannot write in {folder} ({error.strerror}): make room or choose another folder "
             "with --run."
         ) from error
+    _locks.add(lock)
     return lock
+
+
+def _open_lock(file: Path) -> IO:
+    """Open or make a file that is only ours, for its content is overwritten.
+
+    Raises:
+      RunError: it is a link to another file, or no regular file.
+    """
+    flags = os.O_RDWR | os.O_CREAT
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"):  # not there on Windows
+        flags |= getattr(os, name, 0)
+    odd = RunError(
+        f"{file} is a link or no regular file, and what it names is not ours to write: remove it, "
+        "or choose another folder with --run."
+    )
+    try:
+        handle = os.open(file, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV):
+            raise odd from error
+        raise
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(handle)
+        raise odd
+    return os.fdopen(handle, "r+")
+
+
+def _keep_apart(mirror_folder: Path, folder: Path) -> None:
+    """Raise RunError if one of the two is the other or in it. Nothing has been written yet."""
+    if _inside(mirror_folder, folder) or _inside(folder, mirror_folder):
+        raise RunError(
+            f"The run folder {folder} and its copy in {mirror_folder} are one folder, or one is in "
+            "the other: choose another folder with --mirror, best on another disk."
+        )
+
+
+def _inside(inner: Path, outer: Path) -> bool:
+    """Whether a folder is another or within it, by whatever names they go."""
+    inner, outer = inner.resolve(), outer.resolve()
+    for place in (inner, *inner.parents):
+        with contextlib.suppress(OSError):
+            if place == outer or place.samefile(outer):
+                return True
+    return False
 
 
 def _check_mirror(mirror_folder: Path) -> None:
@@ -392,43 +481,75 @@ def _check_mirror(mirror_folder: Path) -> None:
         ) from error
 
 
-def _take_from(mirror_folder: Path, config: Config, folder: Path) -> None:
+def _take_from(
+    mirror_folder: Path, config: Config, folder: Path, tell: Callable[[str], object]
+) -> None:
     """Bring the run here from its mirror if it is further there."""
-    if not mirror.exists(mirror_folder):
-        return
-    meta = mirror.read_meta(mirror_folder)
-    _refuse_another(config, meta["config"], mirror_folder)
-    here = -1
-    if checkpoints.exists(folder / "state"):
-        here = checkpoints.read_meta(folder / "state")["summary"]["updates"]
-    if meta["summary"]["updates"] > here:
-        mirror.fetch(mirror_folder, folder)
+    here = checkpoints.exists(folder / "state")
+    try:
+        if not mirror.exists(mirror_folder):
+            return
+        if here and mirror.was_cut_off(mirror_folder):
+            tell(f"The first copy in {mirror_folder} was cut off: it will be made anew.")
+            return
+        meta = mirror.read_meta(mirror_folder)
+        _refuse_another(config, meta["config"], mirror_folder)
+        updates = checkpoints.read_meta(folder / "state")["summary"]["updates"] if here else -1
+        if meta["summary"]["updates"] > updates:
+            mirror.fetch(mirror_folder, folder, tell)
+    except OSError as error:
+        raise RunError(
+            f"Cannot take the run from its copy in {mirror_folder} ({error.strerror or error}): "
+            "wait until that folder can be read, or leave --mirror out."
+        ) from error
 
 
-def _claim(config: Config, folder: Path) -> dict[str, Any]:
+def _claim(config: Config, folder: Path, tell: Callable[[str], object]) -> dict[str, Any]:
     """Make the folder this run's; returns how far its checkpoint is, {} if there is none."""
-    summary: dict[str, Any] = {}
+    meta: dict[str, Any] = {"summary": {}}
     if checkpoints.exists(folder / "state"):
         meta = checkpoints.read_meta(folder / "state")
-        summary = meta["summary"]
         _refuse_another(config, meta["config"], folder)
     elif (folder / "metrics.jsonl").exists() and not (folder / "config.json").exists():
         raise RunError(
             f"{folder} holds a metrics.jsonl that is of no run: choose another folder with --run."
         )
+    summary = meta["summary"]
     try:
+        # A summary comes after a checkpoint, and a second row after the first checkpoint.
+        if not summary and (
+            os.path.lexists(folder / "summary.json")
+            or records.rows_in(folder / "metrics.jsonl") > 1
+        ):
+            raise RunError(
+                f"{folder} has lost its checkpoints, the folders in {folder / 'state'}: bring them "
+                "back from a copy, or choose another folder with --run to train anew."
+            )
         _write_json(folder / "config.json", to_dict(config))
-        _cut(folder / "metrics.jsonl", summary.get("updates", 0))
+        updates, known = summary.get("updates", 0), meta.get("metrics")
+        for sentence in records.repair(folder / "metrics.jsonl", updates, known):
+            tell(sentence)
         if summary:  # the process may have been killed between checkpoint and summary
             _write_json(folder / "summary.json", summary)
-        else:
-            (folder / "summary.json").unlink(missing_ok=True)
+            _compare_versions(summary, folder, tell)
     except OSError as error:
         raise RunError(
             f"Cannot write in {folder} ({error.strerror}): make room or choose another folder "
             "with --run."
         ) from error
     return summary
+
+
+def _compare_versions(summary: dict[str, Any], folder: Path, tell: Callable[[str], object]) -> None:
+    """Tell if other versions compute now, for then a run need not go on bit for bit."""
+    then = summary.get("versions", {})
+    for name in ("jax", "jaxlib"):
+        if name in then and then[name] != (now := _version(name)):
+            tell(
+                f"{folder} was last trained with {name} {then[name]} and goes on with {now}: its "
+                "numbers may differ from those of an uninterrupted run in their last digits."
+            )
+            return
 
 
 def _refuse_another(config: Config, saved: dict[str, Any], folder: Path) -> None:
@@ -463,35 +584,6 @@ def _start(
     if resume:
         state, _ = checkpoints.restore(folder / "state", state)
     return world, driver, state
-
-
-def _cut(metrics: Path, updates: int) -> None:
-    """Cut metrics.jsonl before the first line that is broken or beyond `updates`."""
-    if not metrics.exists():
-        return
-    size = 0
-    for line in metrics.read_bytes().splitlines(keepends=True):
-        try:
-            good = line.endswith(b"\n") and json.loads(line)["updates"] <= updates
-        except (ValueError, KeyError, TypeError, RecursionError):
-            good = False
-        if not good:
-            break
-        size += len(line)
-    os.truncate(metrics, size)
-
-
-def _write_line(metrics: IO, record: Record) -> None:
-    """Append a record to a file without buffer: it is on its way to the disk at once."""
-    line = (json.dumps(record) + "\n").encode()
-    try:
-        if metrics.write(line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError as error:
-        raise OSError(
-            f"Could not write {metrics.name} ({error.strerror}): make room there, then type the "
-            "same command again; earlier checkpoints are intact."
-        ) from error
 
 
 def _write_json(file: Path, values: dict[str, Any]) -> None:
@@ -550,9 +642,12 @@ def stop_on_signals(
     note: bytes = b"\nStopping: finishing this step and saving; once more stops at once.\n",
     again: Callable[[int, Any], Any] | None = None,
 ) -> Iterator[Stop]:
-    """Inside, Ctrl-C and SIGTERM only set a flag, so that the run can save; a second one raises.
+    """Inside, Ctrl-C, SIGTERM and SIGHUP only set a flag, so that the run can save.
 
-    `note` is what the first one writes to stderr, `again` a handler in place of raising.
+    A second one does what it did before: Ctrl-C raises. `note` is what the first one writes to
+    stderr, `again` a handler for the second. Where a terminal is closed, or by `timeout`, a process
+    gets several at once, so SIGHUP never counts as a second one, nor SIGTERM within a second. A
+    SIGHUP that is ignored, as under nohup, stays so.
 
     A KeyboardInterrupt can be swallowed inside JAX. Python allows handlers in the main thread
     only: in another one the flag stays unset.
@@ -561,18 +656,35 @@ def stop_on_signals(
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hangup = getattr(signal, "SIGHUP", None)  # none on Windows
+    numbers = [signal.SIGINT, signal.SIGTERM, *([hangup] if hangup else [])]
+    before = {number: signal.getsignal(number) for number in numbers}
+    if before.get(hangup) == signal.SIG_IGN:  # type: ignore
+        del before[hangup]  # type: ignore
+    since, owner = 0.0, os.getpid()
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
     def ask(number: int, _frame: Any) -> None:
-        stop.signal = number
-        restore()
-        for each in before if again else ():
-            signal.signal(each, again)
-        os.write(2, note)
+        nonlocal since
+        now = time.monotonic()
+        if os.getpid() != owner:  # a process that an environment has forked, which has nothing to
+            if number == signal.SIGTERM:  # save; Ctrl-C in a terminal is for the one that has
+                restore()
+                signal.raise_signal(number)
+        elif not stop.signal:
+            stop.signal, since = number, now
+            if sys.__stderr__ is not None:  # else the number 2 is that of some file
+                with contextlib.suppress(OSError):  # nobody reads it, as in a closed terminal
+                    os.write(2, note)
+        elif number == signal.SIGINT or (number == signal.SIGTERM and now > since + TWICE):
+            restore()
+            if again is not None:
+                again(number, _frame)
+            else:
+                signal.raise_signal(number)
 
     for number in before:
         signal.signal(number, ask)

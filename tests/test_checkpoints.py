@@ -101,8 +101,8 @@ def test_every_damaged_file_is_noticed(tmp_path: Path, state: RunState) -> None:
                 checkpoints.read_meta(tmp_path / "state")
             assert str(place) in str(error.value), file
             file.write_bytes(good)
-    (place / "stranger").write_text("")
-    with pytest.raises(CheckpointError, match=f"delete the folder {tmp_path} and train anew"):
+    (place / "meta.json").unlink()
+    with pytest.raises(CheckpointError, match=f"move the folder {place} elsewhere to train anew"):
         checkpoints.restore(tmp_path / "state", state)
 
 
@@ -110,7 +110,9 @@ def test_damage_names_the_earlier_one(tmp_path: Path, state: RunState) -> None:
     checkpoints.save(tmp_path, state, META)
     place = checkpoints.save(tmp_path, state, META)
     cut(place / "meta.json")
-    with pytest.raises(CheckpointError, match=r"delete the folder .*000002 to go on .* 000001"):
+    with pytest.raises(
+        CheckpointError, match=r"move the folder .*000002 elsewhere to go on .* 000001"
+    ):
         checkpoints.restore(tmp_path, state)
 
 

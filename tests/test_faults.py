@@ -30,7 +30,7 @@ import pytest
 import small_run
 from small_run import metrics, state_of
 
-from dreamer_lite import checkpoints, hosted, runs, worlds
+from dreamer_lite import checkpoints, hosted, records, runs, worlds
 from dreamer_lite.__main__ import main
 from dreamer_lite.checkpoints import CheckpointError
 from dreamer_lite.config import make_config
@@ -230,7 +230,7 @@ DAMAGES = [flip, cut, zero, grow, lose, turn_into_folder, turn_into_loop, turn_i
 def test_every_file_of_a_checkpoint(
     damage: Callable, base: Path, driver: Driver, tmp_path: Path
 ) -> None:
-    """The sentence says what to delete; then the earlier checkpoint is there, whole."""
+    """The sentence says what to move away; then the earlier checkpoint is there, whole."""
     chance = random.Random(damage.__name__)
     run = tmp_path / "run"
     shutil.copytree(base, run)
@@ -244,7 +244,9 @@ def test_every_file_of_a_checkpoint(
             checkpoints.read_meta(run / "state")
         said = str(error.value)
         assert "\n" not in said and str(newest) in said, file
-        assert f"delete the folder {newest} to go on from the earlier" in said or "format" in said
+        assert f"move the folder {newest} elsewhere to go on from the earlier" in said or (
+            "format" in said
+        )
         if file.is_dir():
             file.rmdir()
         file.unlink(missing_ok=True)
@@ -268,10 +270,12 @@ def test_all_words_that_are_no_checkpoint(base: Path, tmp_path: Path, name: str)
 def test_a_summary_and_records_that_cannot_be_read_are_none(tmp_path: Path, words: bytes) -> None:
     (tmp_path / "summary.json").write_bytes(words)
     assert not runs.finished(tmp_path, Limits(updates=1))
-    records = tmp_path / "metrics.jsonl"
-    records.write_bytes(b'{"updates": 1}\n' + words + b"\n")
-    runs._cut(records, 10)
-    assert records.read_bytes() == b'{"updates": 1}\n'
+    file, written = tmp_path / "metrics.jsonl", b'{"updates": 1}\n' + words + b"\n"
+    file.write_bytes(written)
+    (said,) = records.repair(file, 10, None)
+    assert file.read_bytes() == b'{"updates": 1}\n'
+    damaged = tmp_path / "metrics.jsonl.damaged"
+    assert damaged.read_bytes() == written and damaged.name in said
 
 
 @pytest.mark.parametrize("name", ["config.json", "summary.json", "metrics.jsonl", "lock"])

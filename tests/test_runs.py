@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import random
@@ -20,7 +21,7 @@ import small_run
 from small_run import metrics, state_of
 
 from dreamer_lite import __main__ as commands
-from dreamer_lite import assets, checkpoints, runs
+from dreamer_lite import assets, checkpoints, records, runs
 from dreamer_lite.checkpoints import CheckpointError
 from dreamer_lite.config import make_config
 from dreamer_lite.progress import Limits
@@ -91,9 +92,124 @@ def test_what_the_checkpoint_does_not_know_is_cut_off(tmp_path: Path, same_drive
     later = json.dumps(written[-1] | {"updates": 999})
     (tmp_path / "metrics.jsonl").write_text(f'{good}{later}\n{{"updates": 1')
     (tmp_path / "summary.json").unlink()  # a kill between checkpoint and summary
-    assert list(runs.run(CONFIG, tmp_path, Limits(updates=20))) == []
+    with pytest.warns(UserWarning, match="2 rows beyond the checkpoint, update 20, were dropped"):
+        assert list(runs.run(CONFIG, tmp_path, Limits(updates=20))) == []
     assert (tmp_path / "metrics.jsonl").read_text() == good
     assert summary(tmp_path)["updates"] == written[-1]["updates"]
+
+
+ROWS = [json.dumps({"updates": n, "loss": n / 7}).encode() + b"\n" for n in range(1, 9)]
+WHOLE = b"".join(ROWS[:6])  # up to the checkpoint at update 6
+KNOWN = {"rows": 6, "bytes": len(WHOLE), "sha256": hashlib.sha256(WHOLE).hexdigest()}
+
+
+@pytest.mark.parametrize("known", [KNOWN, None], ids=["with checksum", "of an earlier version"])
+def test_only_rows_beyond_the_checkpoint_are_dropped(known: Any, tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    for behind, words in {
+        b"": None,
+        ROWS[6]: "1 row beyond the checkpoint, update 6, was dropped",
+        b"".join(ROWS[6:]) + b'{"upd': "3 rows beyond the checkpoint, update 6, were dropped",
+        b"\xff\x00": "1 row beyond",
+    }.items():
+        file.write_bytes(WHOLE + behind)
+        told = records.repair(file, 6, known)
+        assert file.read_bytes() == WHOLE and len(told) == bool(words)
+        assert not words or words in told[0]
+        assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("known", [KNOWN, None], ids=["with checksum", "of an earlier version"])
+def test_what_is_missing_of_the_records_is_told_and_what_is_left_is_kept(
+    known: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # it takes time
+    file, of = tmp_path / "metrics.jsonl", " of its 6" if known else ""
+    flipped = b"\x81" + ROWS[2][1:]
+    for number, (found, kept) in enumerate(
+        [
+            (b"".join([*ROWS[:2], flipped, *ROWS[3:8]]), [0, 1, 3, 4, 5]),  # a byte
+            (b"".join([*ROWS[:5], ROWS[5][:-4]]), [0, 1, 2, 3, 4]),  # cut off
+            (b"".join(ROWS[:4]), [0, 1, 2, 3]),
+            (b"".join([*ROWS[:2], *ROWS[6:], *ROWS[2:6]]), [0, 1, 2, 3, 4, 5]),
+            (b"".join([*ROWS[:3], *ROWS[:6]]), [0, 1, 2, 3, 4, 5]),
+            (bytes(len(WHOLE)), []),
+            (b"", []),
+            (None, []),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        file = folder / "metrics.jsonl"
+        if found is not None:
+            file.write_bytes(found)
+        (told,) = records.repair(file, 6, known)
+        assert f"is not as it was written: {len(kept)}{of} rows up to update 6 can be read" in told
+        left = b"".join(ROWS[n] for n in kept)
+        assert (file.read_bytes() if file.exists() else b"") == left
+        aside = file.with_name("metrics.jsonl.damaged")
+        if found and found != left:
+            assert aside.read_bytes() == found and aside.name in told, "nothing is lost"
+            file.write_bytes(found)
+            assert "metrics.jsonl.damaged2" in records.repair(file, 6, known)[0]
+        else:
+            assert not aside.exists()
+
+
+def test_a_digit_that_was_changed_in_the_records_is_told(tmp_path: Path, same_driver: None) -> None:
+    list(runs.run(CONFIG, tmp_path, Limits(updates=20)))
+    file = tmp_path / "metrics.jsonl"
+    changed = file.read_bytes().replace(b'"episodes": ', b'"episodes": 1', 1)
+    file.write_bytes(changed)
+    told: list[str] = []
+    list(runs.run(CONFIG, tmp_path, Limits(updates=20), tell=told.append))
+    assert file.read_bytes() == changed and len(told) == 1
+    assert re.search(r"not as it was written: (\d) of its \1 rows up to update 20 can be", told[0])
+    list(runs.run(CONFIG, tmp_path, Limits(updates=30), tell=told.append))  # told again: no save
+    told.clear()
+    list(runs.run(CONFIG, tmp_path, Limits(updates=40), tell=told.append))
+    assert told == [], "the newest checkpoint knows them as they are now"
+
+
+def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path, same_driver: None) -> None:
+    """Its checkpoint has no checksum of the records."""
+    list(runs.run(CONFIG, tmp_path, Limits(updates=20)))
+    (place,) = (p for p in (tmp_path / "state").iterdir() if p.name == "000002")
+    meta = json.loads((place / "meta.json").read_text())
+    assert meta.pop("metrics")["rows"] == len(metrics(tmp_path))
+    (place / "meta.json").write_text(json.dumps(meta))
+    manifest = json.loads((place / "manifest.json").read_text())
+    manifest["files"] = checkpoints._checksums(place)
+    manifest["files"].pop("manifest.json")
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    list(runs.run(CONFIG, tmp_path, Limits(updates=30)))  # without a warning
+    assert metrics(tmp_path)[-1]["updates"] == 30
+
+
+def test_lost_checkpoints_are_told_and_nothing_is_touched(
+    tmp_path: Path, same_driver: None
+) -> None:
+    list(runs.run(CONFIG, tmp_path, Limits(updates=20)))
+    (tmp_path / "state").rename(tmp_path / "elsewhere")
+    files = {p: p.read_bytes() for p in tmp_path.iterdir() if p.is_file() and p.name != "lock"}
+    for missing in ("nothing", "summary.json"):
+        files.pop(tmp_path / missing, None)
+        (tmp_path / missing).unlink(missing_ok=True)
+        with pytest.raises(RunError, match="has lost its checkpoints, the folders in .*--run"):
+            runs.run(CONFIG, tmp_path, Limits(updates=30))
+        assert files == {p: p.read_bytes() for p in files}
+    (tmp_path / "elsewhere").rename(tmp_path / "state")
+    list(runs.run(CONFIG, tmp_path, Limits(updates=30)))
+
+
+def test_another_version_of_jax_is_told(
+    tmp_path: Path, same_driver: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(runs.run(CONFIG, tmp_path, Limits(updates=5)))
+    monkeypatch.setattr(runs, "_version", lambda name: "99")
+    told: list[str] = []
+    list(runs.run(CONFIG, tmp_path, Limits(updates=10), tell=told.append))
+    assert len(told) == 1 and f"with jax {jax.__version__} and goes on with 99" in told[0]
 
 
 # Stopped, finished, gone on
@@ -196,19 +312,6 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(
     assert int(state_of(tmp_path, driver).updates) == seen[-1]
 
 
-def test_a_state_with_nan_is_not_saved(tmp_path: Path, same_driver: None, driver: Driver) -> None:
-    list(runs.run(CONFIG, tmp_path, Limits(updates=10)))
-    going_on = runs._Run(CONFIG, tmp_path, summary(tmp_path), 0.0, 1, None)
-    state = driver.init(0)
-    bad = jax.tree.map(lambda x: x * jax.numpy.nan, state.learner.params)
-    with pytest.raises(FloatingPointError, match="A parameter became"):
-        going_on.save(state._replace(learner=state.learner._replace(params=bad)), {"updates": 11})
-    assert all(
-        jax.numpy.isfinite(x).all()
-        for x in jax.tree.leaves(state_of(tmp_path, driver).learner.params)
-    )
-
-
 @contextlib.contextmanager
 def full_disk(limit: int) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -227,7 +330,9 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, same_driver: None, limit: i
     with full_disk(limit), pytest.raises(OSError, match=r"^Could not .* make room there"):
         list(records)
     assert summary(tmp_path) == before
-    list(runs.run(CONFIG, tmp_path, Limits(updates=20)))  # with room again it goes on
+    told: list[str] = []
+    list(runs.run(CONFIG, tmp_path, Limits(updates=20), tell=told.append))  # with room again
+    assert len(told) == (limit == 5000), "the row that came before its checkpoint"
     assert summary(tmp_path)["updates"] >= 20
 
 

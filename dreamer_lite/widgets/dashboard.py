@@ -6,9 +6,11 @@ the cell does what *stop* does. In a script it trains there and then and says in
 is. Every picture has a twin in words. Notebooks 07 and 08.
 """
 
+import atexit
 import functools
 import html
 import json
+import signal
 import tempfile
 import threading
 import time
@@ -36,6 +38,7 @@ from dreamer_lite.worlds import AnyWorld
 AHEAD = 7  # dreamt steps in the strip
 EVERY = 1.5  # seconds between two pictures, and at most a tenth of the time for drawing
 EVERY_LINE = 10.0  # seconds between two lines of a script
+PATIENCE = 30.0  # seconds to wait for a thread that was asked to stop
 RECENT = 5  # records over which the speed is averaged
 
 _active: list["Dashboard"] = []  # one training at a time: two would share the cores
@@ -62,8 +65,9 @@ def make_glimpse(config: Config, world: AnyWorld) -> Callable[..., dict[str, jax
 class Dashboard:
     """A run up to `updates` updates that one can watch, pause, go on with and stop.
 
-    `folder` is a run folder, by default a temporary one; a folder that holds a run goes on from its
-    checkpoint. `driver` replaces the package's own loop. `start` trains in a thread if `background`
+    `folder` is a run folder; one that holds a run goes on from its checkpoint. The default is a
+    temporary one, made by `start`, which is removed with the board or when the process ends.
+    `driver` replaces the package's own loop. `start` trains in a thread if `background`
     is true, by default in notebooks that are not on Colab; starting one stops any other. `mirror`
     is a folder for a copy of the run, see `runs.run`; "" is none.
     """
@@ -78,19 +82,28 @@ class Dashboard:
         mirror: str | Path = "",
     ):
         self.config, self.updates, self.driver = config, updates, driver
-        self.folder = Path(folder or tempfile.mkdtemp(prefix="dreamer-lite-"))
+        self.given = Path(folder) if folder else None
         self.mirror = Path(mirror) if mirror else None
         self.background = background
         if background is None:
             self.background = in_notebook() and not colab.on_colab()
         self.world = worlds.make(config.world)
         self.records: list[runs.Record] = []
-        self.state, self.error = "ready", None
+        self.state, self.error, self.told = "ready", None, ""
         self._go, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._due, self._said = 0.0, 0.0
         self._dream, self._brush, self._name = None, None, ""
         self._draw: Callable[..., None] = live()
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.given or Path(self._temporary.name)
+
+    @functools.cached_property
+    def _temporary(self) -> tempfile.TemporaryDirectory:
+        return tempfile.TemporaryDirectory(prefix="dreamer-lite-", ignore_cleanup_errors=True)
 
     # What a reader does
 
@@ -111,12 +124,15 @@ class Dashboard:
     def _settle(self) -> None:
         """Let a thread that has ended draw its last picture."""
         if self.state in ("stopping", "stopped", "finished", "failed"):
-            self.join()
+            self.join(PATIENCE)
 
     def _prepare(self) -> None:
-        for other in _active:
-            other.stop()
-            other.join()
+        self.told = ""
+        if hung := [board for board in _stop_all() if board is not self]:
+            self._tell(
+                f"The training in {hung[0].folder} does not stop: it hangs, perhaps in its "
+                "environment. Restart the kernel if this one is slow."
+            )
         _active[:] = [self]
         self.error = None
         self._stop.clear()
@@ -125,11 +141,13 @@ class Dashboard:
 
     def _begin(self) -> None:
         if self.background:
+            _save_at_the_end()
             self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
         else:
             with runs.stop_on_signals(b"") as asked:
                 self._work(asked)
+            _pass_on(asked.signal)
 
     def pause(self) -> None:
         """Rest after the next record, until `go_on` or `stop`."""
@@ -163,6 +181,7 @@ class Dashboard:
                     self.stop()
                 self.go_on()
                 self.join(0.2)
+        _pass_on(asked.signal)
         if self.error is not None:
             raise self.error
 
@@ -192,6 +211,7 @@ class Dashboard:
                 mirror_folder=self.mirror,
                 driver=self.driver,
                 watch=self._watch,
+                tell=self._tell,
             )
             self.records = read_records(self.folder)
             with closing(news):
@@ -207,6 +227,11 @@ class Dashboard:
             done = bool(self.records) and self.records[-1]["updates"] >= self.updates
             self.state = "failed" if self.error else "finished" if done else "stopped"
             self._refresh(last=True)
+
+    def _tell(self, sentence: str) -> None:
+        """Show it beside how the run stands; what a thread prints would be lost."""
+        self.told = sentence
+        self._say()
 
     def _watch(self, state: RunState) -> None:
         """Dream ahead from what the agent sees now, if a picture is due."""
@@ -240,6 +265,9 @@ class Dashboard:
 
     def words(self) -> str:
         """How it stands, in words."""
+        return f"{self._standing()} {self.told}".strip()
+
+    def _standing(self) -> str:
         if self.error is not None:
             return f"failed: {in_a_sentence(self.error)} {self._kept()}".strip()
         if not self.records:
@@ -265,7 +293,12 @@ class Dashboard:
     def _kept(self) -> str:
         saved = (self.folder / "summary.json").exists()
         copy = f", with a copy in {self.mirror}" if self.mirror else ""
-        return f"What was learnt is saved{copy}; start goes on from there." if saved else ""
+        keep = (
+            ""
+            if self.given
+            else " This temporary folder goes with the kernel: folder=... keeps it."
+        )
+        return f"What was learnt is saved{copy}; start goes on from there.{keep}" if saved else ""
 
     def figure(self) -> Figure:
         """Return and losses against updates, and the newest dream."""
@@ -274,7 +307,7 @@ class Dashboard:
             figure.text(0.01, 0.4, plots.plain(self.words()[:110]), fontsize=10)
             return figure
         figure = Figure(figsize=(9.6, 5.2), layout="constrained")
-        figure.suptitle(plots.plain(self.words().partition("; losses")[0]), fontsize=10)
+        figure.suptitle(plots.plain(self._standing().partition("; losses")[0]), fontsize=10)
         grid = figure.add_gridspec(2, 1, height_ratios=(2.3, 1))
         left, right = (figure.add_subplot(cell) for cell in grid[0].subgridspec(1, 2))
         self._draw_return(left)
@@ -354,8 +387,48 @@ class Dashboard:
         }
         for label, button in self.buttons.items():
             button.disabled = not able[label]
-        words = f"{self.words()} Folder: {self.folder}"
+        place = self.folder if self.given or self.records else "a temporary one"
+        words = f"{self.words()} Folder: {place}"
         self.report.value = f'<p role="status">{html.escape(words)}</p>'
+
+
+def _stop_all(seconds: float = PATIENCE) -> list[Dashboard]:
+    """Stop and save every training in a thread; returns those that have not ended in so long."""
+    end = time.monotonic() + seconds
+    for board in _active:
+        board.stop()
+    for board in _active:
+        board.join(max(0.0, end - time.monotonic()))
+    return [board for board in _active if board.running]
+
+
+@functools.cache
+def _save_at_the_end() -> None:
+    """Let trainings in threads be stopped and saved when the process ends politely: once for all.
+
+    A kernel that is shut down or restarted ends as a program does. There the thread must end before
+    Python closes the pools of threads that saving needs, which is before `atexit`. SIGTERM and
+    SIGHUP would end the process without any of that, if nobody has other plans for them.
+    """
+    getattr(threading, "_register_atexit", atexit.register)(_stop_all)
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def end(number: int, _frame: Any) -> None:
+        _stop_all()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, end)
+
+
+def _pass_on(number: int) -> None:
+    """End the process if it was asked to, now that the run is saved; Ctrl-C only ends a cell."""
+    if number not in (0, signal.SIGINT):
+        signal.raise_signal(number)
 
 
 def read_records(folder: Path) -> list[runs.Record]:
