@@ -452,11 +452,15 @@ def _open_lock(file: Path) -> IO:
 
 
 def _keep_apart(mirror_folder: Path, folder: Path) -> None:
-    """Raise RunError if one of the two is the other or in it. Nothing has been written yet."""
+    """Raise RunError if a copy would get among the files of a run. Nothing was written so far."""
     if _inside(mirror_folder, folder) or _inside(folder, mirror_folder):
         raise RunError(
             f"The run folder {folder} and its copy in {mirror_folder} are one folder, or one is in "
             "the other: choose another folder with --mirror, best on another disk."
+        )
+    if (mirror_folder / "config.json").exists():
+        raise RunError(
+            f"{mirror_folder} is a run folder itself: choose another folder with --mirror."
         )
 
 

@@ -1,6 +1,9 @@
 """Checkpoints and agent files: what comes back is what was saved, and damage is always noticed."""
 
+import errno
+import hashlib
 import json
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,6 +107,92 @@ def test_every_damaged_file_is_noticed(tmp_path: Path, state: RunState) -> None:
     (place / "meta.json").unlink()
     with pytest.raises(CheckpointError, match=f"move the folder {place} elsewhere to train anew"):
         checkpoints.restore(tmp_path / "state", state)
+
+
+LEFT_BY_OTHERS = [
+    ".DS_Store", "._agent", "Thumbs.db", "desktop.ini", "Icon\r", "meta.json~", ".nfs0001",
+    ".~lock.meta.json#", ".ipynb_checkpoints/meta-checkpoint.json", "meta (1).json",
+]  # fmt: skip
+
+
+def test_what_others_leave_in_a_checkpoint_is_no_damage(
+    tmp_path: Path, state: RunState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In each of its folders, also if it was there before the checksums were made, and is gone."""
+
+    def leave(folder: Path, names: list[str]) -> None:
+        for inner in (folder, *[p for p in folder.rglob("*") if p.is_dir()]):
+            for name in names:
+                (inner / name).parent.mkdir(exist_ok=True)
+                (inner / name).write_bytes(b"\0" * 9)
+
+    sums = checkpoints._checksums
+
+    def while_saving(folder: Path) -> dict[str, str]:
+        leave(folder, LEFT_BY_OTHERS[:-1])
+        found = sums(folder)
+        for file in list(folder.rglob(".DS_Store")):
+            file.unlink()
+        return found
+
+    monkeypatch.setattr(checkpoints, "_checksums", while_saving)
+    place = checkpoints.save(tmp_path / "state", state, META)
+    leave(tmp_path, LEFT_BY_OTHERS)
+    again, meta = checkpoints.restore(tmp_path / "state", state)
+    small_run.assert_same(again, state)
+    assert meta == META and set(json.loads((place / "manifest.json").read_text())["files"]) == {
+        file.relative_to(place).as_posix()
+        for file in place.rglob("*")
+        if file.is_file() and file.name not in LEFT_BY_OTHERS and ".ipynb" not in str(file)
+    } - {"manifest.json"}
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ENOTCONN])
+def test_a_file_that_cannot_be_read_is_not_called_damaged(
+    number: int, tmp_path: Path, state: RunState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = checkpoints.save(tmp_path / "state", state, META)
+
+    def broken(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for owner, name, file in (
+        (hashlib, "file_digest", place / "agent"),
+        (Path, "open", place / "manifest.json"),
+        (Path, "iterdir", tmp_path / "state"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, broken)
+            with pytest.raises(CheckpointError) as error:
+                checkpoints.read_meta(tmp_path / "state")
+        said = str(error.value)
+        assert f"Cannot read {file}" in said and f"({os.strerror(number)}): it may be whole" in said
+        assert "damaged" not in said and "move" not in said
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("part", ["params", "opt", "slow", "latents", "reward"])
+def test_what_is_not_finite_is_not_saved(
+    part: str, bad: float, tmp_path: Path, state: RunState
+) -> None:
+    def spoil(tree):
+        leaves, shape = jax.tree.flatten(tree)
+        index = next(i for i, x in enumerate(leaves) if jnp.issubdtype(x.dtype, jnp.floating))
+        leaves[index] = leaves[index].at[(0,) * leaves[index].ndim].set(bad)
+        return shape.unflatten(leaves)
+
+    if part in ("latents", "reward"):
+        replay = state.replay
+        rows = replay.rows._replace(reward=spoil(replay.rows.reward))
+        new = {"rows": rows} if part == "reward" else {"deter": spoil(replay.deter)}
+        spoilt = state._replace(replay=replay._replace(**new))
+    else:
+        (field,) = (name for name in state.learner._fields if name.startswith(part))
+        learner = state.learner._replace(**{field: spoil(getattr(state.learner, field))})
+        spoilt = state._replace(learner=learner)
+    with pytest.raises(FloatingPointError, match=r"A number in .* was not finite at update 7"):
+        checkpoints.save(tmp_path, spoilt, META)
+    assert not any(tmp_path.iterdir())
 
 
 def test_damage_names_the_earlier_one(tmp_path: Path, state: RunState) -> None:

@@ -1,7 +1,9 @@
 """The copy of a run where folders may vanish: it arrives, is checked, and a run goes on from it."""
 
 import dataclasses
+import errno
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -10,8 +12,9 @@ import jax
 import numpy as np
 import pytest
 import small_run
+from small_run import metrics
 
-from dreamer_lite import checkpoints, mirror, runs, worlds
+from dreamer_lite import checkpoints, colab, mirror, runs, worlds
 from dreamer_lite.__main__ import main
 from dreamer_lite.checkpoints import CheckpointError
 from dreamer_lite.progress import Limits
@@ -20,6 +23,7 @@ from dreamer_lite.runs import RunError
 from dreamer_lite.training import Driver, make_driver
 
 # One row an update; the ring begins to overwrite after 100 rows.
+RECORDS = "metrics.jsonl"
 CONFIG = small_run.config(capacity=400, train_ratio=8, updates_per_call=10)
 
 
@@ -67,8 +71,7 @@ def test_what_is_fetched_is_what_was_pushed(
     small_run.assert_same(without_latents(there), without_latents(here))
     remembered = np.asarray(there.replay.deter).any((1, 2)) | there.replay.rows.is_first.all(1)
     assert remembered[: int(there.replay.added)].all(), "latents as they were when copied"
-    metrics = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("here", "there")]
-    assert metrics[0] == metrics[1]
+    assert metrics(tmp_path / "here") == metrics(tmp_path / "there")
 
 
 def test_a_run_goes_on_where_its_folder_is_gone(driver: Driver, tmp_path: Path) -> None:
@@ -163,14 +166,156 @@ def test_the_run_that_is_further_is_gone_on_from(driver: Driver, tmp_path: Path)
     small_run.assert_same(without_latents(there), without_latents(long))
 
 
-def test_no_room_for_the_copy_leaves_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", ["before the checkpoint", "after it"])
+def test_a_fetch_that_is_cut_off_loses_no_records(
+    cut: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tmp_path / "first", tmp_path / "copy", 20)
+    written = checkpoints.write
+
+    def killed(*arguments) -> Path:
+        if cut == "after it":
+            written(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "second", tmp_path / "copy", 20)
+    monkeypatch.setattr(checkpoints, "write", written)
+    train(tmp_path / "second", tmp_path / "copy", 40)
+    first, second, copy = (metrics(tmp_path / name) for name in ("first", "second", "copy"))
+    assert second == copy and second[: len(first)] == first and second[-1]["updates"] == 40
+
+
+@pytest.mark.parametrize("harm", [cut_short, Path.unlink])
+def test_records_that_did_not_arrive_are_told_or_taken_from_here(harm, tmp_path: Path) -> None:
     run, copy = tmp_path / "run", tmp_path / "copy"
-    records = runs.run(CONFIG, run, Limits(updates=10), save_every=0, mirror_folder=copy)
-    shutil.rmtree(copy)
-    copy.write_text("a file where the folder was")
-    with pytest.raises(OSError, match="the run itself is intact"):
-        list(records)
-    assert checkpoints.exists(run / "state")
+    train(run, copy, 30)
+    whole = metrics(run)
+    shutil.rmtree(run / "state")  # the records are still here
+    harm(copy / "metrics.jsonl")
+    mirror.fetch(copy, run)
+    assert metrics(run) == whole
+    told: list[str] = []
+    list(
+        runs.run(
+            CONFIG, tmp_path / "other", Limits(updates=30), mirror_folder=copy, tell=told.append
+        )
+    )
+    left = len(whole) - 1 if harm is cut_short else 0
+    assert f"is not as it was written: {left} of its {len(whole)} rows" in " ".join(told)
+    assert metrics(tmp_path / "other") == whole[:left]
+
+
+class Hiccups:
+    """Makes writing in a copy fail at some of its calls."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails):
+        self.calls, self.fails, self.overwrite = 0, fails, mirror._overwrite
+        monkeypatch.setattr(mirror, "_overwrite", self)
+
+    def __call__(self, file: Path, data: bytes) -> None:
+        self.calls += 1
+        if self.fails(self.calls):
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        self.overwrite(file, data)
+
+
+def test_a_hiccup_does_not_end_the_training(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Hiccups(monkeypatch, lambda call: call in (1, 5, 6))
+    run, copy, told = tmp_path / "run", tmp_path / "copy", []
+    limits = Limits(updates=40)
+    list(runs.run(CONFIG, run, limits, save_every=0, mirror_folder=copy, tell=told.append))
+    assert len(told) == 3 and all("endpoint is not connected" in said for said in told)
+    assert all("the run itself is intact. It will be tried again" in said for said in told)
+    mirror.fetch(copy, tmp_path / "there")
+    here, there = (state_of(tmp_path / name, driver) for name in ("run", "there"))
+    small_run.assert_same(without_latents(there), without_latents(here))
+    assert metrics(copy) == metrics(run)
+
+
+def test_a_copy_that_fails_to_the_end_is_the_exit_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Hiccups(monkeypatch, lambda call: True)
+    words = ["train", *small_run.FLAGS, "--mirror", str(tmp_path / "copy"), "--updates", "10"]
+    monkeypatch.setattr(runs, "make_driver", lambda config, world, *_: make_driver(config, world))
+    assert main([*words, "--run", str(tmp_path / "run")]) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" not in err and "It will be tried again when the next copy is due." in err
+    assert err.splitlines()[-1].endswith("leave --mirror out; the run itself is intact.")
+    assert checkpoints.read_meta(tmp_path / "run" / "state")["summary"]["updates"] == 10
+
+
+def test_a_first_copy_that_was_cut_off_is_made_anew(driver: Driver, tmp_path: Path) -> None:
+    run, copy = tmp_path / "run", tmp_path / "copy"
+    list(runs.run(CONFIG, run, Limits(updates=10)))
+    mirror.check(copy)
+    mirror.push(copy, state_of(run, driver), checkpoints.read_meta(run / "state"), run / RECORDS)
+    (slot,) = copy.glob("slot-*")
+    cut_short(slot)
+    with pytest.raises(CheckpointError, match="has not arrived whole: wait until"):
+        train(tmp_path / "other machine", copy, 30)
+    told: list[str] = []
+    list(runs.run(CONFIG, run, Limits(updates=30), mirror_folder=copy, tell=told.append))
+    assert told == [f"The first copy in {copy} was cut off: it will be made anew."]
+    mirror.fetch(copy, tmp_path / "there")
+
+
+def test_a_copy_whose_folder_vanishes_is_not_made_elsewhere(tmp_path: Path) -> None:
+    run, disk = tmp_path / "run", tmp_path / "disk"
+    disk.mkdir()
+    copy, told = disk / "copy", []
+    limits = Limits(updates=30)
+    news = runs.run(CONFIG, run, limits, save_every=0, mirror_folder=copy, tell=told.append)
+    next(news)
+    copy.rename(tmp_path / "unmounted")
+    with pytest.raises(OSError, match=r"the folder is gone or is another one.*itself is intact"):
+        list(news)
+    assert not any(disk.iterdir()) and told
+    assert checkpoints.read_meta(run / "state")["summary"]["updates"] == 30
+    copy.mkdir()  # as a folder may be, below the place where a disk was mounted
+    with pytest.raises(OSError, match="the folder is gone"):
+        meta = checkpoints.read_meta(run / "state")
+        mirror.push(copy, None, meta, run / "metrics.jsonl")  # pyright: ignore
+    assert not any(copy.iterdir())
+
+
+def test_a_copy_on_a_disk_that_is_not_mounted_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(colab, "DRIVE", tmp_path / "drive")
+    (tmp_path / "drive" / "MyDrive").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "drive" / "MyDrive")
+    for copy, words in (
+        (tmp_path / "usb" / "copy", f"there is no folder {tmp_path / 'usb'}: make it, or mount"),
+        (tmp_path / "drive" / "MyDrive" / "copy", "Google Drive is not mounted: call colab.drive"),
+        (tmp_path / "drive" / "copy", "Google Drive is not mounted"),
+        (tmp_path / "link" / "copy", "Google Drive is not mounted"),
+    ):
+        with pytest.raises(RunError, match=re.escape(f"Cannot write a copy in {copy} ({words}")):
+            train(tmp_path / "run", copy, 10)
+        assert not copy.exists() and not any(copy.parent.glob("*"))
+    monkeypatch.setattr(os.path, "ismount", lambda place: place == colab.DRIVE)
+    train(tmp_path / "run", tmp_path / "drive" / "MyDrive" / "copy", 10)
+
+
+def test_a_run_is_not_its_own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to("here")
+    run = tmp_path / "here" / "run"
+    for copy in (run, Path("here/run"), tmp_path / "link" / "run", run / "copy", run.parent):
+        with pytest.raises(RunError, match="are one folder, or one is in the other: choose"):
+            runs.run(CONFIG, run, Limits(updates=5), mirror_folder=copy)
+    assert not any((tmp_path / "here").iterdir())
+    list(runs.run(CONFIG, run, Limits(updates=5), mirror_folder=tmp_path / "copy"))
+    before = metrics(run)
+    with pytest.raises(RunError, match="is a run folder itself: choose another folder"):
+        runs.run(CONFIG, tmp_path / "other", Limits(updates=5), mirror_folder=run)
+    assert metrics(run) == before
 
 
 @pytest.mark.parametrize("inside", ["", "deeper/still"])
@@ -185,9 +330,9 @@ def test_a_copy_that_cannot_be_written_is_refused_at_once(inside: str, tmp_path:
 
 
 def test_looking_whether_a_copy_can_be_written_leaves_no_run_there(tmp_path: Path) -> None:
-    mirror.check(tmp_path / "new" / "copy")
-    mirror.check(tmp_path / "new" / "copy")
-    assert not mirror.exists(tmp_path / "new" / "copy")
+    mirror.check(tmp_path / "copy")
+    mirror.check(tmp_path / "copy")
+    assert not mirror.exists(tmp_path / "copy")
 
 
 def test_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -195,7 +196,7 @@ def test_lost_checkpoints_are_told_and_nothing_is_touched(
     for missing in ("nothing", "summary.json"):
         files.pop(tmp_path / missing, None)
         (tmp_path / missing).unlink(missing_ok=True)
-        with pytest.raises(RunError, match="has lost its checkpoints, the folders in .*--run"):
+        with pytest.raises(RunError, match=r"has lost its checkpoints, the folders in .*--run"):
             runs.run(CONFIG, tmp_path, Limits(updates=30))
         assert files == {p: p.read_bytes() for p in files}
     (tmp_path / "elsewhere").rename(tmp_path / "state")
@@ -285,6 +286,61 @@ def test_two_presses() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("ctrl_c_raises")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_also_where_stderr_is_gone(number: int) -> None:
+    read, write = os.pipe()
+    os.close(read)  # as a terminal that was closed
+    stderr = os.dup(2)
+    os.dup2(write, 2)
+    try:
+        with runs.stop_on_signals() as stop:
+            send(number)
+            assert stop.signal == number
+    finally:
+        os.dup2(stderr, 2)
+        for end in (stderr, write):
+            os.close(end)
+
+
+def test_signals_that_come_together_are_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed terminal sends SIGHUP twice and SIGTERM, `timeout` SIGTERM twice."""
+    again = []
+    for first in (signal.SIGHUP, signal.SIGTERM):
+        with runs.stop_on_signals(b"", lambda number, frame: again.append(number)) as stop:
+            for number in (first, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+                send(number)
+            assert stop.signal == first and again == []
+    monkeypatch.setattr(runs, "TWICE", 0.0)
+    with runs.stop_on_signals(b"", lambda number, frame: again.append(number)):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
+            send(number)
+    assert again == [signal.SIGTERM]
+
+
+def test_nohup_stays_and_processes_that_are_forked_can_be_ended() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with runs.stop_on_signals(b"") as stop:
+            send(signal.SIGHUP)
+            assert not stop()
+            child = os.fork()
+            if child == 0:
+                time.sleep(20)
+                os._exit(0)
+            time.sleep(0.1)
+            os.kill(child, signal.SIGINT)
+            os.kill(child, signal.SIGTERM)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 # What breaks
 
 
@@ -346,6 +402,66 @@ def test_a_folder_in_use(tmp_path: Path, same_driver: None) -> None:
         runs.run(CONFIG, tmp_path, Limits(updates=10))
     records.close()
     list(runs.run(CONFIG, tmp_path, Limits(updates=10)))
+
+
+def test_a_lock_is_not_inherited(tmp_path: Path, same_driver: None) -> None:
+    """An environment's helper, forked, may outlive a trainer that was killed."""
+    read, write = os.pipe()
+    go, gone = os.pipe()
+    trainer = os.fork()
+    if trainer == 0:
+        lock = runs._lock(tmp_path, print)
+        if os.fork() == 0:  # the helper
+            os.close(gone)
+            os.write(write, b"forked")
+            os.read(go, 1)  # until the test ends
+            os._exit(0)
+        time.sleep(20)
+        lock.close()
+        os._exit(0)
+    try:
+        assert os.read(read, 6) == b"forked"
+        with pytest.raises(RunError, match=f"in use by process {trainer}"):
+            runs.run(CONFIG, tmp_path, Limits(updates=5))
+        os.kill(trainer, signal.SIGKILL)
+        os.waitpid(trainer, 0)
+        list(runs.run(CONFIG, tmp_path, Limits(updates=5)))
+    finally:
+        for end in (gone, go, read, write):
+            os.close(end)
+
+
+def test_a_lock_that_is_another_file_is_left_alone(tmp_path: Path) -> None:
+    precious, run = tmp_path / "precious", tmp_path / "run"
+    run.mkdir()
+    precious.write_text("precious")
+    for make in (
+        lambda lock: lock.symlink_to(precious),
+        lambda lock: lock.symlink_to(tmp_path / "new"),
+        lambda lock: lock.symlink_to("/dev/full"),
+        lambda lock: lock.hardlink_to(precious),
+        lambda lock: os.mkfifo(lock),
+        lambda lock: lock.mkdir(),
+    ):
+        make(run / "lock")
+        with pytest.raises(RunError, match="run/lock is a link or no regular file"):
+            runs.run(CONFIG, run, Limits(updates=5))
+        assert precious.read_text() == "precious" and not (tmp_path / "new").exists()
+        assert [file.name for file in run.iterdir()] == ["lock"]
+        (run / "lock").rmdir() if (run / "lock").is_dir() else (run / "lock").unlink()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+def test_a_file_system_without_locks(
+    number: int, tmp_path: Path, same_driver: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(runs.fcntl, "flock", flock)
+    told: list[str] = []
+    list(runs.run(CONFIG, tmp_path, Limits(updates=5), tell=told.append))
+    assert len(told) == 1 and "has no locks" in told[0] and os.strerror(number) in told[0]
 
 
 def test_another_config(tmp_path: Path, same_driver: None) -> None:
