@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import small_run
 
-from dreamer_lite import runs, worlds
+from dreamer_lite import checkpoints, runs, worlds
 from dreamer_lite.training import Driver, make_driver
 from dreamer_lite.widgets import Dashboard, dashboard
 
@@ -256,3 +256,129 @@ def test_watch_sees_every_state_before_its_record(tmp_path, driver):
         watch=lambda state: seen.append(int(state.updates)),
     )
     assert [record["updates"] for record in news] == seen == [1, 5, 10, 11]
+
+
+# Ends
+
+
+def hanging(driver: Driver, until_set: threading.Event) -> Driver:
+    """A driver that hangs in its fifth call, as an environment may."""
+    calls = []
+
+    def advance(state, *counts):
+        calls.append(1)
+        if len(calls) == 5:
+            until_set.wait(300)
+        return driver.advance(state, *counts)
+
+    return driver._replace(advance=advance)
+
+
+def test_a_training_that_hangs_does_not_keep_the_next_from_starting(tmp_path, driver, monkeypatch):
+    monkeypatch.setattr(dashboard, "PATIENCE", 0.2)
+    release, config = threading.Event(), small_run.config()
+    first = Dashboard(config, ENDLESS, tmp_path / "a", hanging(driver, release), background=True)
+    first.start()
+    until(lambda: len(first.records) >= 3, 60)
+    first.stop()
+    first.start()  # in the same place: it shows how it stands, and does not wait
+    assert first.state == "stopping" and first.running
+    second = Dashboard(config, 3, tmp_path / "b", driver, background=True)
+    second.start()
+    second.wait()
+    assert second.state == "finished"
+    assert f"The training in {tmp_path / 'a'} does not stop: it hangs" in second.words()
+    release.set()
+    first.join()
+    assert first.state == "stopped" and (tmp_path / "a" / "summary.json").exists()
+
+
+def test_a_temporary_folder_is_made_late(tmp_path, driver, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    board = Dashboard(small_run.config(), 3, driver=driver, background=False)
+    assert board.view and board.words() and not any(tmp_path.iterdir())
+    board.start()
+    (folder,) = tmp_path.iterdir()
+    assert board.folder == folder and board.agent().config.world == "catch"
+    assert "This temporary folder goes with the kernel: folder=... keeps it." in board.words()
+
+
+@pytest.mark.slow
+def test_a_temporary_folder_goes_with_the_process(tmp_path):
+    child = small_run.start(["-c", PROGRAM, "", "ends"], TMPDIR=str(tmp_path))
+    out, err = child.communicate(timeout=120)
+    assert (child.returncode, err) == (0, "") and "stopped, update" in out
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_copy_that_fails_is_shown(tmp_path, driver, monkeypatch):
+    def push(*_: object) -> None:
+        raise OSError("Could not copy the run.")
+
+    monkeypatch.setattr(runs, "MIRROR_EVERY", 0.0)
+    monkeypatch.setattr(runs.mirror, "push", push)
+    board = Dashboard(small_run.config(), 20, tmp_path / "a", driver, False, tmp_path / "copy")
+    board.start()
+    assert "failed: Could not copy the run. What was learnt is saved" in board.words()
+    assert "Could not copy the run. It will be tried again" in board.words()
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, "tests")
+import small_run
+from dreamer_lite.widgets import Dashboard
+
+board = Dashboard(small_run.config(), 10**6, sys.argv[1], background=True)
+board.start()
+while len(board.records) < 3:
+    board.join(0.1)
+print("begun", flush=True)
+if sys.argv[2] == "waits":
+    board.join()
+"""
+
+
+@pytest.mark.parametrize(
+    "ending", ["ends", signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)]
+)
+def test_a_process_that_ends_politely_saves_the_training_in_its_thread(tmp_path, ending):
+    """As a kernel does that is shut down or restarted, or gets a signal."""
+    run, signals = tmp_path / "run", ending != "ends"
+    child = small_run.start(["-c", PROGRAM, str(run), "waits" if signals else "ends"])
+    assert child.stdout is not None
+    assert any(line == "begun\n" for line in iter(child.stdout.readline, ""))
+    if signals:
+        child.send_signal(ending)
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == (-ending if signals else 0), err
+    assert "FATAL" not in err and "Traceback" not in err, err
+    assert small_run.metrics(run)[-1]["updates"] == updates_saved(run) > 1
+
+
+def updates_saved(run) -> int:
+    return checkpoints.read_meta(run / "state")["summary"]["updates"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_kernel_that_is_shut_down_saves(tmp_path, restart):
+    client = pytest.importorskip("jupyter_client")
+    manager = client.KernelManager()
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(small_run.cache())}
+    manager.start_kernel(env=environment, cwd=str(small_run.ROOT))
+    channel = manager.client()
+    channel.start_channels()
+    channel.wait_for_ready(timeout=120)
+    code = PROGRAM.replace("sys.argv[1]", repr(str(tmp_path / "run"))).replace("sys.argv[2]", "''")
+    assert channel.execute_interactive(code, timeout=300)["content"]["status"] == "ok"
+    time.sleep(1)
+    if restart:
+        manager.restart_kernel()
+    else:
+        manager.shutdown_kernel()
+    saved = updates_saved(tmp_path / "run")
+    assert small_run.metrics(tmp_path / "run")[-1]["updates"] == saved > 10
+    channel.stop_channels()
+    if restart:
+        manager.shutdown_kernel(now=True)

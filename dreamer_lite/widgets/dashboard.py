@@ -9,6 +9,7 @@ is. Every picture has a twin in words. Notebooks 07 and 08.
 import atexit
 import functools
 import html
+import importlib
 import json
 import signal
 import tempfile
@@ -66,7 +67,7 @@ class Dashboard:
     """A run up to `updates` updates that one can watch, pause, go on with and stop.
 
     `folder` is a run folder; one that holds a run goes on from its checkpoint. The default is a
-    temporary one, made by `start`, which is removed with the board or when the process ends.
+    temporary one, made by `start` and removed when the process ends.
     `driver` replaces the package's own loop. `start` trains in a thread if `background`
     is true, by default in notebooks that are not on Colab; starting one stops any other. `mirror`
     is a folder for a copy of the run, see `runs.run`; "" is none.
@@ -410,6 +411,7 @@ def _save_at_the_end() -> None:
     Python closes the pools of threads that saving needs, which is before `atexit`. SIGTERM and
     SIGHUP would end the process without any of that, if nobody has other plans for them.
     """
+    importlib.import_module("concurrent.futures.thread")  # what was registered last comes first
     getattr(threading, "_register_atexit", atexit.register)(_stop_all)
     if threading.current_thread() is not threading.main_thread():
         return
