@@ -232,7 +232,7 @@ def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise CheckpointError(
-        f"Checkpoint {place} is damaged or incomplete ({_in_short(odd[0], 80)} is not as it was "
+        f"Checkpoint {place} is damaged or incomplete ({in_short(odd[0], 80)} is not as it was "
         f"written): {way_out}."
     )
 

@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(
 
     for owner, name, file in (
         (hashlib, "file_digest", place / "agent"),
-        (Path, "open", place / "manifest.json"),
+        (checkpoints.files, "open_regular", place / "manifest.json"),
         (Path, "iterdir", tmp_path / "state"),
     ):
         with monkeypatch.context() as patch:

@@ -323,6 +323,7 @@ def test_signals_that_come_together_are_one_request(monkeypatch: pytest.MonkeyPa
     assert again == [signal.SIGTERM]
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # the child uses no JAX
 def test_nohup_stays_and_processes_that_are_forked_can_be_ended() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -404,6 +405,7 @@ def test_a_folder_in_use(tmp_path: Path, same_driver: None) -> None:
     list(runs.run(CONFIG, tmp_path, Limits(updates=10)))
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # the child uses no JAX
 def test_a_lock_is_not_inherited(tmp_path: Path, same_driver: None) -> None:
     """An environment's helper, forked, may outlive a trainer that was killed."""
     read, write = os.pipe()
