@@ -405,6 +405,7 @@ def train(args: argparse.Namespace) -> int:
                 elapsed=runs.age_of_process(),
                 all_devices=args.devices == "all",
                 mirror_folder=args.mirror,
+                tell=lambda sentence: note(f"dreamer-lite: {sentence}"),
             )
         if runs.finished(folder, limits):
             note(f"{folder} has reached this limit already: a higher one would go on.")
@@ -418,9 +419,9 @@ def train(args: argparse.Namespace) -> int:
             ) from error
     if not stop.signal:
         return report(folder, args.world)
-    with contextlib.suppress(OSError):  # a terminal that was closed cannot be told
-        report(folder, args.world)
-        write_out()
+    for tell in (lambda: report(folder, args.world), write_out):
+        with contextlib.suppress(OSError):  # a terminal that was closed cannot be told
+            tell()
     return 128 + stop.signal
 
 

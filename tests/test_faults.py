@@ -849,3 +849,33 @@ def listening(process: int) -> set[str]:
                 found.add(socket.inet_ntop(family, raw.astype("<u4").tobytes()))
     assert found, "it listens nowhere"
     return found
+
+
+# Terminals that are closed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("streams", ["closed terminal", "closed pipe", "none from the start"])
+def test_what_cannot_be_told_is_saved(streams: str, number: int, tmp_path: Path) -> None:
+    """Also nothing of what was to be printed gets into a file of the run."""
+    run = tmp_path / "run"
+    words = [*small_run.FLAGS, "--run", str(run)]
+    start = [sys.executable, "-m", "dreamer_lite", "train", *words]
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(small_run.cache())}
+    reader, writer = os.openpty() if streams == "closed terminal" else os.pipe()
+    if streams == "none from the start":
+        start = ["sh", "-c", 'exec "$0" "$@" 0<&- 1>&- 2>&-', *start]
+    child = subprocess.Popen(
+        start, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer, env=environment,
+        start_new_session=True, cwd=small_run.ROOT,
+    )  # fmt: skip
+    os.close(writer)
+    wait_for(lambda: len(metrics(run)) > 3 or None)  # what is printed so far fits into a buffer
+    os.close(reader)
+    time.sleep(0.5)
+    child.send_signal(number)
+    if number == signal.SIGHUP:
+        child.send_signal(number)  # as the kernel and the shell do, one each
+    assert child.wait(120) == 128 + number
+    assert metrics(run)[-1]["updates"] == updates_of(run) > 1
