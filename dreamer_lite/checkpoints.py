@@ -221,8 +221,7 @@ def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
         manifest = json.loads(text or b"")
         check_format(manifest["format"], f"Checkpoint {place}")
         then = manifest["files"]
-        wrong = [name for name in then if _checksum(place, name) != then[name]]
-        odd = sorted(wrong) if "meta.json" in then else odd
+        odd = _changed(place, then) if "meta.json" in then else odd
         if not odd:
             return place, json.loads(files.read_regular(place / "meta.json"))
     except CheckpointError:
@@ -347,6 +346,11 @@ def _checksums(folder: Path) -> dict[str, str]:
     names = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
     ours = sorted(n.as_posix() for n in names if not any(map(_NOT_OURS.fullmatch, n.parts)))
     return {name: found for name in ours if (found := _checksum(folder, name))}
+
+
+def _changed(folder: Path, sums: Mapping[str, str]) -> list[str]:
+    """The files, of those with a checksum, that are not as they were written."""
+    return sorted(name for name in sums if _checksum(folder, name) != sums[name])
 
 
 def _checksum(folder: Path, name: str) -> str | None:

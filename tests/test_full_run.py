@@ -25,6 +25,7 @@ OFTEN = (
 
 def notebook(folder: Path, world: str, updates: int) -> NotebookClient:
     """The student's copy with a small run in its cell of parameters, in a kernel to come."""
+    (folder / "mirror").mkdir(exist_ok=True)
     found = nbformat.read(NOTEBOOK, 4)
     (parameters,) = (c for c in found.cells if "parameters" in c.metadata.get("tags", []))
     chosen = dict(

@@ -21,10 +21,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import those before it. `worlds.base` (rows and spaces) is open to all.
 ORDER = (
-    "notices assets streams config devices files transforms distributions coarse networks rssm "
-    "world_model behavior agent optimizer learner replay run_state progress sharding rendering "
-    "worlds training ppo hosted checkpoints mirror pictures rollouts open_loop dreams video plots "
-    "notebook compare checks colab curves doctor runs planner widgets bench __main__"
+    "notices assets colab streams config devices files transforms distributions coarse networks "
+    "rssm world_model behavior agent optimizer learner replay run_state progress sharding "
+    "rendering worlds training ppo hosted checkpoints records mirror pictures rollouts "
+    "open_loop dreams video plots notebook compare checks curves doctor runs planner widgets "
+    "bench __main__"
 ).split()
 
 # Some of the versions that Colab had in August 2026 (Python 3.13).

@@ -128,6 +128,7 @@ def handed_in(run: Path, driver: Driver, tmp_path_factory: pytest.TempPathFactor
     folder_of(run, folder / DISGUISE, "gym/evil:X-v0")
     meta = checkpoints.read_meta(run / "state")
     meta["config"]["world"] = "gym/evil:X-v0"
+    mirror.check(folder / "mirror")
     mirror.push(folder / "mirror", driver.init(0), meta, run / "metrics.jsonl")
     for place in (folder, folder / "handed_in"):
         place.mkdir(exist_ok=True)
@@ -414,7 +415,7 @@ def test_an_agent_is_read_while_its_run_goes_on(
 
     rings, arrays = checkpoints.split_rings(state)
     arrays |= {name: x[:1] for name, x in rings.items()}
-    for name in ("_checksums", "_read"):
+    for name in ("_changed", "_read"):
         original = getattr(checkpoints, name)
         with monkeypatch.context() as patch:
             removed.clear()
