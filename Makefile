@@ -5,7 +5,7 @@ MINUTES ?= 5
 RUN ?= runs/demo
 PYTHON ?=
 ARGS ?=
-# Tests on up to four cores: each process takes 3 GB.
+# Tests on up to four cores, as many as have 3 GB of free memory each (tests/conftest.py).
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 # `make test` checks what programs compute, not how fast: XLA compiles them in a quarter of the time
 # when it need not tune them. `make test-all` compiles as users do.

@@ -25,7 +25,7 @@ jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-PROCESS = 2.5e9  # bytes that a process of the tests takes at most, with those that it starts
+PROCESS = 3e9  # bytes that a process of the tests takes at most, with those that it starts
 
 
 def pytest_xdist_auto_num_workers() -> int:
