@@ -490,7 +490,7 @@ def report(folder: Path, world: str) -> int:
     if not file.exists():
         note("Stopped before the first update: there is nothing to save.")
         return 0
-    run = json.loads(file.read_text())
+    run = json.loads(file.read_text(encoding="utf-8"))
     of = f" of {run['seeds']} seeds" if "seeds" in run else ""
     if run["episodes"]:
         episodes = min(100, run["episodes"])
@@ -783,7 +783,8 @@ def entry() -> int:
             os.fstat(stream)
         except OSError:  # closed, as by 2>&-: the next file would take its number, and what is
             os.open(os.devnull, os.O_RDWR)  # printed; this one takes the lowest that is free
-    sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
     status = main()
     # Threads that an environment has left behind would keep the finished process alive.
     end = threading.Timer(PATIENCE, os._exit, (status,))

@@ -136,7 +136,7 @@ def finished(folder: Path, limits: Limits) -> bool:
     A missing or damaged summary counts as that of a run that has not: `run` writes it anew.
     """
     try:
-        summary = json.loads((folder / "summary.json").read_text())
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         return limits.reached(summary["wall_seconds"], summary["agent_steps"], summary["updates"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
@@ -448,7 +448,7 @@ def _open_lock(file: Path) -> IO:
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         os.close(handle)
         raise odd
-    return os.fdopen(handle, "r+")
+    return os.fdopen(handle, "r+", encoding="utf-8")
 
 
 def _keep_apart(mirror_folder: Path, folder: Path) -> None:
@@ -619,14 +619,20 @@ def enable_compilation_cache() -> None:
 def instruction_set() -> str:
     """Differs between processors, whose compiled programs must not be mixed up."""
     info = Path("/proc/cpuinfo")
-    flags = info.read_text().partition("flags")[2].partition("\n")[0] if info.exists() else ""
+    flags = (
+        info.read_text(encoding="utf-8").partition("flags")[2].partition("\n")[0]
+        if info.exists()
+        else ""
+    )
     return f"{platform.machine()}-{zlib.crc32(flags.encode()):08x}"
 
 
 def age_of_process() -> float:
     """Seconds since this process started, imports included; 0 where /proc does not tell."""
     try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        ticks = int(
+            Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        )
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, AttributeError):
         return 0.0

@@ -76,7 +76,7 @@ def test_two_stay_and_what_a_kill_left_is_ignored(tmp_path: Path, state: RunStat
     for updates in range(4):
         checkpoints.save(tmp_path, state._replace(updates=jnp.int32(updates)), META)
     (tmp_path / "partial").mkdir()
-    (tmp_path / "partial" / "meta.json").write_text("{")
+    (tmp_path / "partial" / "meta.json").write_text("{", encoding="utf-8")
     assert int(checkpoints.restore(tmp_path, state)[0].updates) == 3
     checkpoints.save(tmp_path, state, META)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000004", "000005"]
@@ -140,7 +140,9 @@ def test_what_others_leave_in_a_checkpoint_is_no_damage(
     leave(tmp_path, LEFT_BY_OTHERS)
     again, meta = checkpoints.restore(tmp_path / "state", state)
     small_run.assert_same(again, state)
-    assert meta == META and set(json.loads((place / "manifest.json").read_text())["files"]) == {
+    assert meta == META and set(
+        json.loads((place / "manifest.json").read_text(encoding="utf-8"))["files"]
+    ) == {
         file.relative_to(place).as_posix()
         for file in place.rglob("*")
         if file.is_file() and file.name not in LEFT_BY_OTHERS and ".ipynb" not in str(file)
@@ -209,12 +211,12 @@ def test_newer_foreign_and_missing_are_refused(tmp_path: Path, state: RunState) 
     with pytest.raises(CheckpointError, match="no checkpoint"):
         checkpoints.restore(tmp_path, state)
     place = checkpoints.save(tmp_path, state, META)
-    manifest = json.loads((place / "manifest.json").read_text())
-    (place / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
+    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+    (place / "manifest.json").write_text(json.dumps(manifest | {"format": 2}), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"format 2, .* reads format 1: use the version"):
         checkpoints.restore(tmp_path, state)
     (tmp_path / "000007").mkdir()
-    (tmp_path / "000007" / "stranger").write_text("hello")
+    (tmp_path / "000007" / "stranger").write_text("hello", encoding="utf-8")
     with pytest.raises(CheckpointError, match="000007 is damaged or incomplete"):
         checkpoints.restore(tmp_path, state)
 
@@ -280,13 +282,15 @@ def test_an_agent_with_another_description_is_refused(agent: Path, state: RunSta
     with pytest.raises(CheckpointError, match="does not fit this program"):
         checkpoints.load_agent(other)  # written whole, but it contradicts itself
     checkpoints.save_agent(other, jax.tree.map(lambda x: 2 * x, state.learner.params), CONFIG, {})
-    agent.with_suffix(".json").write_text(other.with_suffix(".json").read_text())
+    agent.with_suffix(".json").write_text(
+        other.with_suffix(".json").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     with pytest.raises(CheckpointError, match="is damaged, or no agent"):
         checkpoints.load_agent(agent)
 
 
 def test_a_newer_agent_is_refused(agent: Path) -> None:
-    about = json.loads(agent.with_suffix(".json").read_text())
-    agent.with_suffix(".json").write_text(json.dumps(about | {"format": 2}))
+    about = json.loads(agent.with_suffix(".json").read_text(encoding="utf-8"))
+    agent.with_suffix(".json").write_text(json.dumps(about | {"format": 2}), encoding="utf-8")
     with pytest.raises(CheckpointError, match="format 2"):
         checkpoints.load_agent(agent)

@@ -166,7 +166,7 @@ def test_a_disk_that_can_only_be_read(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_an_output_that_is_full_or_closed() -> None:
     start = [sys.executable, "-m", "dreamer_lite", "worlds"]
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(start, stdout=full, stderr=subprocess.PIPE, cwd=small_run.ROOT)
     assert (done.returncode, done.stderr) == (
         1,
@@ -454,12 +454,12 @@ def check_sentence(said: str) -> str:
 def signed(agent: Path, path: Path, data: bytes | None = None, **about: Any) -> Path:
     """A copy of the agent with other contents and a checksum that is right, as anybody can make."""
     data = agent.read_bytes() if data is None else data
-    described = json.loads(agent.with_suffix(".json").read_text()) | about
+    described = json.loads(agent.with_suffix(".json").read_text(encoding="utf-8")) | about
     described.pop("checksum")
     text = json.dumps(described, sort_keys=True).encode()
     described["checksum"] = hashlib.sha256(data + text).hexdigest()
     path.write_bytes(data)
-    path.with_suffix(".json").write_text(json.dumps(described))
+    path.with_suffix(".json").write_text(json.dumps(described), encoding="utf-8")
     return path
 
 
@@ -509,7 +509,7 @@ STRANGE: list[Any] = [
 def test_a_strangers_description(agent: Path, tmp_path: Path) -> None:
     """Every setting with every strange value, and rightly signed."""
     path = tmp_path / "a.safetensors"
-    config = json.loads(agent.with_suffix(".json").read_text())["config"]
+    config = json.loads(agent.with_suffix(".json").read_text(encoding="utf-8"))["config"]
     watch = Watch()
     chance, loaded = random.Random(0), 0
     for name in config:
@@ -619,9 +619,9 @@ def test_a_stranger_cannot_import_a_module(
 ) -> None:
     """Gymnasium imports what stands before the colon; here only if somebody typed it."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "evil_worlds.py").write_text("open('harm', 'w')")
+    (tmp_path / "evil_worlds.py").write_text("open('harm', 'w')", encoding="utf-8")
     monkeypatch.setattr(sys, "path", list(sys.path))
-    config = json.loads(agent.with_suffix(".json").read_text())["config"]
+    config = json.loads(agent.with_suffix(".json").read_text(encoding="utf-8"))["config"]
     world = "gym/evil_worlds:Evil-v0"
     path = signed(agent, tmp_path / "a.safetensors", config=config | {"world": world})
     for name in (str(path), "a.safetensors"):
@@ -638,7 +638,10 @@ def test_a_stranger_cannot_import_a_module(
 
 def test_a_stranger_cannot_take_memory(agent: Path, tmp_path: Path) -> None:
     """Files of a few bytes that ask for gigabytes, and long ones."""
-    path, config = tmp_path / "a.safetensors", json.loads(agent.with_suffix(".json").read_text())
+    path, config = (
+        tmp_path / "a.safetensors",
+        json.loads(agent.with_suffix(".json").read_text(encoding="utf-8")),
+    )
     config = config["config"]
     layers = {name: 8 for name in config if name.endswith("_layers")}
     huge = config | layers | dict(
@@ -657,7 +660,7 @@ def test_a_stranger_cannot_take_memory(agent: Path, tmp_path: Path) -> None:
         signed(agent, path, data + bytes(2**23))
         tracemalloc.reset_peak()
         refused(path)
-        path.with_suffix(".json").write_text("[" * 2**24)
+        path.with_suffix(".json").write_text("[" * 2**24, encoding="utf-8")
         refused(path)
         os.truncate(path.with_suffix(".json"), 2**33)
         refused(path)
@@ -800,7 +803,7 @@ def test_make_lab_serves_only_this_machine_and_those_with_the_token(tmp_path: Pa
     )  # fmt: skip
     try:
         about = wait_for(lambda: next(iter((tmp_path / "RUNTIME").glob("jpserver-*.json")), None))
-        told = wait_for(lambda: json.loads(about.read_text()))
+        told = wait_for(lambda: json.loads(about.read_text(encoding="utf-8")))
         assert told["pid"] == server.pid
         assert told["hostname"] in ("localhost", "127.0.0.1") and len(told["token"]) >= 32
         assert not told["password"]
@@ -827,7 +830,9 @@ def status_of(address: str, token: str | None = None) -> int:
     headers = {} if token is None else {"Authorization": f"token {token}"}
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(urllib.request.Request(address, headers=headers), timeout=60) as answer:
+        with direct.open(
+            urllib.request.Request(address, headers=headers), timeout=60, encoding="utf-8"
+        ) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
@@ -843,7 +848,9 @@ def listening(process: int) -> set[str]:
             sockets.add(os.readlink(link))
     found = set()
     for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
-        for words in map(str.split, Path(f"/proc/net/{name}").read_text().splitlines()[1:]):
+        for words in map(
+            str.split, Path(f"/proc/net/{name}").read_text(encoding="utf-8").splitlines()[1:]
+        ):
             if words[3] == "0A" and f"socket:[{words[9]}]" in sockets:
                 raw = np.frombuffer(bytes.fromhex(words[1].split(":")[0]), ">u4")
                 found.add(socket.inet_ntop(family, raw.astype("<u4").tobytes()))

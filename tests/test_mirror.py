@@ -79,7 +79,7 @@ def test_a_run_goes_on_where_its_folder_is_gone(driver: Driver, tmp_path: Path) 
     lived = int(state_of(tmp_path / "first", driver).replay.added)
     shutil.rmtree(tmp_path / "first")  # the machine was taken away
     train(tmp_path / "second", tmp_path / "copy", 40)
-    records = (tmp_path / "second" / "metrics.jsonl").read_text().splitlines()
+    records = (tmp_path / "second" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     updates = [json.loads(line)["updates"] for line in records]
     assert updates == sorted(set(updates)) and updates[0] <= 5 and updates[-1] >= 40
     assert int(state_of(tmp_path / "second", driver).replay.added) > lived
@@ -320,7 +320,7 @@ def test_a_run_is_not_its_own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("inside", ["", "deeper/still"])
 def test_a_copy_that_cannot_be_written_is_refused_at_once(inside: str, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("a file where the folder should be")
+    (tmp_path / "file").write_text("a file where the folder should be", encoding="utf-8")
     copy = tmp_path / "file" / inside
     sentence = re.escape(f"Cannot write a copy in {copy} (") + r".*\): choose .* leave it out\.$"
     with pytest.raises(RunError, match=sentence):
@@ -341,4 +341,6 @@ def test_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert mirror.exists(tmp_path / "copy")
     assert main([*words, "--updates", "10", "--run", str(tmp_path / "b")]) == 0
     assert "10" in capsys.readouterr().out
-    assert json.loads((tmp_path / "b" / "summary.json").read_text())["updates"] >= 10
+    assert (
+        json.loads((tmp_path / "b" / "summary.json").read_text(encoding="utf-8"))["updates"] >= 10
+    )

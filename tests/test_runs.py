@@ -34,7 +34,7 @@ TIMING = {"seconds", "updates_per_second"}
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "summary.json").read_text())
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
 
 
 # Killed
@@ -72,7 +72,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, driver: Driver) -> Non
         child.communicate()
         assert child.returncode == -signal.SIGKILL
         checkpoints.read_meta(killed / "state")  # whole
-        with (killed / "metrics.jsonl").open("a") as file:
+        with (killed / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write('{"updates": 9')  # as if the kill had hit this write
     child = small_run.start(["-c", CHILD, str(killed)], **only_read)
     out, err = child.communicate(timeout=400)
@@ -89,13 +89,13 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, driver: Driver) -> Non
 def test_what_the_checkpoint_does_not_know_is_cut_off(tmp_path: Path, same_driver: None) -> None:
     records = runs.run(CONFIG, tmp_path, Limits(updates=20))
     written = list(records)
-    good = (tmp_path / "metrics.jsonl").read_text()
+    good = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8")
     later = json.dumps(written[-1] | {"updates": 999})
-    (tmp_path / "metrics.jsonl").write_text(f'{good}{later}\n{{"updates": 1')
+    (tmp_path / "metrics.jsonl").write_text(f'{good}{later}\n{{"updates": 1', encoding="utf-8")
     (tmp_path / "summary.json").unlink()  # a kill between checkpoint and summary
     with pytest.warns(UserWarning, match="2 rows beyond the checkpoint, update 20, were dropped"):
         assert list(runs.run(CONFIG, tmp_path, Limits(updates=20))) == []
-    assert (tmp_path / "metrics.jsonl").read_text() == good
+    assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8") == good
     assert summary(tmp_path)["updates"] == written[-1]["updates"]
 
 
@@ -176,13 +176,13 @@ def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path, same_driver: None) 
     """Its checkpoint has no checksum of the records."""
     list(runs.run(CONFIG, tmp_path, Limits(updates=20)))
     (place,) = (p for p in (tmp_path / "state").iterdir() if p.name == "000002")
-    meta = json.loads((place / "meta.json").read_text())
+    meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
     assert meta.pop("metrics")["rows"] == len(metrics(tmp_path))
-    (place / "meta.json").write_text(json.dumps(meta))
-    manifest = json.loads((place / "manifest.json").read_text())
+    (place / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
     manifest["files"] = checkpoints._checksums(place)
     manifest["files"].pop("manifest.json")
-    (place / "manifest.json").write_text(json.dumps(manifest))
+    (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     list(runs.run(CONFIG, tmp_path, Limits(updates=30)))  # without a warning
     assert metrics(tmp_path)[-1]["updates"] == 30
 
@@ -247,7 +247,7 @@ def test_summary_has_the_keys_that_others_build_on(tmp_path: Path, same_driver: 
         ).split()
     )
     assert found["agent_steps"] == found["env_frames"] == last["agent_steps"] >= 60
-    assert json.loads((tmp_path / "config.json").read_text())["world"] == "catch"
+    assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["world"] == "catch"
     assert runs.finished(tmp_path, Limits(steps=60)) and not runs.finished(tmp_path, Limits())
     minutes = found["wall_seconds"] / 60
     assert runs.finished(tmp_path, Limits(minutes=0.99 * minutes))
@@ -436,7 +436,7 @@ def test_a_lock_is_not_inherited(tmp_path: Path, same_driver: None) -> None:
 def test_a_lock_that_is_another_file_is_left_alone(tmp_path: Path) -> None:
     precious, run = tmp_path / "precious", tmp_path / "run"
     run.mkdir()
-    precious.write_text("precious")
+    precious.write_text("precious", encoding="utf-8")
     for make in (
         lambda lock: lock.symlink_to(precious),
         lambda lock: lock.symlink_to(tmp_path / "new"),
@@ -448,7 +448,9 @@ def test_a_lock_that_is_another_file_is_left_alone(tmp_path: Path) -> None:
         make(run / "lock")
         with pytest.raises(RunError, match="run/lock is a link or no regular file"):
             runs.run(CONFIG, run, Limits(updates=5))
-        assert precious.read_text() == "precious" and not (tmp_path / "new").exists()
+        assert (
+            precious.read_text(encoding="utf-8") == "precious" and not (tmp_path / "new").exists()
+        )
         assert [file.name for file in run.iterdir()] == ["lock"]
         (run / "lock").rmdir() if (run / "lock").is_dir() else (run / "lock").unlink()
 
@@ -476,26 +478,26 @@ def test_another_config(tmp_path: Path, same_driver: None) -> None:
 
 
 def test_unwritable(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(RunError, match=r"Cannot write in .*: choose another folder"):
         runs.run(CONFIG, tmp_path / "file" / "run", Limits(updates=5))
 
 
 def test_somebody_elses_folder(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text("precious\n")
+    (tmp_path / "metrics.jsonl").write_text("precious\n", encoding="utf-8")
     with pytest.raises(RunError, match="of no run"):
         runs.run(CONFIG, tmp_path, Limits(updates=5))
-    assert (tmp_path / "metrics.jsonl").read_text() == "precious\n"
+    assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8") == "precious\n"
 
 
 def test_a_damaged_checkpoint_stops_the_run(tmp_path: Path, same_driver: None) -> None:
     list(runs.run(CONFIG, tmp_path, Limits(updates=5)))
     newest = sorted((tmp_path / "state").iterdir())[-1]
     (newest / "meta.json").unlink()
-    before = (tmp_path / "metrics.jsonl").read_text()
+    before = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8")
     with pytest.raises(CheckpointError, match=re.escape(str(newest))):
         runs.run(CONFIG, tmp_path, Limits(updates=10))
-    assert (tmp_path / "metrics.jsonl").read_text() == before
+    assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8") == before
 
 
 # Agents by name
@@ -519,7 +521,7 @@ def test_export_and_load(tmp_path: Path, same_driver: None, driver: Driver) -> N
 
 def test_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "agents").mkdir()
-    (tmp_path / "agents" / "catch.safetensors").write_text("")
+    (tmp_path / "agents" / "catch.safetensors").write_text("", encoding="utf-8")
     monkeypatch.setattr(assets, "_FOLDER", tmp_path)
     assert assets.agents() == ["catch"]
     assert assets.path("agents/catch.safetensors").is_file()
@@ -537,15 +539,15 @@ def test_shipped_agents_say_how_they_were_made(name: str) -> None:
     args = commands.make_parser().parse_args(words[1:])
     made = make_config(args.world, args.size, seed=args.seed, **commands.settings(args.set))
     assert made == agent.config
-    with assets.path(f"agents/{name}.csv").open() as file:
+    with assets.path(f"agents/{name}.csv").open(encoding="utf-8") as file:
         *_, last = csv.DictReader(file)
     assert int(last["updates"]) == args.updates == agent.info["trained"]["updates"]
     assert float(last["return_mean"]) == pytest.approx(agent.info["return_mean"])
-    assert f"| `{name}` |" in assets.path("README.md").read_text()
+    assert f"| `{name}` |" in assets.path("README.md").read_text(encoding="utf-8")
 
 
 def test_the_compilation_cache_may_be_unwritable(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     program = (
         "import jax; from dreamer_lite import runs; runs.enable_compilation_cache();"
         "print(jax.jit(lambda x: x + 1)(1), bool(jax.config.values['jax_compilation_cache_dir']))"
