@@ -382,11 +382,11 @@ show(
 # ![](figure:09_errors)
 # </details>
 #
-# The dream errs less than both guesses at each of the 15 steps: by 0.25 ± 0.13 where copying errs by
-# 5.4, and still by 2.0 ± 0.7 at the last, where copying errs by 7.0 and the mean frame by 3.2. (Ball,
-# trail and paddle all move; each in a wrong cell costs 2.) Under another's actions it errs by 1.2 at once,
+# The dream errs less than both guesses at each of the 15 steps: by 0.08 ± 0.06 where copying errs by
+# 5.4, and still by 1.9 ± 0.4 at the last, where copying errs by 6.9 and the mean frame by 3.3. (Ball,
+# trail and paddle all move; each in a wrong cell costs 2.) Under another's actions it errs by 1.1 at once,
 # and in the end as much as the mean frame: it listens. The mean of eight dreams is better than a single
-# one, 1.4 at the last step, because where dice fall nobody can guess right every time.
+# one, 1.35 at the last step, because no single sample can be right every time.
 #
 # It never crosses the copy. Set `HORIZON = 40` above: where does it cross the *mean frame*?
 #
@@ -400,8 +400,8 @@ for temperature in (0.0, 0.5, 1.0, 2.0):
     print(f"temperature {temperature:.1f}: " + " ".join(f"{x:5.2f}" for x in mean))
 
 # %% [markdown]
-# Smaller, 1.67 at the last step in place of 2.01: the likeliest future is a good bet. But it is one
-# future, and the mean of eight, 1.37, is a better one. Above 1 the dream gets worse.
+# Smaller, 1.60 at the last step in place of 1.90: the likeliest future is a good bet. But it is one
+# future, and the mean of eight, 1.35, is a better one. Above 1 the dream gets worse.
 #
 # ## 6 · Imagined and real reward
 #
@@ -442,9 +442,10 @@ show(
 # ![](figure:09_rewards)
 # </details>
 #
-# Its own dream misses by 0.23 bricks squared, the best constant by 0.59, another's dream by 0.97. And it
-# hardly flatters: 1.08 bricks were promised, 1.01 came. Most points lie on the line at whole numbers, the
-# others on both sides of it: bricks that were promised and did not come, and the other way round.
+# Its own dream misses by 0.61 bricks squared, the best constant by 0.72, another's dream by 2.29. It
+# flatters a little: 1.44 bricks were promised, 1.27 came. Most points lie on the line at whole numbers, and
+# there it is right. But five dreams promised three to six bricks where none to two came: squared, these few
+# misses make up most of the error, so that the dream is barely better than the constant.
 #
 # ## 7 · The worst dream of a hundred
 #
@@ -572,12 +573,12 @@ for label, each in spread.items():
 print(f"{as_bad:.0%} of the other dreams from the worst moment are at least 0.8 times as bad")
 
 # %% [markdown]
-# The worst dream misses by 21 a step, and with other dice by 20: 72 % of them are nearly as bad, where the
-# dream in the middle misses by 0.8. So it was not the dice, and not reality's, one action in ten: the model
-# does not know the place. The last brick has just been broken, and a new wall of thirty is about to come.
-# The agent still believes in a brick or two that are gone, plays on below them, and expects no wall. Few
-# games ever got this far, so hardly a row of its replay shows a new wall coming. And all of it in sharp
-# pictures: a dream does not look wrong.
+# The worst dream misses by 4.2 a step, the median one of other samples by 4.0, where the dream in the middle
+# misses by 0.8. 70 % of the other samples are nearly as bad, yet some are nearly right (0.06). The reason
+# shows in the first row: when its eyes close, the agent is not sure of the paddle, which its reconstruction
+# paints in two cells, the fainter of which is the right one. Most samples begin with the paddle in the wrong
+# cell. It then meets the ball elsewhere, so that the ball leaves in another direction and breaks another
+# brick. And all of it in sharp pictures: a dream does not look wrong.
 #
 # **Limits.** One agent; moments from a few of its own games, and those of one game are alike, so that the
 # bands are a little too narrow. What it never does is not tested: only the player of section 4 goes there.
