@@ -52,7 +52,7 @@ PHASES = {
     "acting": Moment(Loop, "step", 3),
     "learning": Moment(training, "check_finite", 2),
     "saving": Moment(orbax.checkpoint.Checkpointer, "save", 3, delay=0.01),
-    "checking": Moment(checkpoints, "_checksums", 3),
+    "checking": Moment(checkpoints, "_checksums"),
 }
 
 

@@ -269,3 +269,15 @@ def test_a_run_that_has_not_learnt_says_so(capsys: pytest.CaptureFixture, run: P
     assert report(run, "catch") == 0
     file.write_text(text, encoding="utf-8")
     assert "So few updates" not in capsys.readouterr().out
+
+
+def test_a_thread_that_was_left_behind_does_not_keep_the_process_alive() -> None:
+    program = (
+        "import sys, threading, time; from dreamer_lite import __main__ as commands\n"
+        "threading.Thread(target=time.sleep, args=(100,)).start()\n"
+        "commands.PATIENCE, sys.argv = 0.2, ['dreamer-lite', 'worlds']\n"
+        "sys.exit(commands.entry())"
+    )
+    child = small_run.start(["-c", program])
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, err) == (0, "") and "catch" in out
