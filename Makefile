@@ -164,7 +164,7 @@ environment() {
   install -r requirements.txt
   install --no-deps -e .
   # What requirements.txt cannot name for Python 3.13: there dm_control goes in without its labmaze.
-  "$(BIN)/python" -c 'from dreamer_lite import colab; colab.install(colab.requirements("dmc"))' \
+  "$(BIN)/python" -c 'from dreamer_lite.course import colab; colab.install(colab.requirements("dmc"))' \
     >>"$$log" 2>&1 || fail "Installing dm_control failed: see $$log. Try again."
   # nbgrader's menu and buttons are for those who grade: `jupyter labextension enable` brings them.
   "$(BIN)/jupyter" labextension disable --level=sys_prefix @jupyter/nbgrader >>"$$log" 2>&1 ||

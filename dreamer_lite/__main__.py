@@ -380,8 +380,10 @@ def train(args: argparse.Namespace) -> int:
     """Make or continue a run, with a progress bar."""
     if args.minutes is args.steps is args.updates is None:
         note("No limit given: training until you press Ctrl-C, which saves.")
-    from dreamer_lite import config, devices, runs, worlds
-    from dreamer_lite.progress import Limits
+    from dreamer_lite import config, worlds
+    from dreamer_lite.agent import devices
+    from dreamer_lite.runs import run as runs
+    from dreamer_lite.training.progress import Limits
 
     with refusing():
         devices.first()
@@ -527,7 +529,7 @@ def with_error(found: dict[str, Any]) -> str:
 def evaluate(args: argparse.Namespace) -> int:
     """Play whole episodes."""
     config, params, world = load_player(args.agent, args.world)
-    from dreamer_lite import rollouts
+    from dreamer_lite.evaluation import rollouts
 
     with refusing():
         scores = rollouts.evaluate(config, params, world, args.episodes, args.seed)
@@ -551,16 +553,17 @@ def dream(args: argparse.Namespace) -> int:
     check_out(out, *VIDEOS)
     curve = check_second(out, ".png", lambda content: MARK.encode() in content[:2000])
     config, params, world = load(args.agent, args.world)
-    from dreamer_lite import dreams, plots, video
+    from dreamer_lite.evaluation import dream_plots, dreams
+    from dreamer_lite.show import video
 
     with refusing():  # an agent whose episodes are all too short to dream of
         comparison = dreams.compare(config, params, world, args.seed)
     video.write(out, dreams.frames(comparison, world), fps=DREAM_FPS)
-    plots.horizon_errors(comparison).savefig(curve, dpi=150, metadata={"Software": MARK})
+    dream_plots.horizon_errors(comparison).savefig(curve, dpi=150, metadata={"Software": MARK})
     if args.json:
         say(json.dumps({**comparison.as_json(), "video": str(out)}))
     else:
-        say(plots.describe_horizon(comparison))
+        say(dream_plots.describe_horizon(comparison))
         say(f"The dream beside reality: {out}; these errors drawn: {curve}")
     return 0
 
@@ -570,7 +573,8 @@ def record(args: argparse.Namespace) -> int:
     out = args.out or beside(args.agent, "record.mp4")
     check_out(out, *VIDEOS)
     config, params, world = load_player(args.agent, args.world)
-    from dreamer_lite import rollouts, video
+    from dreamer_lite.evaluation import rollouts
+    from dreamer_lite.show import video
     from dreamer_lite.worlds import is_hosted
 
     with refusing():  # what does not fit in memory
@@ -590,7 +594,8 @@ def record(args: argparse.Namespace) -> int:
 def export(args: argparse.Namespace) -> int:
     """Write an agent to pass on."""
     check_out(args.out, ".safetensors")
-    from dreamer_lite import checkpoints, runs
+    from dreamer_lite.runs import checkpoints
+    from dreamer_lite.runs import run as runs
 
     about = check_second(args.out, ".json", checkpoints.describes_agent)
 
@@ -620,7 +625,7 @@ def worlds(args: argparse.Namespace) -> int:
 
 def doctor(args: argparse.Namespace) -> int:
     """Look at the machine; exit status 1 if something is missing."""
-    from dreamer_lite import doctor
+    from dreamer_lite.tools import doctor
 
     findings = doctor.examine()
     if args.json:
@@ -634,8 +639,8 @@ def bench(args: argparse.Namespace) -> int:
     """Measure updates: their speed, what they consist of, or how their time grows."""
     if args.growth:
         check_out(args.growth, ".png", ".svg")
-    from dreamer_lite import bench as measuring
-    from dreamer_lite import devices
+    from dreamer_lite.agent import devices
+    from dreamer_lite.tools import bench as measuring
 
     with refusing():
         devices.first()
@@ -663,7 +668,7 @@ def plot(args: argparse.Namespace) -> int:
     """Draw the curves of return and losses, or write the returns as a table."""
     check_out(args.out, ".png", ".svg", ".csv")
     curves = [(folder.absolute().name, read_metrics(folder)) for folder in args.run]
-    from dreamer_lite import plots
+    from dreamer_lite.show import plots
 
     if args.out.suffix == ".csv":
         args.out.write_text(plots.as_csv(curves), encoding="utf-8", errors="surrogateescape")
@@ -676,7 +681,7 @@ def plot(args: argparse.Namespace) -> int:
 
 def read_metrics(folder: Path) -> list[Record]:
     """The records of a run; the last line may be half written."""
-    from dreamer_lite import plots
+    from dreamer_lite.show import plots
 
     file = folder / "metrics.jsonl"
     try:
@@ -710,7 +715,8 @@ def load(agent: str, own: str | None) -> tuple[Any, Any, Any]:
 
 def load_agent(agent: str, own: str | None) -> Any:
     """The agent that was named. A module for its world is imported only if `own` asks for it."""
-    from dreamer_lite import runs, worlds
+    from dreamer_lite import worlds
+    from dreamer_lite.runs import run as runs
 
     if own is not None and not own.startswith("gym/"):
         raise Refused(
@@ -747,7 +753,8 @@ def say_which(agent: str, info: dict[str, Any]) -> None:
 
 
 def make_world(name: str) -> Any:
-    from dreamer_lite import runs, worlds
+    from dreamer_lite import worlds
+    from dreamer_lite.runs import run as runs
 
     runs.enable_compilation_cache()
     with refusing():
@@ -756,7 +763,7 @@ def make_world(name: str) -> Any:
 
 def beside(agent: str, name: str) -> Path:
     """`name` in the run folder, or here if the agent is none; with the seed if one was named."""
-    from dreamer_lite import runs
+    from dreamer_lite.runs import run as runs
 
     with refusing():
         folder, seed = runs.find_run(agent) or (Path(), None)

@@ -173,7 +173,7 @@ class Config:
         return per_row.denominator, per_row.numerator
 
     @property
-    def rows_before_learning(self) -> int:
+    def steps_before_learning(self) -> int:
         """Rows (steps of all worlds) until the replay holds B * T windows (SPEC 12)."""
         return self.length + -(-self.batch * self.length // self.worlds)
 

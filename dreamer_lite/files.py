@@ -9,6 +9,8 @@ import os
 import stat
 import sys
 
+DRIVE = "/content/drive"  # where Colab mounts Google Drive
+
 
 def open_regular(path: str | os.PathLike) -> io.BufferedReader:
     """Open a regular file, or a link to one, for reading.

@@ -19,7 +19,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from dreamer_lite.notebook import png  # noqa: E402
+from dreamer_lite.course.notebook import png  # noqa: E402
 
 FOLDER = HERE.parent / "assets" / "figures"
 INK, PALE, LINE, LIT = "#1a1d29", "#ffffff", "#5c6270", "#ffd07a"

@@ -14,8 +14,11 @@ import pytest
 import small_run
 from verification import pytest_addoption, pytest_configure  # noqa: F401
 
-from dreamer_lite import curves, devices, runs, worlds
-from dreamer_lite.training import Driver, make_driver
+from dreamer_lite import worlds
+from dreamer_lite.course import curves
+from dreamer_lite.runs import run as runs
+from dreamer_lite.training import memory
+from dreamer_lite.training.loop import Driver, make_driver
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,7 +33,7 @@ PROCESS = 3e9  # bytes that a process of the tests takes at most, with those tha
 
 def pytest_xdist_auto_num_workers() -> int:
     """How many processes `-n auto` means: one a core, as many as fit into the free memory."""
-    free = devices.free_bytes()
+    free = memory.free_bytes()
     return min(curves.cores(), max(1, int(free / PROCESS)) if free else 1)
 
 

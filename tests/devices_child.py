@@ -8,8 +8,11 @@ import jax
 import numpy as np
 import small_run
 
-from dreamer_lite import runs, sharding, training, worlds
-from dreamer_lite.progress import Limits
+from dreamer_lite import worlds
+from dreamer_lite.runs import run as runs
+from dreamer_lite.training import loop as training
+from dreamer_lite.training import sharding
+from dreamer_lite.training.progress import Limits
 
 # Small nets compile fast; `rms_eps`: see test_seeds.
 NETS = dict.fromkeys(
@@ -22,7 +25,7 @@ LIMITS = Limits(updates=14)
 def trace_counter() -> list[int]:
     """A list that grows whenever the loop is traced, that is, compiled anew."""
     traces, keep_score = [], training.keep_score
-    training.keep_score = lambda actors: traces.append(1) or keep_score(actors)
+    training.keep_score = lambda envs: traces.append(1) or keep_score(envs)
     return traces
 
 
@@ -62,7 +65,7 @@ def compare(folder: Path, **settings: int) -> dict:
             name: [x.shape, x.sharding.shard_shape(x.shape)]
             for name, x in (
                 ("ring", all_of_them.replay.deter),
-                ("score", all_of_them.actors.score),
+                ("score", all_of_them.envs.score),
                 ("kernel", all_of_them.learner.params["actor"]["logits"]["kernel"]),
             )
         },

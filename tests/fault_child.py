@@ -19,9 +19,11 @@ from typing import Any, NamedTuple
 import orbax.checkpoint
 import small_run
 
-from dreamer_lite import checkpoints, runs, training
 from dreamer_lite.__main__ import main
-from dreamer_lite.progress import Limits
+from dreamer_lite.runs import checkpoints
+from dreamer_lite.runs import run as runs
+from dreamer_lite.training import loop as training
+from dreamer_lite.training.progress import Limits
 from dreamer_lite.worlds.hosted import Loop
 
 # The ring is never full, so that at the end the replay holds every row that was ever lived.

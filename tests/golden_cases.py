@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dreamer_lite.agent.distributions import BoundedNormal, OneHot
+from dreamer_lite.agent.rssm import State
+from dreamer_lite.agent.world_model import Batch
 from dreamer_lite.config import Config
-from dreamer_lite.distributions import BoundedNormal, OneHot
-from dreamer_lite.rssm import State
-from dreamer_lite.world_model import Batch
 from dreamer_lite.worlds.base import Space
 
 FOLDER = Path(__file__).parent / "golden"

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import small_run
 
-from dreamer_lite import runs, worlds
+from dreamer_lite import worlds
 from dreamer_lite.config import Config, make_config
-from dreamer_lite.progress import Limits
-from dreamer_lite.worlds.base import Row
+from dreamer_lite.runs import run as runs
+from dreamer_lite.training.progress import Limits
+from dreamer_lite.worlds.base import TimeStep
 
 SETTINGS = small_run.SETTINGS | dict(size="pixels-cpu", image_blocks=2, depth=1, capacity=20_000)
 
@@ -28,7 +29,7 @@ def config_of(name: str) -> Config:
     return make_config(name, **SETTINGS, train_ratio=8 if name.startswith("gym/") else 64)
 
 
-def as_bytes(row: Row) -> bytes:
+def as_bytes(row: TimeStep) -> bytes:
     """A row of W worlds, one world after the other."""
     leaves = [*(row.obs[key] for key in sorted(row.obs)), *row[1:]]
     flat = [np.ascontiguousarray(x).reshape(len(row.reward), -1).view(np.uint8) for x in leaves]

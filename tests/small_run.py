@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite import checkpoints
 from dreamer_lite.config import Config, make_config
-from dreamer_lite.run_state import RunState
-from dreamer_lite.training import Driver
+from dreamer_lite.runs import checkpoints
+from dreamer_lite.training.loop import Driver
+from dreamer_lite.training.state import RunState
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS: dict[str, Any] = dict(

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from dreamer_lite import assets, curves
-from dreamer_lite.curves import AGENTS, Curve
-from dreamer_lite.widgets import Ablations, ablations
-from dreamer_lite.widgets.ablations import MOST, NAMES, PRESET
+from dreamer_lite import assets
+from dreamer_lite.course import curves
+from dreamer_lite.course.curves import AGENTS, Curve
+from dreamer_lite.course.widgets import Ablations, ablations
+from dreamer_lite.course.widgets.ablations import MOST, NAMES, PRESET
 
 
 def stored(agent: str, high: float) -> str:

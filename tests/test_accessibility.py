@@ -15,10 +15,13 @@ from browser import ROOT, Lab, browser, needs_browser, wait
 from matplotlib.colors import to_rgb
 from tiny_agent import tiny
 
-from dreamer_lite import notebook, pictures, plots, rollouts, worlds
-from dreamer_lite.checkpoints import LoadedAgent
+from dreamer_lite import worlds
 from dreamer_lite.config import make_config
-from dreamer_lite.widgets import Dashboard, Dream, DreamPlayer, Panel
+from dreamer_lite.course import notebook
+from dreamer_lite.course.widgets import Dashboard, Dream, DreamPlayer, Panel
+from dreamer_lite.evaluation import rollouts
+from dreamer_lite.runs.checkpoints import LoadedAgent
+from dreamer_lite.show import pictures, plots
 
 TEXT, GRAPHIC = 4.5, 3.0
 APART = 15.0  # CIELAB distance; about 2 is just noticeable side by side
@@ -281,9 +284,9 @@ def test_what_changes_is_announced(player):
 
 
 CELLS = (
-    """from dreamer_lite import runs, notebook
+    """from dreamer_lite.course import notebook; from dreamer_lite.runs import run as runs
 from dreamer_lite.config import make_config
-from dreamer_lite.widgets import Dashboard, Dream, DreamPlayer, Panel
+from dreamer_lite.course.widgets import Dashboard, Dream, DreamPlayer, Panel
 DreamPlayer(Dream(runs.load("minatar-breakout")), more=True).show()""",
     "Panel(make_config('catch'), 100).show()",
     "Dashboard(make_config('catch'), 10).view",

@@ -13,12 +13,12 @@ import pytest
 from flax import nnx
 from golden_cases import VECTORS
 
-from dreamer_lite import behavior, learner
-from dreamer_lite.behavior import Actor, Critic, ReturnRange
+from dreamer_lite.agent import behavior, learner
+from dreamer_lite.agent.behavior import Actor, Critic, ReturnRange
+from dreamer_lite.agent.distributions import BoundedNormal, OneHot, TwoHot, scalar
+from dreamer_lite.agent.rssm import State
+from dreamer_lite.agent.world_model import Batch, WorldModel
 from dreamer_lite.config import Config
-from dreamer_lite.distributions import BoundedNormal, OneHot, TwoHot, scalar
-from dreamer_lite.rssm import State
-from dreamer_lite.world_model import Batch, WorldModel
 from dreamer_lite.worlds.base import Space
 
 CONFIG = Config(

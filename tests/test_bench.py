@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamer_lite import bench
-from dreamer_lite import learner as learning
 from dreamer_lite.__main__ import main
-from dreamer_lite.bench import Product
+from dreamer_lite.agent import learner as learning
+from dreamer_lite.tools import bench
+from dreamer_lite.tools.bench import Product
 
 
 def counted(function: Any, *shapes: tuple[int, ...]) -> Counter[Product]:
@@ -209,7 +209,7 @@ def test_growth_doubles_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_memory_of_a_process_is_its_own():
     """getrusage would count what the process held that started it."""
     held = b"x" * 800_000_000
-    code = "from dreamer_lite.bench import peak_memory as f; x = f(); y = b'x' * 10**8"
+    code = "from dreamer_lite.tools.bench import peak_memory as f; x = f(); y = b'x' * 10**8"
     command = [sys.executable, "-c", f"{code}; print(x, f())"]
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     before, after = map(float, said.split())

@@ -93,7 +93,7 @@ def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
     student.turn("horizon")
     says(student, "--set horizon=11")
     student.tick("horizon 30")
-    says(student, "dreamer_lite.curves horizon_30")
+    says(student, "dreamer_lite.course.curves horizon_30")
     student.look("07_panel")
     student.check()
 

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import small_run
 
-from dreamer_lite import checkpoints, worlds
-from dreamer_lite.checkpoints import CheckpointError
+from dreamer_lite import worlds
 from dreamer_lite.config import to_dict
-from dreamer_lite.run_state import RunState
-from dreamer_lite.training import make_driver
+from dreamer_lite.runs import checkpoints
+from dreamer_lite.runs.checkpoints import CheckpointError
+from dreamer_lite.training.loop import make_driver
+from dreamer_lite.training.state import RunState
 
 CONFIG = small_run.config()
 META = {"config": to_dict(CONFIG), "summary": {"updates": 7, "return_mean": 0.5}}

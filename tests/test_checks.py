@@ -16,8 +16,8 @@ import model_free_answers
 import numpy as np
 import pytest
 
-from dreamer_lite import checks
-from dreamer_lite.compare import Failed
+from dreamer_lite.course import checks
+from dreamer_lite.course.compare import Failed
 
 sg = jax.lax.stop_gradient
 

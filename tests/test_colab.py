@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dreamer_lite import colab, notebook
+from dreamer_lite import files
+from dreamer_lite.course import colab, notebook
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_google_drive_is_mounted_on_colab_only(monkeypatch, tmp_path):
     fake.mount = mounted.append  # pyright: ignore
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     monkeypatch.setitem(sys.modules, "google.colab.drive", fake)
-    monkeypatch.setattr(colab, "DRIVE", tmp_path)
+    monkeypatch.setattr(files, "DRIVE", tmp_path)
     assert colab.drive("runs") == tmp_path / "MyDrive" / "runs" and colab.drive("runs").is_dir()
     assert set(mounted) == {str(tmp_path)}
 

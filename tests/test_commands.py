@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import small_run
 
-from dreamer_lite import runs
 from dreamer_lite.__main__ import main, report
+from dreamer_lite.runs import run as runs
 
 LONG = ["--set", "capacity=100", "--set", "batch=16"]
 
@@ -249,7 +249,7 @@ def test_ctrl_c_saves_and_nobody_else_gets_in(tmp_path: Path) -> None:
 
 def test_start_up_imports_no_pictures() -> None:
     program = (
-        "import sys, tqdm, dreamer_lite.__main__, dreamer_lite.runs\n"
+        "import sys, tqdm, dreamer_lite.__main__, dreamer_lite.runs.run\n"
         "print(*sorted({'matplotlib', 'mediapy', 'orbax', 'safetensors'} & set(sys.modules)))"
     )
     child = small_run.start(["-c", program])

@@ -76,7 +76,7 @@ def test_errors_are_one_sentence(changes: dict, message: str) -> None:
 
 def test_the_smallest_capacity_holds_the_first_batch() -> None:
     config = Config(capacity=2064)
-    assert config.capacity // config.worlds >= config.rows_before_learning
+    assert config.capacity // config.worlds >= config.steps_before_learning
 
 
 def test_unknown_names_get_a_suggestion() -> None:
@@ -166,9 +166,9 @@ def reference_updates(config: Config, rows: int) -> list[int]:
 
 
 def our_updates(config: Config, rows: int) -> list[int]:
-    """Updates after each row as the loop does them: a round at `rows_before_learning`, and on."""
+    """Updates after each row as the loop does them: a round at `steps_before_learning`, and on."""
     rows_each, updates_each = config.schedule
-    first = max(config.rows_before_learning, rows_each)
+    first = max(config.steps_before_learning, rows_each)
     rounds = [(row - first) // rows_each + 1 if row >= first else 0 for row in range(1, rows + 1)]
     return [updates_each * count for count in rounds]
 
@@ -182,9 +182,9 @@ def test_schedule_is_the_reference_scheduler(worlds: int, ratio: float) -> None:
     assert updates * config.batch * config.length == rows * worlds * Fraction(str(ratio))
     lived = 150
     ours, reference = our_updates(config, lived), reference_updates(config, lived)
-    if updates == 1 and 32 % worlds == 0 and rows <= config.rows_before_learning:
+    if updates == 1 and 32 % worlds == 0 and rows <= config.steps_before_learning:
         assert ours == reference
-    elif rows <= config.rows_before_learning:  # ours learns in whole rounds, never later
+    elif rows <= config.steps_before_learning:  # ours learns in whole rounds, never later
         slack = updates if 32 % worlds == 0 else updates + 1
         assert all(-1 < a - b + (32 % worlds > 0) <= slack for a, b in zip(ours, reference))
     assert ours[-1] > 0
@@ -194,11 +194,11 @@ def test_known_schedules() -> None:
     """The reference's own scheduler and replay gave these numbers."""
     for name, steps in VECTORS["training_starts_at_agent_step"].items():
         worlds = int(name.removeprefix("envs="))
-        assert Config(worlds=worlds).rows_before_learning * worlds == steps
+        assert Config(worlds=worlds).steps_before_learning * worlds == steps
     for name, count in VECTORS["ratio_updates"].items():
         ratio, steps = (int(word) for word in name.replace(",", "").split() if word.isdigit())
         config = Config(worlds=1, train_ratio=ratio)
-        assert our_updates(config, config.rows_before_learning + steps)[-1] == count
+        assert our_updates(config, config.steps_before_learning + steps)[-1] == count
 
 
 @pytest.mark.parametrize(

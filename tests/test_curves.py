@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from dreamer_lite import assets, curves
+from dreamer_lite import assets
+from dreamer_lite.baselines.ppo import Settings, train
 from dreamer_lite.config import make_config
-from dreamer_lite.curves import AGENTS, Curve
-from dreamer_lite.ppo import Settings, train
-from dreamer_lite.progress import Limits
+from dreamer_lite.course import curves
+from dreamer_lite.course.curves import AGENTS, Curve
+from dreamer_lite.training.progress import Limits
 from dreamer_lite.worlds import make
 
 NAMES = ["ppo", "ppo_thrifty", "dreamer", "dreamer_thrifty"]

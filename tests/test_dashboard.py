@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import small_run
 
-from dreamer_lite import checkpoints, runs, worlds
-from dreamer_lite.training import Driver, make_driver
-from dreamer_lite.widgets import Dashboard, dashboard
+from dreamer_lite import worlds
+from dreamer_lite.course.widgets import Dashboard, dashboard
+from dreamer_lite.runs import checkpoints
+from dreamer_lite.runs import run as runs
+from dreamer_lite.training.loop import Driver, make_driver
 
 ENDLESS = 10**6  # updates
 
@@ -231,10 +233,10 @@ def test_the_glimpse_is_a_dream_from_what_the_agent_sees(driver):
     config, world = small_run.config(), worlds.make("catch")
     state = driver.init(0)
     glimpse = dashboard.make_glimpse(config, world)
-    mind = state.actors.mind.state
-    found = glimpse(state.learner.params, mind, jax.random.key(0))["image"]
+    carry = state.envs.carry.state
+    found = glimpse(state.learner.params, carry, jax.random.key(0))["image"]
     assert found.shape == (dashboard.AHEAD + 1, 10, 10, 2)
-    other = glimpse(state.learner.params, mind, jax.random.key(1))["image"]
+    other = glimpse(state.learner.params, carry, jax.random.key(1))["image"]
     np.testing.assert_array_equal(found[0], other[0])  # no dice in what it sees
     assert (np.asarray(found[1:]) != np.asarray(other[1:])).any()
 
@@ -327,7 +329,7 @@ PROGRAM = """
 import sys
 sys.path.insert(0, "tests")
 import small_run
-from dreamer_lite.widgets import Dashboard
+from dreamer_lite.course.widgets import Dashboard
 
 board = Dashboard(small_run.config(), 10**6, sys.argv[1], background=True)
 board.start()

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from dreamer_lite import devices
+from dreamer_lite.agent import devices
+from dreamer_lite.training import memory
 
 
 @dataclasses.dataclass
@@ -47,15 +48,15 @@ def test_bfloat16_on_a_t4_is_refused() -> None:
 
 def test_room_for_the_replay() -> None:
     device = Fake("gpu", "8.0", stats={"bytes_limit": 10 * 2**30, "bytes_in_use": 2 * 2**30})
-    assert devices.free_bytes(device) == 8 * 2**30
-    devices.check_room(7 * 2**30, 1000, device)
+    assert memory.free_bytes(device) == 8 * 2**30
+    memory.check_room(7 * 2**30, 1000, device)
     with pytest.raises(ValueError, match=r"1,000 steps takes 16\.0 GiB, but 8\.0.*most 450 steps"):
-        devices.check_room(16 * 2**30, 1000, device)
-    devices.check_room(2**60, 1000, Fake("gpu", "8.0"))  # it does not tell
+        memory.check_room(16 * 2**30, 1000, device)
+    memory.check_room(2**60, 1000, Fake("gpu", "8.0"))  # it does not tell
 
 
 def test_this_machine_tells_its_memory() -> None:
-    free = devices.free_bytes(jax.devices("cpu")[0])
+    free = memory.free_bytes(jax.devices("cpu")[0])
     assert free is not None and 2**26 < free < 2**46
 
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import small_run
 
-from dreamer_lite import runs, sharding, worlds
+from dreamer_lite import worlds
 from dreamer_lite.__main__ import main
-from dreamer_lite.progress import Limits
+from dreamer_lite.runs import run as runs
+from dreamer_lite.training import sharding
+from dreamer_lite.training.progress import Limits
 
 FOUR = {
     "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4",

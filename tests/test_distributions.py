@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from golden_cases import VECTORS
 
-from dreamer_lite.config import Config
-from dreamer_lite.distributions import (
+from dreamer_lite.agent.distributions import (
     Bernoulli,
     BoundedNormal,
     Cells,
@@ -20,6 +19,7 @@ from dreamer_lite.distributions import (
     outputs_of,
     scalar,
 )
+from dreamer_lite.config import Config
 
 
 def test_quantile_splits_the_unit_interval_by_probability() -> None:

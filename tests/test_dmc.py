@@ -9,8 +9,8 @@ import threading
 import numpy as np
 import pytest
 
-from dreamer_lite import rendering, worlds
-from dreamer_lite.worlds import Space, WorldError, hosted
+from dreamer_lite import worlds
+from dreamer_lite.worlds import Space, WorldError, hosted, rendering
 
 if importlib.util.find_spec("dm_control") is None:
     pytest.skip("dm_control is not installed", allow_module_level=True)
@@ -244,7 +244,7 @@ def in_a_process(program, **variables):
 
 
 TRY = """
-from dreamer_lite import rendering, worlds
+from dreamer_lite import worlds; from dreamer_lite.worlds import rendering
 rendering.egl_starts, rendering.osmesa_loads = lambda: {egl}, lambda: {osmesa}
 def attempt(name):
     try:

@@ -6,8 +6,9 @@ import jax
 import pytest
 
 from dreamer_lite import __main__ as commands
-from dreamer_lite import devices, doctor, rendering
-from dreamer_lite.doctor import Finding
+from dreamer_lite.tools import doctor
+from dreamer_lite.tools.doctor import Finding
+from dreamer_lite.worlds import rendering
 
 
 def found(findings: list[Finding], name: str) -> Finding:
@@ -59,10 +60,10 @@ def test_nothing_that_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "free_bytes", lambda: 2**29)
+    monkeypatch.setattr(doctor, "free_bytes", lambda: 2**29)
     (finding,) = doctor.memory()
     assert not finding.good and "0.5 GiB" in finding.found and "capacity" in finding.remedy
-    monkeypatch.setattr(devices, "free_bytes", lambda: None)
+    monkeypatch.setattr(doctor, "free_bytes", lambda: None)
     assert next(iter(doctor.memory())).good
 
 

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from tiny_agent import Stroll, tiny
 
-from dreamer_lite import behavior, dreams, open_loop, pictures, rollouts, streams
-from dreamer_lite.agent import embed_action, make_agent
-from dreamer_lite.rssm import State
+from dreamer_lite.agent import behavior
+from dreamer_lite.agent.agent import embed_action, make_agent
+from dreamer_lite.agent.rssm import State
+from dreamer_lite.evaluation import dreams, open_loop, rollouts
+from dreamer_lite.show import pictures
+from dreamer_lite.training import streams
 from dreamer_lite.worlds import Breakout, Catch
 
 H, M, N = 5, 7, 11
@@ -320,7 +323,7 @@ def test_the_difference_is_orange_for_too_much_and_striped_blue_for_too_little()
 
 def test_pictures_that_no_notebook_asked_for_are_not_loaded() -> None:
     program = (
-        "import sys, dreamer_lite.dreams\n"
+        "import sys, dreamer_lite.evaluation.dreams\n"
         "print(*sorted({'matplotlib', 'mediapy', 'imageio_ffmpeg'} & set(sys.modules)))"
     )
     root = Path(__file__).resolve().parents[1]

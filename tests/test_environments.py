@@ -19,7 +19,9 @@ import pytest
 from gymnasium import spaces
 
 from dreamer_lite import __main__ as commands
-from dreamer_lite import config, learner, networks, rollouts, worlds
+from dreamer_lite import config, worlds
+from dreamer_lite.agent import learner, networks
+from dreamer_lite.evaluation import rollouts
 from dreamer_lite.worlds import Space, WorldError, gym, gym_spaces, hosted
 
 U8 = np.uint8

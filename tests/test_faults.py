@@ -30,13 +30,16 @@ import pytest
 import small_run
 from small_run import metrics, state_of
 
-from dreamer_lite import checkpoints, hosted, records, runs, worlds
+from dreamer_lite import worlds
 from dreamer_lite.__main__ import main
-from dreamer_lite.checkpoints import CheckpointError
 from dreamer_lite.config import make_config
-from dreamer_lite.progress import Limits
-from dreamer_lite.run_state import RunState
-from dreamer_lite.training import Driver, make_driver
+from dreamer_lite.runs import checkpoints, records
+from dreamer_lite.runs import run as runs
+from dreamer_lite.runs.checkpoints import CheckpointError
+from dreamer_lite.training import hosted
+from dreamer_lite.training.loop import Driver, make_driver
+from dreamer_lite.training.progress import Limits
+from dreamer_lite.training.state import RunState
 from dreamer_lite.worlds.hosted import WorldError
 
 CONFIG = small_run.config()
@@ -313,10 +316,10 @@ def spoiling(driver: Driver, bad: float) -> Driver:
 
     def advance(state: RunState, *counts: int) -> Any:
         if next(calls) == 6:
-            actors = state.actors
-            row = actors.row._replace(reward=actors.row.reward.at[1].set(bad))
-            score = actors.score.at[1].set(bad)  # as `keep_score` has counted it
-            state = state._replace(actors=actors._replace(row=row, score=score))
+            envs = state.envs
+            row = envs.row._replace(reward=envs.row.reward.at[1].set(bad))
+            score = envs.score.at[1].set(bad)  # as `keep_score` has counted it
+            state = state._replace(envs=envs._replace(row=row, score=score))
         return driver.advance(state, *counts)
 
     return driver._replace(advance=advance)

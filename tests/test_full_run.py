@@ -14,12 +14,14 @@ import small_run
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
-from dreamer_lite import checkpoints, worlds
+from dreamer_lite import worlds
+from dreamer_lite.runs import checkpoints
 
 NOTEBOOK = small_run.ROOT / "notebooks" / "08_full_run.ipynb"
 # Checkpoints and copies come all the time here, so that a kill falls into the middle of one.
 OFTEN = (
-    "from dreamer_lite import runs; runs.run.__kwdefaults__['save_every'] = runs.MIRROR_EVERY = 0.2"
+    "from dreamer_lite.runs import run as runs; "
+    "runs.run.__kwdefaults__['save_every'] = runs.MIRROR_EVERY = 0.2"
 )
 
 

@@ -434,7 +434,7 @@ def test_a_registered_world_gives_the_rows_of_the_world():
 
 def test_importing_the_package_imports_no_environment():
     program = (
-        "import sys, dreamer_lite.training, dreamer_lite.runs, dreamer_lite.__main__\n"
+        "import sys, dreamer_lite.training.loop, dreamer_lite.runs.run, dreamer_lite.__main__\n"
         "from dreamer_lite import worlds; worlds.families()[0].installed\n"
         "print(*sorted({'gymnasium', 'ale_py', 'dm_control', 'mujoco'} & set(sys.modules)))"
     )

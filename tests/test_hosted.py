@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dreamer_lite.worlds import Row, Space, WorldError, hosted
+from dreamer_lite.worlds import Space, TimeStep, WorldError, hosted
 
 WORLD = hosted.Description(
     name="gym/Foo-v0",
@@ -200,7 +200,7 @@ def test_shapes_that_differ_between_worlds_are_a_world_error():
 def good_row():
     flags = np.zeros(2, bool)
     obs = {key: np.zeros((2, *s.shape), s.dtype) for key, s in WORLD.spaces}
-    return Row(obs, np.zeros(2, np.float32), flags, flags, flags)
+    return TimeStep(obs, np.zeros(2, np.float32), flags, flags, flags)
 
 
 def test_check_row_passes_what_is_right_and_names_what_is_not():

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from test_training import CONFIG, WORLD, Dice, assert_same, go, host
 
-from dreamer_lite import hosted, rollouts
-from dreamer_lite.progress import Limits
-from dreamer_lite.training import make_driver
-from dreamer_lite.worlds.base import Row, next_row
+from dreamer_lite.evaluation import rollouts
+from dreamer_lite.training import hosted
+from dreamer_lite.training.loop import make_driver
+from dreamer_lite.training.progress import Limits
+from dreamer_lite.worlds.base import TimeStep, next_timestep
 from dreamer_lite.worlds.hosted import WorldError
 
 SEED = 3  # of `go`
@@ -23,7 +24,7 @@ class OnTheHost(Dice):
     """Dice, stepped on the host with the keys that the fused driver would use."""
 
     repeat = 4
-    spoil: Callable[[int, Row], Row] = lambda step, row: row
+    spoil: Callable[[int, TimeStep], TimeStep] = lambda step, row: row
 
     def start(self, worlds: int, seed: int) -> "Steps":
         return Steps(self, worlds, seed)
@@ -41,16 +42,16 @@ class Steps:
     def __init__(self, world: OnTheHost, worlds: int, seed: int):
         self.spoil, self.worlds, self.seed = world.spoil, worlds, seed
         self.steps, self.closed = 0, False
-        self.move = jax.jit(jax.vmap(lambda *x: next_row(WORLD, *x)))  # type: ignore
+        self.move = jax.jit(jax.vmap(lambda *x: next_timestep(WORLD, *x)))  # type: ignore
         STARTED.append(self)
 
-    def reset(self) -> Row:
+    def reset(self) -> TimeStep:
         world_key, self.key = jax.random.split(jax.random.key(SEED))
         keys = jax.random.split(world_key, self.worlds)
         self.states, self.row = jax.vmap(WORLD.reset)(keys)
         return host(self.row)
 
-    def step(self, action: np.ndarray) -> Row:
+    def step(self, action: np.ndarray) -> TimeStep:
         assert isinstance(action, np.ndarray) and not self.closed
         key = jax.random.fold_in(jax.random.fold_in(self.key, 0), self.steps)
         keys = jax.random.split(jax.random.split(key)[1], self.worlds)
@@ -112,7 +113,7 @@ def test_a_run_that_goes_on_starts_worlds_of_another_seed(driver) -> None:
 
 
 def test_a_world_that_breaks_ends_the_run_with_its_sentence() -> None:
-    def spoil(step: int, row: Row) -> Row:
+    def spoil(step: int, row: TimeStep) -> TimeStep:
         if step == 12:
             raise WorldError("dice: step raised OSError: the table is gone.")
         return row

@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 import small_run
 
-from dreamer_lite import checkpoints, runs, worlds
+from dreamer_lite import worlds
+from dreamer_lite.runs import checkpoints
+from dreamer_lite.runs import run as runs
 
 NEVER = 10**6  # more updates than any machine makes before it is killed
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import small_run
 
-from dreamer_lite import pictures, runs, worlds
+from dreamer_lite import worlds
 from dreamer_lite.__main__ import main
-from dreamer_lite.progress import Limits
+from dreamer_lite.runs import run as runs
+from dreamer_lite.show import pictures
+from dreamer_lite.training.progress import Limits
 
 SETTINGS = [
     word for name, value in small_run.SETTINGS.items() for word in ("--set", f"{name}={value}")

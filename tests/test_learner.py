@@ -18,13 +18,13 @@ from golden_cases import (
     use_the_mode,
 )
 
-from dreamer_lite import behavior, networks
-from dreamer_lite import learner as learning
-from dreamer_lite.agent import make_agent
+from dreamer_lite.agent import behavior, networks
+from dreamer_lite.agent import learner as learning
+from dreamer_lite.agent.agent import make_agent
+from dreamer_lite.agent.learner import LearnerState, make_learner
+from dreamer_lite.agent.rssm import State
+from dreamer_lite.agent.world_model import Batch
 from dreamer_lite.config import make_config
-from dreamer_lite.learner import LearnerState, make_learner
-from dreamer_lite.rssm import State
-from dreamer_lite.world_model import Batch
 from dreamer_lite.worlds.base import Space
 
 MODULES = {

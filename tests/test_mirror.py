@@ -14,13 +14,15 @@ import pytest
 import small_run
 from small_run import metrics
 
-from dreamer_lite import checkpoints, colab, mirror, runs, worlds
+from dreamer_lite import files, worlds
 from dreamer_lite.__main__ import main
-from dreamer_lite.checkpoints import CheckpointError
-from dreamer_lite.progress import Limits
-from dreamer_lite.run_state import RunState
-from dreamer_lite.runs import RunError
-from dreamer_lite.training import Driver, make_driver
+from dreamer_lite.runs import checkpoints, mirror
+from dreamer_lite.runs import run as runs
+from dreamer_lite.runs.checkpoints import CheckpointError
+from dreamer_lite.runs.run import RunError
+from dreamer_lite.training.loop import Driver, make_driver
+from dreamer_lite.training.progress import Limits
+from dreamer_lite.training.state import RunState
 
 # One row an update; the ring begins to overwrite after 100 rows.
 RECORDS = "metrics.jsonl"
@@ -286,7 +288,7 @@ def test_a_copy_whose_folder_vanishes_is_not_made_elsewhere(tmp_path: Path) -> N
 def test_a_copy_on_a_disk_that_is_not_mounted_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(colab, "DRIVE", tmp_path / "drive")
+    monkeypatch.setattr(files, "DRIVE", tmp_path / "drive")
     (tmp_path / "drive" / "MyDrive").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "drive" / "MyDrive")
     for copy, words in (
@@ -298,7 +300,7 @@ def test_a_copy_on_a_disk_that_is_not_mounted_is_refused(
         with pytest.raises(RunError, match=re.escape(f"Cannot write a copy in {copy} ({words}")):
             train(tmp_path / "run", copy, 10)
         assert not copy.exists() and not (tmp_path / "usb").exists()
-    monkeypatch.setattr(os.path, "ismount", lambda place: place == colab.DRIVE)
+    monkeypatch.setattr(os.path, "ismount", lambda place: str(place) == str(files.DRIVE))
     train(tmp_path / "run", tmp_path / "drive" / "MyDrive" / "copy", 10)
 
 

@@ -7,13 +7,13 @@ import pytest
 from flax import nnx
 from golden_cases import VECTORS
 
-from dreamer_lite import coarse
-from dreamer_lite import networks as nets
-from dreamer_lite.behavior import Actor
+from dreamer_lite.agent import coarse
+from dreamer_lite.agent import networks as nets
+from dreamer_lite.agent.behavior import Actor
+from dreamer_lite.agent.distributions import Cells, OneHot, Pixels, SymlogVector
+from dreamer_lite.agent.rssm import State
+from dreamer_lite.agent.world_model import WorldModel
 from dreamer_lite.config import Config
-from dreamer_lite.distributions import Cells, OneHot, Pixels, SymlogVector
-from dreamer_lite.rssm import State
-from dreamer_lite.world_model import WorldModel
 from dreamer_lite.worlds.base import Space
 
 # pairwise different sizes wherever the architecture allows it: a swapped axis cannot pass

@@ -19,10 +19,15 @@ from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from PIL import Image
 
-from dreamer_lite import checkpoints, notebook, rendering, runs, training, worlds
-from dreamer_lite.agent import make_agent
+from dreamer_lite import worlds
+from dreamer_lite.agent.agent import make_agent
 from dreamer_lite.config import make_config
-from dreamer_lite.notebook import live
+from dreamer_lite.course import notebook
+from dreamer_lite.course.notebook import live
+from dreamer_lite.runs import checkpoints
+from dreamer_lite.runs import run as runs
+from dreamer_lite.training import loop as training
+from dreamer_lite.worlds import rendering
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"

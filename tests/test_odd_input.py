@@ -14,9 +14,11 @@ import small_run
 from matplotlib.figure import Figure
 
 from dreamer_lite import __main__ as commands
-from dreamer_lite import assets, plots, rollouts, video
+from dreamer_lite import assets
 from dreamer_lite.__main__ import main
-from dreamer_lite.widgets import Dashboard
+from dreamer_lite.course.widgets import Dashboard
+from dreamer_lite.evaluation import rollouts
+from dreamer_lite.show import plots, video
 
 ODD_NAMES = ("a$\\frac$b", "$x$", "_hidden", "a\nb", "\udcff", "\x1b[2J", "50 $ and $ 60", "\\$")
 
@@ -66,7 +68,7 @@ def test_too_many_episodes(
     words = [command, "--agent", "random", "--world", "catch", "--episodes"]
     assert "at most 10000" in answer(capsys, 2, *words, 2_000_000_000)
     if command == "record":
-        monkeypatch.setattr("dreamer_lite.devices.free_host_bytes", lambda: 1000)
+        monkeypatch.setattr("dreamer_lite.training.memory.free_host_bytes", lambda: 1000)
         assert "50 episodes need more memory" in answer(capsys, 2, *words, 50)
 
 
@@ -169,7 +171,7 @@ def test_the_current_folder_has_a_name(
 def test_the_dashboards_last_picture(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("dreamer_lite.widgets.dashboard.in_notebook", lambda: True)
+    monkeypatch.setattr("dreamer_lite.course.widgets.dashboard.in_notebook", lambda: True)
     board = Dashboard(small_run.config(), 5, tmp_path / "x", background=False)
     board.mirror = Path(name)
     board.error = ValueError(f"The mirror {name} is broken.")

@@ -9,8 +9,8 @@ import optax
 import pytest
 from golden_cases import VECTORS
 
+from dreamer_lite.agent.optimizer import clip_by_parameter_norm, learning_rate, make_optimizer
 from dreamer_lite.config import Config
-from dreamer_lite.optimizer import clip_by_parameter_norm, learning_rate, make_optimizer
 
 
 def of_norm(norm: float, shape: tuple[int, ...]) -> jnp.ndarray:

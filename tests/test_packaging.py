@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import small_run
 
-from dreamer_lite import assets, colab, worlds
+from dreamer_lite import assets, worlds
+from dreamer_lite.course import colab
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "dreamer_lite", "assets")
@@ -56,7 +57,7 @@ def test_every_package_and_asset_is_in_the_wheel(wheel: Path) -> None:
 
 PROGRAM = """
 import json, sys
-from dreamer_lite import assets, colab, curves
+from dreamer_lite import assets; from dreamer_lite.course import colab, curves
 from dreamer_lite.__main__ import main
 curves.load("breakout_dreamer")
 print(json.dumps([assets.agents(), str(assets.path("figures/00_dream.png")),

@@ -10,7 +10,7 @@ import small_run
 
 from dreamer_lite import __main__ as commands
 from dreamer_lite.config import SIZES, Config, make_config
-from dreamer_lite.widgets import Panel, panel
+from dreamer_lite.course.widgets import Panel, panel
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_random_start_has_gymnasiums_range_and_is_even():
 
 def test_time_limit_cuts_and_the_next_row_is_a_reset():
     world = Pendulum(time_limit=3)
-    step = jax.jit(lambda s, row, a, k: base.next_row(world, s, row, a, k))
+    step = jax.jit(lambda s, row, a, k: base.next_timestep(world, s, row, a, k))
     state, row = world.reset(KEY)
     flags = []
     for t in range(9):

@@ -6,15 +6,15 @@ import math
 import pytest
 import small_run
 
-from dreamer_lite import planner
 from dreamer_lite.config import Config, make_config
+from dreamer_lite.course import planner
 
 
 def test_minutes_become_updates_steps_and_frames() -> None:
     config = make_config("dmc/walker-walk")  # 16 x 64 replayed steps, ratio 512: 2 steps an update
     found = planner.plan(config, minutes=10, seconds=0.5)
     assert found.updates == 1200
-    before = config.rows_before_learning * config.worlds
+    before = config.steps_before_learning * config.worlds
     assert found.agent_steps == 1200 * 2 + before
     assert found.env_frames == 2 * found.agent_steps, "the suite repeats each action twice"
     assert found.replayed_steps == 1200 * 16 * 64 == 512 * (found.agent_steps - before)
@@ -41,7 +41,7 @@ def walker(ratio: float) -> Config:
 def test_at_the_ratio_of_the_curve_one_point_of_it_is_expected() -> None:
     config = walker(512)
     frames = 100_000
-    replayed = 512 * (frames // 2 - config.rows_before_learning * config.worlds)
+    replayed = 512 * (frames // 2 - config.steps_before_learning * config.worlds)
     low, high = planner.landmarks(config, replayed, frames).values()
     assert low == high == (frames, 475, 157)
     words = planner.expectation(config, replayed, frames)
@@ -54,7 +54,7 @@ def test_at_the_ratio_of_the_curve_one_point_of_it_is_expected() -> None:
 def test_at_another_ratio_two_points_hold_the_score_between_them(ratio: float, first: str) -> None:
     """Replayed as much, or lived as much; by hand: 200,000 frames are 100,000 steps."""
     config = walker(ratio)
-    before = config.rows_before_learning * config.worlds
+    before = config.steps_before_learning * config.worlds
     points = planner.landmarks(config, int(ratio * (100_000 - before)), 200_000)
     assert next(iter(points)) == first
     assert points["lived"] == (200_000, 800, 75)
@@ -80,7 +80,7 @@ def test_a_curve_of_our_own_goes_before_that_of_others(monkeypatch: pytest.Monke
     monkeypatch.setitem(planner.OURS, "dmc/walker-walk small", own)
     small = make_config("dmc/walker-walk", "small")
     assert planner.curve_of(small) is own
-    before = small.rows_before_learning * small.worlds
+    before = small.steps_before_learning * small.worlds
     words = planner.expectation(small, 128 * (27_500 - before), 55_000)
     assert words == (
         "One seed had 2 ± 0.5 at 55,000 frames: a run of ours, train ratio 128, as here."

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dreamer_lite import plots
-from dreamer_lite.dreams import Clips, Comparison
-from dreamer_lite.open_loop import Signals
+from dreamer_lite.evaluation import dream_plots
+from dreamer_lite.evaluation.dreams import Clips, Comparison
+from dreamer_lite.evaluation.open_loop import Signals
+from dreamer_lite.show import plots
 
 
 def run(points: int, slope: float) -> list[dict]:
@@ -152,7 +153,7 @@ def test_no_runs_and_empty_runs_get_one_sentence() -> None:
 
 
 def test_errors_against_horizon(comparison) -> None:
-    figure = plots.horizon_errors(comparison)
+    figure = dream_plots.horizon_errors(comparison)
     check(figure)
     large, *small = figure.axes
     assert "horizon" in large.get_xlabel() and "squared error" in large.get_ylabel()
@@ -166,7 +167,7 @@ def test_errors_against_horizon(comparison) -> None:
 
 
 def test_errors_of_signals_leave_out_what_is_over(comparison) -> None:
-    wrong, spread = plots.signal_errors(comparison, "reward")
+    wrong, spread = dream_plots.signal_errors(comparison, "reward")
     real, dream = comparison.real.reward, comparison.dream.reward
     assert wrong[2] == pytest.approx(((dream - real)[2, :3] ** 2).mean(), rel=1e-5)
     assert spread[2] == pytest.approx(real[2, :3].var(), rel=1e-5)
@@ -174,7 +175,7 @@ def test_errors_of_signals_leave_out_what_is_over(comparison) -> None:
 
 
 def test_imagined_against_real_signals(comparison) -> None:
-    figure = plots.signals(comparison)
+    figure = dream_plots.signals(comparison)
     check(figure)
     assert len(figure.axes) == 6 and figure.axes[0].get_title() == "moment 1"
     y = figure.axes[1].lines[0].get_ydata()
@@ -182,9 +183,9 @@ def test_imagined_against_real_signals(comparison) -> None:
 
 
 def test_a_comparison_in_words(comparison) -> None:
-    verdict, head, *table = plots.describe_horizon(comparison).splitlines()
+    verdict, head, *table = dream_plots.describe_horizon(comparison).splitlines()
     assert "over 4 moments" in verdict and "not below it at 5." in verdict
     assert head.split() == "horizon moments dream average copy mean frame".split()
     assert len(table) == 5 and table[0].split() == "1 4 0.0100 0.0100 0.2100 0.1500".split()
     better = comparison._replace(model=comparison.average)
-    assert "below it at each horizon from 1 to 5." in plots.describe_horizon(better)
+    assert "below it at each horizon from 1 to 5." in dream_plots.describe_horizon(better)

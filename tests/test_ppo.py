@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamer_lite import behavior, ppo, training, worlds
+from dreamer_lite import worlds
+from dreamer_lite.agent import behavior
+from dreamer_lite.agent.distributions import BoundedNormal
+from dreamer_lite.baselines import ppo
+from dreamer_lite.baselines.ppo import Settings
 from dreamer_lite.config import make_config
-from dreamer_lite.distributions import BoundedNormal
-from dreamer_lite.ppo import Settings
+from dreamer_lite.training import loop as training
 
 DISCOUNT, LAM = 0.9, 0.8
 
@@ -142,7 +145,7 @@ def test_actions_that_a_reset_ignored_teach_nothing(made):
     weight = np.asarray(samples.weight).reshape(24, 16)
     ignored = (np.arange(24) % 10) == 9
     assert (weight[ignored] == 0).all() and (weight[~ignored] == 1).all()
-    assert state.rows == 24 and state.actors.episodes == 2 * 16
+    assert state.rows == 24 and state.envs.episodes == 2 * 16
 
     def total(changes: ppo.Samples):
         return ppo.loss(agent, changes, SETTINGS)[0]
@@ -210,7 +213,7 @@ def test_continuous_actions_have_a_bell():
     config, world = make_config("pendulum", worlds=4), worlds.make("pendulum")
     made = ppo.make_ppo(config, Settings(length=8, minibatches=2), world)
     state = made.init(0)
-    policy, value = made.merge(state.params)(state.actors.row.obs)
+    policy, value = made.merge(state.params)(state.envs.row.obs)
     assert isinstance(policy, BoundedNormal) and policy.center.shape == (4, 1)
     assert value.shape == (4,)
     state, metrics = made.advance(state, 1)

@@ -21,17 +21,19 @@ from golden_cases import (
 )
 from test_devices import A100, CPU, T4
 
-from dreamer_lite import devices, training, worlds
-from dreamer_lite import learner as learning
+from dreamer_lite import worlds
 from dreamer_lite.__main__ import main
-from dreamer_lite.agent import Agent, Mind, act, blank_mind, make_agent
-from dreamer_lite.behavior import imagine
-from dreamer_lite.distributions import OneHot
-from dreamer_lite.learner import make_learner
-from dreamer_lite.open_loop import make_dreamer
-from dreamer_lite.rollouts import make_player
-from dreamer_lite.rssm import State
-from dreamer_lite.worlds.base import Row
+from dreamer_lite.agent import devices
+from dreamer_lite.agent import learner as learning
+from dreamer_lite.agent.agent import Agent, PolicyCarry, act, initial_carry, make_agent
+from dreamer_lite.agent.behavior import imagine
+from dreamer_lite.agent.distributions import OneHot
+from dreamer_lite.agent.learner import make_learner
+from dreamer_lite.agent.rssm import State
+from dreamer_lite.evaluation.open_loop import make_dreamer
+from dreamer_lite.evaluation.rollouts import make_player
+from dreamer_lite.training import loop as training
+from dreamer_lite.worlds.base import TimeStep
 
 TAGS = ("vec_discrete", "image_continuous")
 KEY = jax.random.key(0)
@@ -50,10 +52,10 @@ def some_params(tag: str) -> Any:
     return make_agent(golden_config(tag), *spaces(tag)).init(0)
 
 
-def row_of(tag: str) -> Row:
+def row_of(tag: str) -> TimeStep:
     batch = golden_batch(tag)
     obs = {key: x[0] for key, x in batch.obs.items()}
-    return Row(obs, batch.reward[0], batch.is_first[0], batch.is_last[0], batch.is_terminal[0])
+    return TimeStep(obs, batch.reward[0], batch.is_first[0], batch.is_last[0], batch.is_terminal[0])
 
 
 # What is computed in which type
@@ -82,7 +84,7 @@ def everything(tag: str, precision: str, params: Any) -> dict[str, Any]:
     )
     feature, start = states.feature, jax.tree.map(lambda x: x[0], states)
     stored = batch.context  # float32
-    action, mind = act(agent, blank_mind(agent, space, 2), row_of(tag), space, KEY)
+    action, carry = act(agent, initial_carry(agent, space, 2), row_of(tag), space, KEY)
     dream, dreamt_actions = imagine(model, agent.actor, start, 3, KEY)
     return {
         "embed": embed,
@@ -101,7 +103,7 @@ def everything(tag: str, precision: str, params: Any) -> dict[str, Any]:
         "losses": model.loss(batch, KEY)[:2],
         "metrics": model.loss(batch, KEY)[3],
         "dreamt actions": dreamt_actions,
-        "mind": mind,
+        "mind": carry,
         "acted": action.astype(jnp.float32),
     }
 
@@ -204,18 +206,18 @@ def test_acting_and_dreaming_are_near_those_in_float32(monkeypatch: pytest.Monke
     space = spaces(tag)[1]
 
     @functools.partial(jax.jit, static_argnums=2)
-    def live(params: Any, mind: Mind, precision: str) -> tuple[Mind, State]:
+    def live(params: Any, carry: PolicyCarry, precision: str) -> tuple[PolicyCarry, State]:
         agent = merged(tag, precision, params)
         for _ in range(2):
-            _, mind = act(agent, mind, row_of(tag), space, KEY)
-        actions = jnp.tile(mind.action, (2, 1, 1))
-        return mind, agent.model.open_loop(mind.state, actions, KEY)
+            _, carry = act(agent, carry, row_of(tag), space, KEY)
+        actions = jnp.tile(carry.action, (2, 1, 1))
+        return carry, agent.model.open_loop(carry.state, actions, KEY)
 
-    blank = blank_mind(merged(tag, "bfloat16", some_params(tag)), space, 2)
+    blank = initial_carry(merged(tag, "bfloat16", some_params(tag)), space, 2)
     exact, rounded = (live(some_params(tag), blank, p) for p in ("float32", "bfloat16"))
-    mind, dream = rounded
-    assert types(mind) == {np.float32} and types(dream) == {jnp.bfloat16}
-    assert (mind.state.deter == mind.state.deter.astype(jnp.bfloat16)).all()  # nothing was lost
+    carry, dream = rounded
+    assert types(carry) == {np.float32} and types(dream) == {jnp.bfloat16}
+    assert (carry.state.deter == carry.state.deter.astype(jnp.bfloat16)).all()  # nothing was lost
     assert (exact[1].stoch == dream.stoch).all()
     for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(rounded), strict=True):
         np.testing.assert_allclose(a, b.astype(jnp.float32), atol=0.02)

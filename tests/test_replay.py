@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamer_lite import replay as rp
-from dreamer_lite.agent import Mind
+from dreamer_lite.agent.agent import PolicyCarry
+from dreamer_lite.agent.rssm import State
 from dreamer_lite.config import Config
-from dreamer_lite.rssm import State
-from dreamer_lite.worlds.base import Row, Space
+from dreamer_lite.training import replay as rp
+from dreamer_lite.worlds.base import Space, TimeStep
 
 W, B, T, D, S, C = 3, 5, 4, 2, 2, 3
 CONFIG = Config(
@@ -45,17 +45,19 @@ LAST = np.concatenate([FIRST[1:], np.zeros((1, W), bool)]) & ~(
 TERMINAL = LAST & (np.arange(COUNT)[:, None] % 2 == 0)
 
 
-def lived(t: int) -> tuple[Row, jax.Array, Mind]:
+def lived(t: int) -> tuple[TimeStep, jax.Array, PolicyCarry]:
     """Row t of all worlds: every entry says which world and row it is."""
     world = np.arange(W, dtype=np.float32)
     obs = {
         "x": jnp.stack([jnp.full(W, float(t)), jnp.array(world)], 1),
         "i": jnp.array((3 * t + np.arange(W)) % 256, jnp.uint8).reshape(W, 1, 1, 1),
     }
-    row = Row(obs, jnp.array(100 * world + t), *(jnp.array(x[t]) for x in (FIRST, LAST, TERMINAL)))
+    row = TimeStep(
+        obs, jnp.array(100 * world + t), *(jnp.array(x[t]) for x in (FIRST, LAST, TERMINAL))
+    )
     action = jnp.array((t + 2 * np.arange(W)) % 4, jnp.int32)
     deter, stoch = latents(np.full(W, t), np.arange(W), 0)
-    return row, action, Mind(State(deter, stoch), jnp.zeros((W, 4)))
+    return row, action, PolicyCarry(State(deter, stoch), jnp.zeros((W, 4)))
 
 
 def latents(t: np.ndarray, world: np.ndarray, stamp: int) -> tuple[jax.Array, jax.Array]:
@@ -161,7 +163,7 @@ def test_share_of_new_windows(ratio: float) -> None:
     config = Config(worlds=4, batch=4, length=8, train_ratio=ratio, capacity=10_000)
     rows, updates = config.schedule
     replay, drawn = stream(config, 1000), 0
-    for added in range(config.rows_before_learning, 600, rows):
+    for added in range(config.steps_before_learning, 600, rows):
         replay = replay._replace(added=jnp.int32(added))
         for update in range(updates):
             replay, _ = sample(replay, config, jax.random.key(update))
@@ -191,9 +193,9 @@ def test_continuous_actions_and_one_context() -> None:
     config, space = CONFIG, Space((2,), "float32")
     replay = rp.init(config, OBS, space)
     for t in range(6):
-        row, _, mind = lived(t)
-        replay = add(replay, row, jnp.full((W, 2), 3.5 * t), mind)
-    places = rp.Places(jnp.array([0, 1, 0, 1, 0]), jnp.array([0, 1, 2, 0, 1]))
+        row, _, carry = lived(t)
+        replay = add(replay, row, jnp.full((W, 2), 3.5 * t), carry)
+    places = rp.Windows(jnp.array([0, 1, 0, 1, 0]), jnp.array([0, 1, 2, 0, 1]))
     batch = gather(replay, places, config, space)
     np.testing.assert_array_equal(
         batch.previous_action[..., 0], 3.5 * (np.arange(T)[:, None] + np.array([0, 1, 0, 1, 0]))
@@ -211,7 +213,7 @@ def test_overlapping_windows_write_each_row_once(seed: int) -> None:
     rng, length = np.random.default_rng(seed), config.capacity // W
     replay = rp.init(config, OBS, ACTION)
     start, world = rng.integers(90, 100, 12), rng.integers(0, W, 12)
-    places = rp.Places(jnp.array(start), jnp.array(world))
+    places = rp.Windows(jnp.array(start), jnp.array(world))
     deter = rng.normal(size=(T, 12, D)).astype(np.float32)
     classes = rng.integers(0, C, (T, 12, S))
     kept = np.asarray(rp.is_kept(places, config))
@@ -251,12 +253,12 @@ def test_the_online_queue_goes_on_beyond_what_32_bits_count() -> None:
 
 def test_shapes_that_would_be_stretched_are_refused() -> None:
     replay = rp.init(CONFIG, OBS, ACTION)
-    row, action, mind = lived(0)
+    row, action, carry = lived(0)
     with pytest.raises(AssertionError):
-        rp.add(replay, row._replace(reward=row.reward[:1]), action, mind)
+        rp.add(replay, row._replace(reward=row.reward[:1]), action, carry)
     with pytest.raises(AssertionError):
-        rp.add(replay, row, action[:1], mind)
-    places = rp.Places(jnp.zeros(B, int), jnp.zeros(B, int))
+        rp.add(replay, row, action[:1], carry)
+    places = rp.Windows(jnp.zeros(B, int), jnp.zeros(B, int))
     with pytest.raises(AssertionError):
         rp.write_latents(
             replay, places, State(jnp.zeros((1, B, D)), jnp.zeros((1, B, S, C))), CONFIG

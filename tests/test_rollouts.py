@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tiny_agent import Stroll, tiny
 
-from dreamer_lite import rollouts
+from dreamer_lite.evaluation import rollouts
 from dreamer_lite.worlds import Breakout, Catch
 
 WORLDS = {"catch": Catch(), "breakout": Breakout(), "stroll": Stroll()}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from golden_cases import VECTORS
 
+from dreamer_lite.agent.distributions import OneHot
+from dreamer_lite.agent.rssm import Rssm, State, where
 from dreamer_lite.config import Config
-from dreamer_lite.distributions import OneHot
-from dreamer_lite.rssm import Rssm, State, where
 
 CONFIG = Config(image_blocks=1, deter=12, hidden=5, stoch=3, classes=4, blocks=2, prior_layers=1)
 T, B, A, E = 5, 2, 3, 7

@@ -22,12 +22,14 @@ import small_run
 from small_run import metrics, state_of
 
 from dreamer_lite import __main__ as commands
-from dreamer_lite import assets, checkpoints, records, runs
-from dreamer_lite.checkpoints import CheckpointError
+from dreamer_lite import assets
 from dreamer_lite.config import make_config
-from dreamer_lite.progress import Limits
-from dreamer_lite.runs import RunError
-from dreamer_lite.training import Driver
+from dreamer_lite.runs import checkpoints, records
+from dreamer_lite.runs import run as runs
+from dreamer_lite.runs.checkpoints import CheckpointError
+from dreamer_lite.runs.run import RunError
+from dreamer_lite.training.loop import Driver
+from dreamer_lite.training.progress import Limits
 
 CONFIG = small_run.config()
 TIMING = {"seconds", "updates_per_second"}
@@ -44,8 +46,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import small_run
-from dreamer_lite import runs
-from dreamer_lite.training import Limits
+from dreamer_lite.runs import run as runs
+from dreamer_lite.training.loop import Limits
 runs.enable_compilation_cache()
 records = runs.run(small_run.config(), Path(sys.argv[1]), Limits(updates=120), save_every=0)
 for record in records:
@@ -549,7 +551,7 @@ def test_shipped_agents_say_how_they_were_made(name: str) -> None:
 def test_the_compilation_cache_may_be_unwritable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     program = (
-        "import jax; from dreamer_lite import runs; runs.enable_compilation_cache();"
+        "import jax; from dreamer_lite.runs import run as runs; runs.enable_compilation_cache();"
         "print(jax.jit(lambda x: x + 1)(1), bool(jax.config.values['jax_compilation_cache_dir']))"
     )
     child = small_run.start(

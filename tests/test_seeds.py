@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 import small_run
 
-from dreamer_lite import checkpoints, plots, runs, training, worlds
+from dreamer_lite import worlds
 from dreamer_lite.__main__ import in_words, main
-from dreamer_lite.progress import Limits
-from dreamer_lite.run_state import RunState
-from dreamer_lite.training import Driver, make_driver
+from dreamer_lite.runs import checkpoints
+from dreamer_lite.runs import run as runs
+from dreamer_lite.show import plots
+from dreamer_lite.training import loop as training
+from dreamer_lite.training.loop import Driver, make_driver
+from dreamer_lite.training.progress import Limits
+from dreamer_lite.training.state import RunState
 
 SEED, N = 5, 3
 # Small nets compile fast. The optimiser blows up the smallest gradients, and with them the last

@@ -182,7 +182,10 @@ def test_a_full_run_is_copied_to_drive(stack, base, repository, tmp_path):
     assert {"metrics.jsonl", "replay-0000"} < names and names & {"slot-0", "slot-1"}
 
 
-INSTALL = "from dreamer_lite import colab; colab.install(colab.requirements('atari', 'dmc', 'gym'))"
+INSTALL = (
+    "from dreamer_lite.course import colab; "
+    "colab.install(colab.requirements('atari', 'dmc', 'gym'))"
+)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import tiny_agent
 
-from dreamer_lite import hosted, rollouts, streams, training, worlds
+from dreamer_lite import worlds
 from dreamer_lite.config import make_config
+from dreamer_lite.evaluation import rollouts
+from dreamer_lite.training import hosted, streams
+from dreamer_lite.training import loop as training
 
 USES = ("play", "evaluate", "record", "compare", "moments", "measure", "film", "dream", "reality")
 
@@ -37,7 +40,7 @@ def test_streams_differ_by_use_and_seed(seed: int) -> None:
 def test_no_evaluation_starts_where_training_did(seed: int) -> None:
     world = worlds.make("pendulum")
     config = make_config("pendulum", seed=seed, **(tiny_agent.SMALL | {"worlds": 8}))
-    trained = training.make_driver(config, world).init(seed).actors.row.obs["vector"]
+    trained = training.make_driver(config, world).init(seed).envs.row.obs["vector"]
     start = rollouts.make_player(config, world).start
     seen = {np.asarray(x).tobytes() for x in trained}
     for use, count in (("play", 8), ("evaluate", 20), ("record", 1), ("compare", 16)):
@@ -49,10 +52,10 @@ def test_no_evaluation_starts_where_training_did(seed: int) -> None:
 def test_no_evaluation_of_a_hosted_world_starts_where_training_did() -> None:
     world = worlds.make("gym/CartPole-v1")
     config = make_config("gym/CartPole-v1", seed=3, **tiny_agent.SMALL)
-    trained = hosted.Troupe(world, 4)
+    trained = hosted.EnvPool(world, 4)
     trained.begin(hosted.seed_from(config.seed, 0))
     stages = [rollouts.make_player(config, world).start(None, 3, 4, use) for use in USES[:4]]
     rows = np.concatenate([trained.row.obs["vector"], *(s.row.obs["vector"] for s in stages)])
     assert len({row.tobytes() for row in rows}) == 20
-    for troupe in (trained, *(s.world for s in stages)):
-        troupe.close()
+    for pool in (trained, *(s.world for s in stages)):
+        pool.close()

@@ -8,13 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamer_lite import behavior, training
-from dreamer_lite.agent import act, blank_mind, make_agent
+from dreamer_lite.agent import behavior
+from dreamer_lite.agent.agent import act, initial_carry, make_agent
 from dreamer_lite.config import Config
-from dreamer_lite.progress import Limits, keep_score
-from dreamer_lite.run_state import COUNTED, EPISODES, Actors, RunState
-from dreamer_lite.training import make_driver, train
-from dreamer_lite.worlds.base import Row, Space, first_row
+from dreamer_lite.training import loop as training
+from dreamer_lite.training.loop import make_driver, train
+from dreamer_lite.training.progress import Limits, keep_score
+from dreamer_lite.training.state import COUNTED, EPISODES, EnvState, RunState
+from dreamer_lite.training.xla import compiler_options
+from dreamer_lite.worlds.base import Space, TimeStep, first_row
 
 CONFIG = Config(
     worlds=3, batch=3, length=4, capacity=100, train_ratio=8, deter=4, hidden=3, stoch=2, classes=2,
@@ -39,7 +41,7 @@ class Dice:
     def step(self, state, action, key):
         die = jax.random.randint(key, (), 1, 13).astype(jnp.float32)
         obs = {"x": jnp.stack([state, die])}
-        return state + 1, Row(obs, die * (1 + action), jnp.array(False), die <= 2, die == 1)
+        return state + 1, TimeStep(obs, die * (1 + action), jnp.array(False), die <= 2, die == 1)
 
     def render(self, obs):
         raise NotImplementedError
@@ -77,46 +79,46 @@ def go(driver, limits: Limits, state: RunState | None = None):
 
 
 def test_schedule_of_this_file() -> None:
-    assert CONFIG.schedule == (1, 2) and CONFIG.rows_before_learning == 8
+    assert CONFIG.schedule == (1, 2) and CONFIG.steps_before_learning == 8
 
 
 def test_stored_rows_are_those_of_worlds_stepped_by_hand(driver) -> None:
     """Also the agent's part: its actions and latents follow from the rows alone."""
     count = 14
     state = driver.init(3)
-    begun = host(state.actors)
+    begun = host(state.envs)
     params, key = host(state.learner.params), state.key.copy()
     state, _ = driver.advance(state, 1, count, 0)
     replay = host(state.replay)
     assert replay.added == state.rows == count and state.updates == 0
 
     agent = make_agent(CONFIG, WORLD.obs_space, WORLD.action_space).merge(params)
-    mind = blank_mind(agent, WORLD.action_space, 3)
-    look = jax.jit(lambda mind, row, key: act(agent, mind, row, WORLD.action_space, key))
+    carry = initial_carry(agent, WORLD.action_space, 3)
+    look = jax.jit(lambda carry, row, key: act(agent, carry, row, WORLD.action_space, key))
     reset, step = jax.jit(WORLD.reset), jax.jit(WORLD.step)
     worlds = [jax.tree.map(lambda x, w=w: x[w], (begun.world, begun.row)) for w in range(3)]
     endings = 0
     for t in range(count):
         stored = jax.tree.map(lambda ring, t=t: ring[t], replay.rows)
         act_key, world_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 0), t))
-        action, mind = look(mind, stored, act_key)
+        action, carry = look(carry, stored, act_key)
         np.testing.assert_array_equal(replay.action[t], action)
-        np.testing.assert_allclose(replay.deter[t], mind.state.deter, rtol=1e-5, atol=1e-6)
-        np.testing.assert_array_equal(replay.stoch[t], mind.state.stoch.argmax(-1))
+        np.testing.assert_allclose(replay.deter[t], carry.state.deter, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(replay.stoch[t], carry.state.stoch.argmax(-1))
         keys = jax.random.split(world_key, 3)
         for w, (inner, row) in enumerate(worlds):
             jax.tree.map(lambda x, y, w=w: np.testing.assert_array_equal(x[w], y), stored, row)
             assert not (row.is_last and action[w]), "the action after the end is 0"
-            assert (mind.action[w] == 0).all() == bool(row.is_last)
+            assert (carry.action[w] == 0).all() == bool(row.is_last)
             endings += int(row.is_last)
             worlds[w] = reset(keys[w]) if row.is_last else step(inner, action[w], keys[w])
     assert endings > 3 and replay.rows.is_first[1:].any()
     np.testing.assert_array_equal(replay.rows.is_first[1:], replay.rows.is_last[:-1])
     assert (replay.rows.reward[replay.rows.is_first] == 0).all()
-    assert driver.init(3).actors.row.is_first.all()
+    assert driver.init(3).envs.row.is_first.all()
     jax.tree.map(
         lambda x, *rows: np.testing.assert_array_equal(x, np.stack(rows)),
-        host(state.actors.row), *[row for _, row in worlds],
+        host(state.envs.row), *[row for _, row in worlds],
     )  # fmt: skip
 
 
@@ -126,11 +128,11 @@ def test_news_come_after_the_first_update_and_then_every_k(driver) -> None:
     # 8 rows before learning, then one row and two updates each time
     assert [r["agent_steps"] // 3 for r in records] == [7 + r["updates"] // 2 for r in records]
     assert (int(state.updates), int(state.rows)) == (18, 16)
-    assert int(state.replay.added) == 16 and int(state.actors.episodes) == records[-1]["episodes"]
+    assert int(state.replay.added) == 16 and int(state.envs.episodes) == records[-1]["episodes"]
     assert all(math.isfinite(x) for record in records for x in record.values())
     seconds = [r["seconds"] for r in records]
     assert seconds == sorted(seconds) and min(seconds) > 0
-    finished = np.asarray(state.actors.scores)[: records[-1]["episodes"]]
+    finished = np.asarray(state.envs.scores)[: records[-1]["episodes"]]
     assert records[-1]["return_mean"] == pytest.approx(finished.mean(), rel=1e-5)
     error = finished.std(ddof=1) / math.sqrt(len(finished))
     assert records[-1]["return_stderr"] == pytest.approx(error, rel=1e-4)
@@ -235,23 +237,23 @@ def test_scores_are_the_returns_of_finished_episodes_in_order() -> None:
     first = np.concatenate([np.ones((1, worlds), bool), last[:-1]])
     reward = np.where(first, 0, rng.integers(-3, 9, (count, worlds))).astype(np.float32)
     zero = jnp.int32(0)
-    actors = Actors(None, None, None, jnp.zeros(worlds), jnp.zeros(EPISODES), zero)
+    envs = EnvState(None, None, None, jnp.zeros(worlds), jnp.zeros(EPISODES), zero)
     keep = jax.jit(keep_score)
     running, finished = np.zeros(worlds), []
     for t in range(count):
         never = jnp.zeros(worlds, bool)
-        row = Row({}, jnp.array(reward[t]), jnp.array(first[t]), jnp.array(last[t]), never)
-        actors = keep(actors._replace(row=row))
+        row = TimeStep({}, jnp.array(reward[t]), jnp.array(first[t]), jnp.array(last[t]), never)
+        envs = keep(envs._replace(row=row))
         for w in range(worlds):
             running[w] = reward[t, w] + (0 if first[t, w] else running[w])
             if last[t, w]:
                 finished.append(running[w])
-        assert actors.episodes == len(finished)
+        assert envs.episodes == len(finished)
         ring = np.zeros(EPISODES)
         for number, score in enumerate(finished):
             ring[number % EPISODES] = score
-        np.testing.assert_array_equal(actors.scores, ring)
-        np.testing.assert_array_equal(actors.score, running)
+        np.testing.assert_array_equal(envs.scores, ring)
+        np.testing.assert_array_equal(envs.score, running)
     assert len(finished) > 2 * EPISODES
 
 
@@ -261,7 +263,7 @@ def test_xla_is_tuned_unless_jax_is_asked_to_compile_quickly(quickly: bool) -> N
     before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", quickly)
     try:
-        options = training.compiler_options()
+        options = compiler_options()
     finally:
         jax.config.update("jax_disable_most_optimizations", before)
     if quickly:
@@ -276,13 +278,13 @@ def test_counters_do_not_overflow() -> None:
     row = first_row({"x": jnp.zeros((3, 2))})
     last = row._replace(reward=jnp.arange(3.0), is_last=jnp.array([True, False, True]))
     count = COUNTED - 101
-    actors = Actors(None, last, None, jnp.zeros(3), jnp.zeros(EPISODES), jnp.int32(count))
+    envs = EnvState(None, last, None, jnp.zeros(3), jnp.zeros(EPISODES), jnp.int32(count))
     for _ in range(400):
-        actors = keep_score(actors)
+        envs = keep_score(envs)
         count += 2
-        assert 0 < COUNTED - 3 * EPISODES < int(actors.episodes) <= COUNTED
-        assert int(actors.episodes) % EPISODES == count % EPISODES
-        assert actors.scores[(count - 1) % EPISODES] != 0
+        assert 0 < COUNTED - 3 * EPISODES < int(envs.episodes) <= COUNTED
+        assert int(envs.episodes) % EPISODES == count % EPISODES
+        assert envs.scores[(count - 1) % EPISODES] != 0
     assert count > COUNTED + 500
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from golden_cases import VECTORS
 
-from dreamer_lite import transforms as tf
+from dreamer_lite.agent import transforms as tf
 
 
 @pytest.mark.parametrize("name", ["symlog", "symexp"])

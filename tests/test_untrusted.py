@@ -17,11 +17,13 @@ import gymnasium
 import pytest
 import small_run
 
-from dreamer_lite import checkpoints, mirror, runs, worlds
+from dreamer_lite import worlds
 from dreamer_lite.__main__ import Refused, main, read_metrics
-from dreamer_lite.checkpoints import CheckpointError
-from dreamer_lite.progress import Limits
-from dreamer_lite.training import Driver
+from dreamer_lite.runs import checkpoints, mirror
+from dreamer_lite.runs import run as runs
+from dreamer_lite.runs.checkpoints import CheckpointError
+from dreamer_lite.training.loop import Driver
+from dreamer_lite.training.progress import Limits
 from dreamer_lite.worlds.gymnasium_envs import JaxEnv
 
 CONFIG = small_run.config()
@@ -215,8 +217,8 @@ def test_python_m_looks_for_no_module_in_the_current_folder(handed_in: Path) -> 
 IN_A_NOTEBOOK = """
 import json, sys
 from pathlib import Path
-from dreamer_lite import runs, worlds
-from dreamer_lite.widgets import Dream, DreamPlayer
+from dreamer_lite import worlds; from dreamer_lite.runs import run as runs
+from dreamer_lite.course.widgets import Dream, DreamPlayer
 here, sys.path[:0] = sys.argv[1], [""]  # as in a notebook
 said = {}
 for agent in sys.argv[2:]:

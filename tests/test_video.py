@@ -7,7 +7,7 @@ import mediapy
 import numpy as np
 import pytest
 
-from dreamer_lite import pictures, video
+from dreamer_lite.show import pictures, video
 
 
 def moving_square(count: int, height: int, width: int) -> np.ndarray:

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from tiny_agent import Stroll, tiny
 
-from dreamer_lite import rollouts, runs, streams, worlds
-from dreamer_lite.agent import make_agent
-from dreamer_lite.checkpoints import LoadedAgent
-from dreamer_lite.dreams import ages
-from dreamer_lite.rssm import State
-from dreamer_lite.widgets import Dream, DreamPlayer, steer
-from dreamer_lite.widgets.dream import OWN, RECORDED, choices, good_moments
-from dreamer_lite.widgets.player import LONGEST, as_table
+from dreamer_lite import worlds
+from dreamer_lite.agent.agent import make_agent
+from dreamer_lite.agent.rssm import State
+from dreamer_lite.course.widgets import Dream, DreamPlayer, steer
+from dreamer_lite.course.widgets.dream import OWN, RECORDED, choices, good_moments
+from dreamer_lite.course.widgets.player import LONGEST, as_table
+from dreamer_lite.evaluation import rollouts
+from dreamer_lite.evaluation.dreams import ages
+from dreamer_lite.runs import run as runs
+from dreamer_lite.runs.checkpoints import LoadedAgent
+from dreamer_lite.training import streams
 from dreamer_lite.worlds.base import Space
 
 PLAN = ["left", "stay", "right", "right", "left"]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from golden_cases import VECTORS
 
+from dreamer_lite.agent.distributions import OneHot
+from dreamer_lite.agent.rssm import State
+from dreamer_lite.agent.world_model import Batch, WorldModel, kl_with_free_nats, moving_weight
 from dreamer_lite.config import Config
-from dreamer_lite.distributions import OneHot
-from dreamer_lite.rssm import State
-from dreamer_lite.world_model import Batch, WorldModel, kl_with_free_nats, moving_weight
 from dreamer_lite.worlds.base import Space
 
 CONFIG = Config(

@@ -285,7 +285,9 @@ def rollout(world, policy, number, steps, key):
         def body(carry, key):
             keys = jax.random.split(key, number + 1)
             action = policy(carry[1].obs["image"], keys[0])
-            after = jax.vmap(functools.partial(worlds.next_row, world))(*carry, action, keys[1:])
+            after = jax.vmap(functools.partial(worlds.next_timestep, world))(
+                *carry, action, keys[1:]
+            )
             return after, (*carry, action)
 
         return jax.lax.scan(body, begin, jax.random.split(jax.random.fold_in(key, 1), steps))[1]
@@ -469,14 +471,14 @@ def test_reset_row_ignores_the_action_and_equals_a_reset():
     state, row = play(8, 4, 1, 1, paddle=0)
     want = jax.tree.leaves(RESET(KEY))
     for action in (STAY, LEFT, RIGHT):
-        got = worlds.next_row(NOT_STICKY, state, row, jnp.int32(action), KEY)
+        got = worlds.next_timestep(NOT_STICKY, state, row, jnp.int32(action), KEY)
         assert all((a == b).all() for a, b in zip(jax.tree.leaves(got), want, strict=True))
 
 
 @pytest.mark.parametrize("name", ["catch/hidden-kink", "minatar/breakout"])
 def test_vmap_equals_a_loop_and_nothing_compiles_twice(name):
     world = worlds.make(name)
-    step = functools.partial(worlds.next_row, world)
+    step = functools.partial(worlds.next_timestep, world)
     one, many, reset = jax.jit(step), jax.jit(jax.vmap(step)), jax.jit(world.reset)
     keys = jax.random.split(KEY, 3)
     singles = [reset(key) for key in keys]

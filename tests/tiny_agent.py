@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite.agent import Params, make_agent
+from dreamer_lite.agent.agent import Params, make_agent
 from dreamer_lite.config import Config, make_config
 from dreamer_lite.worlds import base
 
@@ -57,7 +57,7 @@ class Stroll:
         last = jax.random.uniform(end_key) < self.ends
         obs = {"vector": jnp.stack([state + 1, jax.random.normal(noise_key)])}
         one = jnp.float32(1)
-        return state + 1, base.Row(obs, one, jnp.array(False), last, last & self.terminal)
+        return state + 1, base.TimeStep(obs, one, jnp.array(False), last, last & self.terminal)
 
     def render(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """A grey square whose brightness is the time."""

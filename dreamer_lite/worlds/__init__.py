@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeGuard
 
 from dreamer_lite import files
-from dreamer_lite.worlds.base import Row, Space, World, next_row
+from dreamer_lite.worlds.base import Space, TimeStep, World, next_timestep
 from dreamer_lite.worlds.breakout import Breakout
 from dreamer_lite.worlds.catch import Catch
 from dreamer_lite.worlds.hosted import HostedWorld, Stepper, WorldError
@@ -26,7 +26,7 @@ __all__ = [
     "Catch",
     "Pendulum",
     "HostedWorld",
-    "Row",
+    "TimeStep",
     "Space",
     "Stepper",
     "World",
@@ -37,7 +37,7 @@ __all__ = [
     "make_read",
     "module_needed",
     "names",
-    "next_row",
+    "next_timestep",
 ]
 
 AnyWorld = World | HostedWorld

@@ -26,7 +26,7 @@ import numpy as np
 from ale_py import roms
 
 from dreamer_lite.worlds import hosted
-from dreamer_lite.worlds.base import Row, Space
+from dreamer_lite.worlds.base import Space, TimeStep
 
 REPEAT = 4  # emulator frames per agent step
 TIME_LIMIT = 108_000  # emulator frames, half an hour of play
@@ -75,7 +75,7 @@ class AtariStepper:
             shape = world.obs_space["image"].shape
             self.games = emulators(world, worlds, shape)
 
-    def reset(self) -> Row:
+    def reset(self) -> TimeStep:
         """Starts all over from the seed."""
         with hosted.blame(self.world.name, "reset"):
             image, _ = self.games.reset(seed=self.seeds)
@@ -86,7 +86,7 @@ class AtariStepper:
         none = np.zeros(self.worlds, bool)
         return self._row(image, np.zeros(self.worlds), ~none, none, none)
 
-    def step(self, action: np.ndarray) -> Row:
+    def step(self, action: np.ndarray) -> TimeStep:
         """Actions (W,) int32. Raises WorldError for an action that the game does not have."""
         action = np.array(action, np.int32)
         count = self.world.action_space.classes
@@ -121,11 +121,11 @@ class AtariStepper:
                 games.close()
         self.twin = None
 
-    def _row(self, image: Any, reward: Any, first: Any, last: Any, terminal: Any) -> Row:
+    def _row(self, image: Any, reward: Any, first: Any, last: Any, terminal: Any) -> TimeStep:
         """A checked row. The emulator's axis of stacked frames, of length 1, goes."""
         image = image[:, 0] if image.ndim == 5 else image.transpose(0, 2, 3, 1)
         self.over = np.array(last)
-        row = Row({"image": image}, np.float32(reward), first, last, terminal)  # type: ignore
+        row = TimeStep({"image": image}, np.float32(reward), first, last, terminal)  # type: ignore
         return hosted.check_row(self.world, row)
 
 

@@ -5,7 +5,7 @@ state that the caller carries. It remembers nothing itself, so it can be jitted,
 copies and put inside the training scan. The worlds beside this file, replay, training and
 notebook 01 build on it; it imports none of them.
 
-What may be changed: the drawing below, freely. The fields of `Row` are those of a stored time
+What may be changed: the drawing below, freely. The fields of `TimeStep` are those of a stored time
 step (SPEC 1.1); replay and training rely on their names and dtypes.
 """
 
@@ -46,7 +46,7 @@ class Space:
         return self.classes > 0
 
 
-class Row(NamedTuple):
+class TimeStep(NamedTuple):
     """What a world contributes to one stored time step (SPEC 1.1).
 
     The reward arrived together with the observation; the action is chosen after seeing both and is
@@ -76,14 +76,14 @@ class Described(Protocol):
 class World(Described, Protocol):
     """A world as two pure functions; hashable, no arrays inside. Batches come from `jax.vmap`."""
 
-    def reset(self, key: jax.Array) -> tuple[Any, Row]:
+    def reset(self, key: jax.Array) -> tuple[Any, TimeStep]:
         """Starts an episode. The key is consumed."""
         ...
 
-    def step(self, state: Any, action: jax.Array, key: jax.Array) -> tuple[Any, Row]:
+    def step(self, state: Any, action: jax.Array, key: jax.Array) -> tuple[Any, TimeStep]:
         """Moves on by one action and never resets by itself. The key is consumed.
 
-        What follows an `is_last` row without a reset is undefined; see `next_row`.
+        What follows an `is_last` row without a reset is undefined; see `next_timestep`.
         """
         ...
 
@@ -95,14 +95,14 @@ class World(Described, Protocol):
         ...
 
 
-def first_row(obs: dict[str, jax.Array]) -> Row:
+def first_row(obs: dict[str, jax.Array]) -> TimeStep:
     """The row of a reset: no reward, nothing has ended."""
-    return Row(obs, jnp.float32(0), jnp.array(True), jnp.array(False), jnp.array(False))
+    return TimeStep(obs, jnp.float32(0), jnp.array(True), jnp.array(False), jnp.array(False))
 
 
-def next_row(
-    world: World, state: Any, row: Row, action: jax.Array, key: jax.Array
-) -> tuple[Any, Row]:
+def next_timestep(
+    world: World, state: Any, row: TimeStep, action: jax.Array, key: jax.Array
+) -> tuple[Any, TimeStep]:
     """Gives the next row of ONE world: a reset if `row` was the last of its episode, else a step.
 
     So a reset has a row of its own, which ignores the action: an episode of L actions gives L + 1

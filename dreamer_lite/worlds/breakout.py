@@ -66,7 +66,7 @@ class Breakout:
     def action_names(self) -> tuple[str, ...]:
         return ("stay", "left", "right")
 
-    def reset(self, key: jax.Array) -> tuple[State, base.Row]:
+    def reset(self, key: jax.Array) -> tuple[State, base.TimeStep]:
         """Starts with a full wall and the ball in one of its lower corners, moving inwards."""
         from_left = jax.random.bernoulli(key)
         row = jnp.int32(3)
@@ -86,7 +86,7 @@ class Breakout:
         )
         return state, base.first_row(_observe(state))
 
-    def step(self, state: State, action: jax.Array, key: jax.Array) -> tuple[State, base.Row]:
+    def step(self, state: State, action: jax.Array, key: jax.Array) -> tuple[State, base.TimeStep]:
         """Moves paddle and ball by one cell; the action () is 0 stay, 1 left, 2 right."""
         repeat = jax.random.uniform(key) < self.sticky
         action = jnp.where(repeat, state.action, action).astype(jnp.int32)
@@ -126,7 +126,7 @@ class Breakout:
         )
         last = lost | (time >= self.time_limit)
         reward = strikes.astype(jnp.float32)
-        return state, base.Row(_observe(state), reward, jnp.array(False), last, lost)
+        return state, base.TimeStep(_observe(state), reward, jnp.array(False), last, lost)
 
     def render(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """Draws (..., 10, 10, 4) as (..., 320, 320, 3) uint8."""

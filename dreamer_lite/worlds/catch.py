@@ -63,17 +63,17 @@ class Catch:
     def action_names(self) -> tuple[str, ...]:
         return ("stay", "left", "right")
 
-    def reset(self, key: jax.Array) -> tuple[State, base.Row]:
+    def reset(self, key: jax.Array) -> tuple[State, base.TimeStep]:
         """Starts with the ball in a random column of row 0 and the paddle in column 5."""
         # Not nearer to a wall than a kink is wide: there the side would be no secret.
         margin = KINK if self.kink else 0
-        # One draw, where `randint` would take three: this runs at every step (see `base.next_row`).
+        # One draw, where `randint` would take three: this runs at every step (`next_timestep`).
         share = jax.random.uniform(key)
         column = margin + jnp.int32(share * (SIZE - 2 * margin))
         state = State(jnp.int32(0), column, jnp.int32(5))
         return state, base.first_row(self._observe(state))
 
-    def step(self, state: State, action: jax.Array, key: jax.Array) -> tuple[State, base.Row]:
+    def step(self, state: State, action: jax.Array, key: jax.Array) -> tuple[State, base.TimeStep]:
         """Moves the paddle by one column and drops the ball by one row; 0 stay, 1 left, 2 right."""
         move = 1 * (action == RIGHT) - 1 * (action == LEFT)
         paddle = jnp.clip(state.paddle + move, 0, SIZE - 1)
@@ -84,7 +84,7 @@ class Catch:
         state = State(row, column, paddle)
         lands = row == FLOOR
         reward = (lands & (column == paddle)).astype(jnp.float32)
-        return state, base.Row(self._observe(state), reward, jnp.array(False), lands, lands)
+        return state, base.TimeStep(self._observe(state), reward, jnp.array(False), lands, lands)
 
     def _observe(self, state: State) -> dict[str, jax.Array]:
         """The two planes, {"image": (10, 10, 2) uint8, 0 or 255}."""

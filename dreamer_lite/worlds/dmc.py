@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamer_lite import rendering
-from dreamer_lite.worlds import hosted
+from dreamer_lite.worlds import hosted, rendering
 from dreamer_lite.worlds.base import Space
 
 REPEAT = 2  # physics steps per agent step

@@ -19,8 +19,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from dreamer_lite import rendering
-from dreamer_lite.worlds import gym_spaces, hosted
+from dreamer_lite.worlds import gym_spaces, hosted, rendering
 from dreamer_lite.worlds.gym_spaces import GUIDE, Entry, Options
 
 # Packages whose environments an agent file may name: what they import was installed by the user.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dreamer_lite.worlds.base import Described, Row, Space
+from dreamer_lite.worlds.base import Described, Space, TimeStep
 
 Observation = dict[str, np.ndarray]
 
@@ -38,11 +38,11 @@ class TooMany(WorldError):
 class Stepper(Protocol):
     """W environments side by side. Rows are numpy, leading axis W, dtypes as obs_space says."""
 
-    def reset(self) -> Row:
+    def reset(self) -> TimeStep:
         """Starts all over from the seed; the first row of W episodes."""
         ...
 
-    def step(self, action: np.ndarray) -> Row:
+    def step(self, action: np.ndarray) -> TimeStep:
         """Moves on by actions (W,) int32 or (W, A) float32 in [-1, 1].
 
         Where the row before had `is_last` the action is ignored and the row is that of a reset.
@@ -141,10 +141,10 @@ class Loop:
                 number,
             ) from error
 
-    def reset(self) -> Row:
+    def reset(self) -> TimeStep:
         return self._gather([self._begin(*x) for x in zip(self.environments, self.seeds)])
 
-    def step(self, action: np.ndarray) -> Row:
+    def step(self, action: np.ndarray) -> TimeStep:
         rows, action = [], np.array(action)
         check_finite(self.world.name, "the agent's action", action)
         for environment, over, its_action in zip(self.environments, self.over, action):
@@ -170,26 +170,26 @@ class Loop:
         while self.environments:
             close_one(self.world.name, self.environments.pop())
 
-    def _begin(self, environment: Environment, seed: int | None) -> Row:
+    def _begin(self, environment: Environment, seed: int | None) -> TimeStep:
         with blame(self.world.name, "reset"):
             obs = environment.reset(seed)
-        return Row(obs, np.float32(0), np.True_, np.False_, np.False_)  # type: ignore
+        return TimeStep(obs, np.float32(0), np.True_, np.False_, np.False_)  # type: ignore
 
-    def _move(self, environment: Environment, action: np.ndarray) -> Row:
+    def _move(self, environment: Environment, action: np.ndarray) -> TimeStep:
         name = self.world.name
         with blame(name, "step"):
             obs, reward, terminated, truncated = environment.step(action)
         reward = as_array(name, "the reward", reward, (), "float32")
         terminated = as_array(name, "terminated", terminated, (), "bool")
         truncated = as_array(name, "truncated", truncated, (), "bool")
-        return Row(obs, reward, np.False_, terminated | truncated, terminated)  # type: ignore
+        return TimeStep(obs, reward, np.False_, terminated | truncated, terminated)  # type: ignore
 
-    def _gather(self, rows: list[Row]) -> Row:
+    def _gather(self, rows: list[TimeStep]) -> TimeStep:
         obs = {}
         for key in self.world.obs_space:
             with blame(self.world.name, f"observation {key!r}"):
                 obs[key] = np.stack([row.obs[key] for row in rows])
-        row = Row(obs, *(np.stack(x) for x in list(zip(*rows))[1:]))  # type: ignore
+        row = TimeStep(obs, *(np.stack(x) for x in list(zip(*rows))[1:]))  # type: ignore
         self.over = np.asarray(row.is_last)
         return check_row(self.world, row)
 
@@ -317,7 +317,7 @@ def check_finite(name: str, field: str, array: np.ndarray) -> None:
         raise WorldError(f"{name}: {field} holds {array[index]}{where}, not a finite number.")
 
 
-def check_row(world: HostedWorld | Description, row: Row) -> Row:
+def check_row(world: HostedWorld | Description, row: TimeStep) -> TimeStep:
     """The row of W environments itself, if it is as the world's spaces say (SPEC 1.1).
 
     Raises:

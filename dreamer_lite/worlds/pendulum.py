@@ -55,13 +55,13 @@ class Pendulum:
     def action_names(self) -> tuple[str, ...]:
         return ("torque",)
 
-    def reset(self, key: jax.Array) -> tuple[State, base.Row]:
+    def reset(self, key: jax.Array) -> tuple[State, base.TimeStep]:
         """Starts at any angle, with a speed of up to 1 rad/s either way."""
         draws = jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0)
         state = State(jnp.pi * draws[0], draws[1], jnp.int32(0))
         return state, base.first_row(_observe(state))
 
-    def step(self, state: State, action: jax.Array, key: jax.Array) -> tuple[State, base.Row]:
+    def step(self, state: State, action: jax.Array, key: jax.Array) -> tuple[State, base.TimeStep]:
         """Turns the joint with the torque 2 * action (1,) for 0.05 s. The key is not used.
 
         speed' = speed + (3g/2 sin angle + 3 torque) dt;  angle' = angle + speed' dt
@@ -74,7 +74,9 @@ class Pendulum:
         speed = jnp.clip(state.speed + push * STEP, -MAX_SPEED, MAX_SPEED)
         state = State(state.angle + speed * STEP, speed, state.time + 1)
         last = state.time >= self.time_limit
-        return state, base.Row(_observe(state), -cost, jnp.array(False), last, jnp.array(False))
+        return state, base.TimeStep(
+            _observe(state), -cost, jnp.array(False), last, jnp.array(False)
+        )
 
     def render(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """Draws (..., 3) as (..., 320, 320, 3) uint8: the rod, and an arc for where it will be.

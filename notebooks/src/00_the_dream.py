@@ -35,7 +35,7 @@
 # ![](figure:agent_whole)
 
 # %% tags=["bootstrap"]
-from dreamer_lite import colab
+from dreamer_lite.course import colab
 
 colab.setup()
 
@@ -50,10 +50,12 @@ seed = 3  # @param {type: "integer"}
 import numpy as np
 from matplotlib.figure import Figure
 
-from dreamer_lite import rollouts, runs, worlds
-from dreamer_lite.notebook import show, show_film
-from dreamer_lite.plots import style
-from dreamer_lite.widgets import Dream, steer
+from dreamer_lite import worlds
+from dreamer_lite.course.notebook import show, show_film
+from dreamer_lite.course.widgets import Dream, steer
+from dreamer_lite.evaluation import rollouts
+from dreamer_lite.runs import run as runs
+from dreamer_lite.show.plots import style
 
 # %% [markdown]
 # ## 1 · Awake: the agent plays

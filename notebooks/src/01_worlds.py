@@ -34,7 +34,7 @@
 # ![](figure:agent_world)
 
 # %% tags=["bootstrap"]
-from dreamer_lite import colab
+from dreamer_lite.course import colab
 
 colab.setup("atari", "dmc")
 
@@ -52,9 +52,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dreamer_lite
-from dreamer_lite import checks, rollouts, worlds
+from dreamer_lite import worlds
 from dreamer_lite.config import make_config
-from dreamer_lite.notebook import show, show_film
+from dreamer_lite.course import checks
+from dreamer_lite.course.notebook import show, show_film
+from dreamer_lite.evaluation import rollouts
 
 print(dreamer_lite.__doc__)
 
@@ -66,7 +68,7 @@ print(dreamer_lite.__doc__)
 # are written in JAX: a world is two pure functions, `reset` and `step`, over a state that the
 # caller carries. So many copies run side by side, compiled, and nothing is hidden.
 #
-# We play at random. `next_row` steps a world, or resets it if the last row ended its episode.
+# We play at random. `next_timestep` steps a world, or resets it if the last row ended its episode.
 
 
 # %%
@@ -80,7 +82,7 @@ def live(world: worlds.World, streams: int, count: int, key: jax.Array) -> tuple
         action_key, world_key = jax.random.split(key)
         action = jax.random.randint(action_key, (streams,), 0, world.action_space.classes)
         keys = jax.random.split(world_key, streams)
-        after = jax.vmap(worlds.next_row, (None, 0, 0, 0, 0))(world, state, row, action, keys)
+        after = jax.vmap(worlds.next_timestep, (None, 0, 0, 0, 0))(world, state, row, action, keys)
         return after, (row, action)
 
     return jax.lax.scan(step, start, jax.random.split(play_key, count))[1]

@@ -34,7 +34,7 @@
 # ![](figure:agent_predictions)
 
 # %% tags=["bootstrap"]
-from dreamer_lite import colab
+from dreamer_lite.course import colab
 
 colab.setup()
 
@@ -55,9 +55,9 @@ import optax
 from matplotlib.figure import Figure
 
 import dreamer_lite
-from dreamer_lite import checks
-from dreamer_lite.notebook import show, slide
-from dreamer_lite.plots import COLOURS, style
+from dreamer_lite.course import checks
+from dreamer_lite.course.notebook import show, slide
+from dreamer_lite.show.plots import COLOURS, style
 
 print(dreamer_lite.__doc__)
 
@@ -224,7 +224,7 @@ two_hot = checks.two_hot(my_two_hot)
 # slider (a script draws one position). It stands on symlog(y); the title gives y.
 
 # %%
-from dreamer_lite.transforms import symexp_bins
+from dreamer_lite.agent.transforms import symexp_bins
 
 bins = symexp_bins(255)
 

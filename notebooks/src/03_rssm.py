@@ -33,7 +33,7 @@
 # ![](figure:agent_rssm)
 
 # %% tags=["bootstrap"]
-from dreamer_lite import colab
+from dreamer_lite.course import colab
 
 colab.setup()
 
@@ -52,9 +52,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dreamer_lite
-from dreamer_lite import checks
-from dreamer_lite.notebook import show
-from dreamer_lite.plots import style
+from dreamer_lite.course import checks
+from dreamer_lite.course.notebook import show
+from dreamer_lite.show.plots import style
 
 print(dreamer_lite.__doc__)
 
@@ -421,14 +421,14 @@ show(
 import functools
 
 from dreamer_lite import worlds
+from dreamer_lite.agent.distributions import OneHot
+from dreamer_lite.agent.learner import loss_scales
+from dreamer_lite.agent.networks import Decoder
+from dreamer_lite.agent.optimizer import make_optimizer
+from dreamer_lite.agent.rssm import Rssm, State
+from dreamer_lite.agent.world_model import Batch, WorldModel
 from dreamer_lite.config import make_config
-from dreamer_lite.devices import compiler_options
-from dreamer_lite.distributions import OneHot
-from dreamer_lite.learner import loss_scales
-from dreamer_lite.networks import Decoder
-from dreamer_lite.optimizer import make_optimizer
-from dreamer_lite.rssm import Rssm, State
-from dreamer_lite.world_model import Batch, WorldModel
+from dreamer_lite.training.xla import compiler_options
 
 ROWS, SEEN, OUT = 10, 2, 7  # rows of an episode; the ball is last seen, and comes out
 world = worlds.make("catch/hidden-kink")

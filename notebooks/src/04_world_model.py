@@ -33,7 +33,7 @@
 # ![](figure:agent_heads)
 
 # %% tags=["bootstrap"]
-from dreamer_lite import colab
+from dreamer_lite.course import colab
 
 colab.setup()
 
@@ -52,9 +52,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dreamer_lite
-from dreamer_lite import checks
-from dreamer_lite.notebook import live, show
-from dreamer_lite.plots import style
+from dreamer_lite.course import checks
+from dreamer_lite.course.notebook import live, show
+from dreamer_lite.show.plots import style
 
 print(dreamer_lite.__doc__)
 
@@ -87,7 +87,7 @@ print(dreamer_lite.__doc__)
 # pushes hard?
 
 # %%
-from dreamer_lite.distributions import Bernoulli
+from dreamer_lite.agent.distributions import Bernoulli
 
 logit = jnp.linspace(-8, 4, 121)
 pushes = {
@@ -392,12 +392,12 @@ import time
 from flax import nnx
 
 from dreamer_lite import worlds
+from dreamer_lite.agent.learner import loss_scales
+from dreamer_lite.agent.optimizer import make_optimizer
+from dreamer_lite.agent.world_model import Batch, WorldModel
 from dreamer_lite.config import make_config
-from dreamer_lite.devices import compiler_options
-from dreamer_lite.learner import loss_scales
-from dreamer_lite.optimizer import make_optimizer
-from dreamer_lite.rollouts import Trace, make_player
-from dreamer_lite.world_model import Batch, WorldModel
+from dreamer_lite.evaluation.rollouts import Trace, make_player
+from dreamer_lite.training.xla import compiler_options
 
 sticky = 0.0  # turn me: by the rules it is 0.1
 WORLDS, LENGTH = 128, 16  # worlds side by side; rows of a training window

@@ -33,7 +33,7 @@
 # ![](figure:agent_imagination)
 
 # %% tags=["bootstrap"]
-from dreamer_lite import colab
+from dreamer_lite.course import colab
 
 colab.setup()
 
@@ -54,10 +54,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dreamer_lite
-from dreamer_lite import checks
-from dreamer_lite.notebook import buttons, live, show
-from dreamer_lite.plots import style
-from dreamer_lite.rssm import State
+from dreamer_lite.agent.rssm import State
+from dreamer_lite.course import checks
+from dreamer_lite.course.notebook import buttons, live, show
+from dreamer_lite.show.plots import style
 
 print(dreamer_lite.__doc__)
 
@@ -135,11 +135,11 @@ from typing import NamedTuple
 from flax import nnx
 
 from dreamer_lite import worlds
+from dreamer_lite.agent.learner import loss_scales
+from dreamer_lite.agent.optimizer import make_optimizer
+from dreamer_lite.agent.world_model import Batch, WorldModel
 from dreamer_lite.config import make_config
-from dreamer_lite.devices import compiler_options
-from dreamer_lite.learner import loss_scales
-from dreamer_lite.optimizer import make_optimizer
-from dreamer_lite.world_model import Batch, WorldModel
+from dreamer_lite.training.xla import compiler_options
 
 WORLDS, LENGTH = 128, 16  # worlds side by side; rows of a training window
 world = dataclasses.replace(worlds.make("minatar/breakout"), sticky=0.0)
@@ -151,7 +151,7 @@ STAY, LEFT, RIGHT = range(3)
 class Play(NamedTuple):
     """What WORLDS players lived through; leaves (rows, WORLDS, ...)."""
 
-    row: worlds.Row
+    row: worlds.TimeStep
     action: jax.Array
     game: tuple  # the world's own state, from which it could go on
 
@@ -175,7 +175,9 @@ def play(skill: jax.Array, key: jax.Array, rows: int) -> Play:
         random = jax.random.randint(what_key, (WORLDS,), 0, 3)
         action = jnp.where(follows, toward(game.paddle, game.column), random)
         keys = jax.random.split(world_key, WORLDS)
-        following = jax.vmap(worlds.next_row, (None, 0, 0, 0, 0))(world, game, row, action, keys)
+        following = jax.vmap(worlds.next_timestep, (None, 0, 0, 0, 0))(
+            world, game, row, action, keys
+        )
         return following, Play(row, action, game)
 
     return jax.lax.scan(live_on, begin, jax.random.split(key, rows))[1]

@@ -34,7 +34,7 @@
 # ![](figure:agent_actor)
 
 # %% tags=["bootstrap"]
-from dreamer_lite import colab
+from dreamer_lite.course import colab
 
 colab.setup()
 
@@ -54,9 +54,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dreamer_lite
-from dreamer_lite import checks
-from dreamer_lite.notebook import show
-from dreamer_lite.plots import style
+from dreamer_lite.course import checks
+from dreamer_lite.course.notebook import show
+from dreamer_lite.show.plots import style
 
 print(dreamer_lite.__doc__)
 
@@ -346,7 +346,7 @@ actor_loss = checks.actor_loss(my_actor_loss)
 # first:** what does it do without entropy, and with far too much? Turn `etas`.
 
 # %%
-from dreamer_lite.distributions import BoundedNormal, OneHot
+from dreamer_lite.agent.distributions import BoundedNormal, OneHot
 
 etas = (0.0, 0.1, 1.0)  # turn me
 pay = jnp.array([0.0, 0.5, 1.0])
@@ -409,14 +409,14 @@ import functools
 from typing import Any, NamedTuple
 
 from dreamer_lite import worlds
-from dreamer_lite.agent import Agent, Graph, Params, embed_action, make_agent
+from dreamer_lite.agent.agent import Agent, Graph, Params, embed_action, make_agent
+from dreamer_lite.agent.learner import loss_scales
+from dreamer_lite.agent.optimizer import make_optimizer
+from dreamer_lite.agent.rssm import State
+from dreamer_lite.agent.world_model import Batch
 from dreamer_lite.config import Config, make_config
-from dreamer_lite.devices import compiler_options
-from dreamer_lite.learner import loss_scales
-from dreamer_lite.optimizer import make_optimizer
-from dreamer_lite.rollouts import Trace, evaluate, make_player, record
-from dreamer_lite.rssm import State
-from dreamer_lite.world_model import Batch
+from dreamer_lite.evaluation.rollouts import Trace, evaluate, make_player, record
+from dreamer_lite.training.xla import compiler_options
 
 WORLDS, LIVED, CHUNK = 128, 400, 20  # worlds side by side, rows of each, updates in one call
 

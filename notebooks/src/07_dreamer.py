@@ -34,7 +34,7 @@
 # ![](figure:agent_loop)
 
 # %% tags=["bootstrap"]
-from dreamer_lite import colab
+from dreamer_lite.course import colab
 
 colab.setup()
 
@@ -59,9 +59,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dreamer_lite
-from dreamer_lite import checks
-from dreamer_lite.notebook import show
-from dreamer_lite.plots import style
+from dreamer_lite.course import checks
+from dreamer_lite.course.notebook import show
+from dreamer_lite.show.plots import style
 
 run_folder = folder or tempfile.mkdtemp(prefix="dreamer-lite-")
 print(dreamer_lite.__doc__)
@@ -459,12 +459,14 @@ write_latents = checks.write_latents(my_write_latents)
 # %%
 from jax.flatten_util import ravel_pytree
 
-from dreamer_lite import learner as learning
-from dreamer_lite import replay as rp
-from dreamer_lite import training, worlds
-from dreamer_lite.behavior import ReturnRange
-from dreamer_lite.learner import LearnerState
-from dreamer_lite.optimizer import learning_rate
+from dreamer_lite import worlds
+from dreamer_lite.agent import learner as learning
+from dreamer_lite.agent.behavior import ReturnRange
+from dreamer_lite.agent.learner import LearnerState
+from dreamer_lite.agent.optimizer import learning_rate
+from dreamer_lite.training import loop as training
+from dreamer_lite.training import replay as rp
+from dreamer_lite.training.xla import compiler_options
 
 config = make_config("minatar/breakout", seed=seed, **changes)
 world = worlds.make(config.world)
@@ -514,7 +516,7 @@ def update(state: LearnerState, batch, key: jax.Array) -> tuple:
     return LearnerState(params, slow, averages, returns), states, metrics
 
 
-def sample(replay: rp.Replay, key: jax.Array) -> tuple[rp.Replay, rp.Places]:
+def sample(replay: rp.Replay, key: jax.Array) -> tuple[rp.Replay, rp.Windows]:
     """The places of a batch: fresh windows first, the rest uniform. The key is consumed."""
     uniform = dataclasses.replace(config, online_queue=False)
     _, places = rp.sample(replay, uniform, key)
@@ -524,7 +526,9 @@ def sample(replay: rp.Replay, key: jax.Array) -> tuple[rp.Replay, rp.Places]:
     ticket = first + jnp.arange(config.batch)
     start, place, fresh = fresh_windows(ticket, replay.added, config.length, config.worlds)
     fresh = fresh & config.online_queue
-    places = rp.Places(jnp.where(fresh, start, places.start), jnp.where(fresh, place, places.world))
+    places = rp.Windows(
+        jnp.where(fresh, start, places.start), jnp.where(fresh, place, places.world)
+    )
     return replay._replace(queued=first + fresh.sum()), places
 
 
@@ -536,14 +540,14 @@ def sample(replay: rp.Replay, key: jax.Array) -> tuple[rp.Replay, rp.Places]:
 # %%
 def live(state: training.RunState) -> training.RunState:
     """One row of every world: look, act, store, step."""
-    row, params = state.actors.row, state.learner.params
+    row, params = state.envs.row, state.learner.params
     state, action, key = training.policy_step(program, params, state, row)
     keys = jax.random.split(key, config.worlds)
-    following, row = jax.vmap(worlds.next_row, (None, 0, 0, 0, 0))(
-        world, state.actors.world, row, action, keys
+    following, row = jax.vmap(worlds.next_timestep, (None, 0, 0, 0, 0))(
+        world, state.envs.world, row, action, keys
     )
-    actors = training.keep_score(state.actors._replace(world=following, row=row))
-    return state._replace(actors=actors)
+    envs = training.keep_score(state.envs._replace(world=following, row=row))
+    return state._replace(envs=envs)
 
 
 @jax.jit  # so that it is traced once
@@ -563,7 +567,7 @@ def learn(state: training.RunState) -> tuple:
     return state, metrics
 
 
-@functools.partial(jax.jit, donate_argnums=0, compiler_options=training.compiler_options())
+@functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
 def advance(state: training.RunState, times: int, rows: int, updates: int) -> tuple:
     """`times` times, live `rows` rows, then learn `updates` times: (state, mean metrics)."""
 
@@ -571,7 +575,7 @@ def advance(state: training.RunState, times: int, rows: int, updates: int) -> tu
         state = jax.lax.fori_loop(0, rows, lambda _, state: live(state), carry[0])
         return training.learn_times(learn, (state, carry[1]), updates)
 
-    nothing = training.no_metrics(learn, state)
+    nothing = training.zero_metrics(learn, state)
     state, sums = jax.lax.fori_loop(0, times, once, (state, nothing))
     return state, jax.tree.map(lambda x: x / jnp.maximum(1, times * updates), sums)
 
@@ -583,7 +587,7 @@ def first(learner: LearnerState, key: jax.Array) -> training.RunState:
     world_key, run_key = jax.random.split(key)
     states, row = jax.vmap(world.reset)(jax.random.split(world_key, config.worlds))
     state = training.blank_state(program, learner, run_key)
-    return state._replace(actors=state.actors._replace(world=states, row=row))
+    return state._replace(envs=state.envs._replace(world=states, row=row))
 
 
 loop = training.Driver(lambda seed: first(begin(seed), jax.random.key(seed)), advance)
@@ -603,7 +607,7 @@ print(f"live {LIVE} row of {config.worlds} worlds, learn {LEARN} time; again and
 def after(driver: training.Driver, times: int) -> dict[str, float]:
     """Mean metrics of the first updates."""
     state = driver.init(seed)
-    state, _ = driver.advance(state, 1, config.rows_before_learning, 0)
+    state, _ = driver.advance(state, 1, config.steps_before_learning, 0)
     metrics = jax.device_get(driver.advance(state, times, LIVE, LEARN)[1])
     return {name: float(x) for name, x in metrics.items()}
 
@@ -627,8 +631,8 @@ if not FAST:
 # **Predict first:** which comes first, a good picture or a good return? And does `dyn` reach the line?
 
 # %%
-from dreamer_lite import plots
-from dreamer_lite.widgets import Dashboard
+from dreamer_lite.course.widgets import Dashboard
+from dreamer_lite.show import plots
 
 dashboard = Dashboard(config, updates, run_folder, loop)
 dashboard.start("07_training")
@@ -657,8 +661,8 @@ print(dashboard.words())
 # moves, it would not mind.
 
 # %% tags=["signature"]
-from dreamer_lite import rollouts
-from dreamer_lite.worlds import Breakout, Row
+from dreamer_lite.evaluation import rollouts
+from dreamer_lite.worlds import Breakout, TimeStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -673,7 +677,7 @@ class HiddenBall(Breakout):
         state, row = super().step(state, action, key)
         return state, self.hide(row)
 
-    def hide(self, row: Row) -> Row:
+    def hide(self, row: TimeStep) -> TimeStep:
         shown = jnp.array([1, 0, 0, 1], jnp.uint8)  # paddle, ball, trail, bricks
         return row._replace(obs={"image": row.obs["image"] * shown})
 
@@ -748,7 +752,7 @@ if not FAST:
 # normalised (06), dreams of 1 step and of 30 (05). **Predict first:** which one hurts most? Which helps?
 
 # %%
-from dreamer_lite.widgets import Ablations
+from dreamer_lite.course.widgets import Ablations
 
 ablations = Ablations()
 for label in ("no two-hot", "no percentile normaliser", "horizon 1", "horizon 30"):
@@ -786,7 +790,7 @@ Ablations().show()
 # what the change would cost.
 
 # %% tags=["panel"]
-from dreamer_lite.widgets import Panel
+from dreamer_lite.course.widgets import Panel
 
 panel = Panel(config, updates)
 panel.show()

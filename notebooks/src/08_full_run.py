@@ -35,7 +35,7 @@
 # ![](figure:agent_whole)
 
 # %% tags=["bootstrap"]
-from dreamer_lite import colab
+from dreamer_lite.course import colab
 
 colab.setup("dmc", "atari")
 
@@ -79,10 +79,16 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from dreamer_lite import devices, doctor, planner, replay, rollouts, runs, worlds
+from dreamer_lite import worlds
+from dreamer_lite.agent import devices
 from dreamer_lite.config import make_config
-from dreamer_lite.notebook import show, show_film
-from dreamer_lite.plots import style
+from dreamer_lite.course import planner
+from dreamer_lite.course.notebook import show, show_film
+from dreamer_lite.evaluation import rollouts
+from dreamer_lite.runs import run as runs
+from dreamer_lite.show.plots import style
+from dreamer_lite.tools import doctor
+from dreamer_lite.training import memory, replay
 
 runs.enable_compilation_cache()  # so that planning and training compile once between them
 world = worlds.make(world_name)
@@ -117,7 +123,7 @@ print(doctor.as_text(doctor.examine()))
 
 # %%
 need = replay.bytes_needed(config, world.obs_space, world.action_space)
-free = devices.free_bytes()
+free = memory.free_bytes()
 print(f"{config.precision} means {devices.compute_dtype(config.precision).__name__} here")
 print(
     f"a replay of {config.capacity:,} steps takes {need / 2**30:.2f} GiB"
@@ -205,7 +211,7 @@ show(
 # ## 4 · What survives
 #
 # A run is killed without warning: by a lid, by Colab, by a full disk. Four rules make that harmless
-# (`dreamer_lite/runs.py`, `checkpoints.py`, `mirror.py`):
+# (`dreamer_lite/runs/run.py`, `checkpoints.py`, `mirror.py`):
 #
 # 1. **Order.** First the line of metrics, then the checkpoint, then the summary. A kill between two of
 #    them leaves nothing that contradicts: lines beyond the checkpoint are cut off, and the summary is
@@ -233,7 +239,7 @@ show(
 # its cache. **Predict first:** when does the return begin to rise, and what does the body do by then?
 
 # %%
-from dreamer_lite.widgets import Dashboard
+from dreamer_lite.course.widgets import Dashboard
 
 dashboard = Dashboard(config, updates, run_folder, mirror=mirror_folder)
 dashboard.start("08_training")
@@ -270,7 +276,7 @@ for place in filter(None, (run_folder, mirror_folder)):
 # torques, and no knowledge.
 
 # %% tags=["signature"]
-from dreamer_lite.agent import make_agent
+from dreamer_lite.agent.agent import make_agent
 
 agent = dashboard.agent()
 episodes = 2 if FAST else 10
@@ -329,7 +335,7 @@ show(
 # is drawn; where MuJoCo has no way to draw, you see its numbers as gauges.
 
 # %%
-from dreamer_lite import video
+from dreamer_lite.show import video
 
 recording = rollouts.record(agent.config, agent.params, world, seed, film=not FAST)
 rows = jax.tree.map(lambda x: x[:60], recording) if FAST else recording

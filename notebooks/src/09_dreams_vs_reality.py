@@ -33,7 +33,7 @@
 # ![](figure:agent_whole)
 
 # %% tags=["bootstrap"]
-from dreamer_lite import colab
+from dreamer_lite.course import colab
 
 colab.setup()
 
@@ -66,12 +66,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dreamer_lite
-from dreamer_lite import checks, rollouts, runs, video, worlds
-from dreamer_lite.dreams import ages
-from dreamer_lite.notebook import show, show_film
-from dreamer_lite.open_loop import numbers
-from dreamer_lite.plots import style
-from dreamer_lite.widgets import OWN, RECORDED, Dream, DreamPlayer, steer
+from dreamer_lite import worlds
+from dreamer_lite.course import checks
+from dreamer_lite.course.notebook import show, show_film
+from dreamer_lite.course.widgets import OWN, RECORDED, Dream, DreamPlayer, steer
+from dreamer_lite.evaluation import rollouts
+from dreamer_lite.evaluation.dreams import ages
+from dreamer_lite.evaluation.open_loop import numbers
+from dreamer_lite.runs import run as runs
+from dreamer_lite.show import video
+from dreamer_lite.show.plots import style
 
 print(dreamer_lite.__doc__)
 runs.enable_compilation_cache()

@@ -33,7 +33,7 @@
 # ![](figure:agent_whole)
 
 # %% tags=["bootstrap"]
-from dreamer_lite import colab
+from dreamer_lite.course import colab
 
 colab.setup()
 
@@ -54,9 +54,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dreamer_lite
-from dreamer_lite import checks
-from dreamer_lite.notebook import show
-from dreamer_lite.plots import COLOURS, style
+from dreamer_lite.course import checks
+from dreamer_lite.course.notebook import show
+from dreamer_lite.show.plots import COLOURS, style
 
 print(dreamer_lite.__doc__)
 
@@ -146,7 +146,7 @@ advantages = checks.advantages(my_advantages)
 # without the cut at `is_last`, what would the last action of the lost game be told? Turn `lam`.
 
 # %%
-from dreamer_lite import behavior
+from dreamer_lite.agent import behavior
 from dreamer_lite.config import make_config
 
 lam = 0.95  # turn me: 0, 0.8, 1
@@ -275,7 +275,7 @@ clipped_loss = checks.clipped_loss(my_clipped_loss)
 # Turn `clips`.
 
 # %%
-from dreamer_lite.distributions import OneHot
+from dreamer_lite.agent.distributions import OneHot
 
 clips = (0.2, 0.5, 1e9)  # turn me; the last one is no clip
 draw = np.random.default_rng(seed)
@@ -333,8 +333,11 @@ show(
 import functools
 from typing import Any
 
-from dreamer_lite import ppo, training, worlds
-from dreamer_lite.agent import make_agent
+from dreamer_lite import worlds
+from dreamer_lite.agent.agent import make_agent
+from dreamer_lite.baselines import ppo
+from dreamer_lite.training import loop as training
+from dreamer_lite.training.xla import compiler_options
 
 SEEDS = 3  # agents side by side in one program
 config = make_config("minatar/breakout", seed=seed, seeds=SEEDS)
@@ -348,21 +351,21 @@ def live(state: ppo.State, shift: jax.Array) -> tuple[ppo.State, ppo.Samples]:
     agent = made.merge(state.params)
 
     def step(state: ppo.State, _: None) -> tuple:
-        row = state.actors.row
+        row = state.envs.row
         key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.rows)
         act_key, world_key = jax.random.split(key)
         policy, value = agent(row.obs)
         sample = policy.sample(act_key)
         keys = jax.random.split(world_key, config.worlds)
-        following, new = jax.vmap(worlds.next_row, (None, 0, 0, 0, 0))(
-            world, state.actors.world, row, jnp.argmax(sample, -1).astype(jnp.int32), keys
+        following, new = jax.vmap(worlds.next_timestep, (None, 0, 0, 0, 0))(
+            world, state.envs.world, row, jnp.argmax(sample, -1).astype(jnp.int32), keys
         )
-        actors = training.keep_score(state.actors._replace(world=following, row=new))
-        state = state._replace(actors=actors, rows=state.rows + 1)
+        envs = training.keep_score(state.envs._replace(world=following, row=new))
+        state = state._replace(envs=envs, rows=state.rows + 1)
         return state, (row, value, sample, policy.log_prob(sample))
 
     state, (row, value, action, log_prob) = jax.lax.scan(step, state, length=settings.length)
-    end = state.actors.row
+    end = state.envs.row
     value = jnp.concatenate([value, agent(end.obs)[1][None]])  # and what the last row promises
     ends = [
         jnp.concatenate([getattr(row, name), getattr(end, name)[None]])
@@ -412,7 +415,7 @@ def learn(state: ppo.State, samples: ppo.Samples) -> ppo.State:
     return state._replace(params=params, optimizer=averages, updates=state.updates + STEPS)
 
 
-@functools.partial(jax.jit, donate_argnums=0, compiler_options=training.compiler_options())
+@functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
 @functools.partial(jax.vmap, in_axes=(0, None, None))
 def advance(state: ppo.State, rounds: int, shift: int) -> ppo.State:
     """Live and learn, `rounds` times, SEEDS agents side by side. The state is donated."""
@@ -445,8 +448,8 @@ print(f"parameters: PPO {sizes[0] // SEEDS:,}, Dreamer {sizes[1]:,}")
 # %%
 def latest(state: ppo.State) -> np.ndarray:
     """Mean return of the latest 100 games of each seed, (SEEDS,)."""
-    finished = np.minimum(np.asarray(state.actors.episodes), training.EPISODES)
-    return np.asarray(state.actors.scores).sum(1) / np.maximum(1, finished)  # unused places are 0
+    finished = np.minimum(np.asarray(state.envs.episodes), training.EPISODES)
+    return np.asarray(state.envs.scores).sum(1) / np.maximum(1, finished)  # unused places are 0
 
 
 def train(shift: int, rounds: int, news: int = 10) -> tuple:
@@ -485,7 +488,7 @@ print(
 # them, all from the same machine by one command each:
 #
 # ```bash
-# taskset -c 0 python -m dreamer_lite.curves dreamer --out dreamer.json
+# taskset -c 0 python -m dreamer_lite.course.curves dreamer --out dreamer.json
 # ```
 #
 # and so with `dreamer_thrifty`, `ppo` and `ppo_thrifty`. Time there is CPU time of **one core**, compiling
@@ -499,7 +502,7 @@ print(
 # **Predict first:** of these four, who is best after 10,000 steps? And after 100 seconds?
 
 # %%
-from dreamer_lite import curves
+from dreamer_lite.course import curves
 
 NAMES = {
     "ppo": "PPO",

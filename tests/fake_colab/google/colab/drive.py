@@ -14,4 +14,4 @@ def mount(place: str) -> None:
     (drive / "MyDrive").mkdir(parents=True, exist_ok=True)
     usual = os.path.ismount
     os.path.ismount = lambda path: Path(path) == drive or usual(path)
-    sys.modules["dreamer_lite.colab"].DRIVE = drive  # pyright: ignore
+    sys.modules["dreamer_lite.files"].DRIVE = drive  # pyright: ignore

@@ -1,0 +1,82 @@
+"""How the agent is computed on a device: in which numbers, and spread over which devices.
+
+Parameters, losses and the optimizer are always float32. Activations may be bfloat16 where the
+hardware multiplies it: NVIDIA from compute capability 8.0 on (A100, L4, H100, ...), AMD's Instinct
+from MI100 and Radeon from RDNA 3 on, and TPUs. A CPU and Colab's T4 compute in float32: there
+bfloat16 is slower or emulated.
+"""
+
+import os
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+
+
+def compute_dtype(precision: str, device: Any = None) -> Any:
+    """The dtype of activations, jnp.float32 or jnp.bfloat16, for Config.precision.
+
+    "auto" decides by the device (default: JAX's first one).
+
+    Raises:
+      ValueError: bfloat16 was asked for where a GPU has no units for it.
+    """
+    if precision == "float32":
+        return jnp.float32
+    device = first() if device is None else device
+    if precision == "auto":
+        return jnp.bfloat16 if has_bfloat16(device) else jnp.float32
+    if device.platform == "gpu" and not has_bfloat16(device):
+        raise ValueError(
+            f"precision is bfloat16, but {device.device_kind} (compute capability "
+            f"{_capability(device)}) has no units for it: choose float32 or auto."
+        )
+    return jnp.bfloat16
+
+
+def first() -> Any:
+    """JAX's first device.
+
+    Raises:
+      ValueError: JAX finds none, as where JAX_PLATFORMS asks for what is not here; one sentence.
+    """
+    try:
+        return jax.devices()[0]
+    except Exception as error:  # AssertionError or RuntimeError
+        asked = os.environ.get("JAX_PLATFORMS")
+        where = f" for JAX_PLATFORMS={asked}: unset it, or" if asked else ":"
+        raise ValueError(f"JAX finds no device{where} install what it needs.") from error
+
+
+def has_bfloat16(device: Any) -> bool:
+    """Whether the device is faster in bfloat16 than in float32."""
+    if device.platform == "tpu":
+        return True
+    if device.platform != "gpu":
+        return False
+    capability = _capability(device)
+    if capability.startswith("gfx"):  # AMD names its architectures: CDNA (MI100 on) and RDNA 3
+        return re.match(r"gfx(908|90a|94|95|11|12)", capability) is not None
+    try:
+        return float(capability) >= 8.0
+    except ValueError:  # a GPU of a maker that is not known here
+        return False
+
+
+def _capability(device: Any) -> str:
+    """Of a GPU: NVIDIA's compute capability ("8.0") or AMD's architecture ("gfx942")."""
+    return str(getattr(device, "compute_capability", None) or "unknown")
+
+
+def share_out(tree: Any) -> Any:
+    """Spread the leading axis over the devices of the mesh in use, if there is one.
+
+    For arrays (N, ...) that the compiler would otherwise work on whole on every device. See
+    `jax.set_mesh`.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, P(mesh.axis_names[0]))

@@ -1,0 +1,154 @@
+"""The world model: encoder, RSSM, decoder, reward and continue heads, and their loss.
+
+It learns from replayed sequences to explain what it sees and to predict what follows (SPEC 6 to 8).
+Built in notebook 04; `open_loop` is what notebook 05 plays beside reality.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dreamer_lite.agent.distributions import Bernoulli, OneHot, Pixels, Scalar, outputs_of, scalar
+from dreamer_lite.agent.networks import Decoder, Encoder, Linear, Mlp, Observation
+from dreamer_lite.agent.rssm import Rssm, State
+from dreamer_lite.config import Config
+from dreamer_lite.worlds.base import Space
+
+sg = jax.lax.stop_gradient
+
+
+class Batch(NamedTuple):
+    """T replayed steps of B sequences, and what the agent knew just before them."""
+
+    obs: Observation  # (T, B, ...)
+    reward: jax.Array  # (T, B) arrived with obs
+    is_first: jax.Array  # (T, B)
+    is_last: jax.Array  # (T, B)
+    is_terminal: jax.Array  # (T, B)
+    previous_action: jax.Array  # (T, B, A) embedded, the action before each obs
+    context: State  # (B, ...) stored latents of the step before the first
+
+
+class Head(nnx.Module):
+    """An MLP and one linear output; (..., inputs) -> (..., outputs) float32."""
+
+    def __init__(
+        self,
+        inputs: int,
+        units: int,
+        layers: int,
+        outputs: int,
+        scale: float,
+        rng: np.random.Generator,
+    ):
+        self.mlp = Mlp(inputs, units, layers, rng)
+        self.out = Linear(units, outputs, rng, scale)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.out(self.mlp(x)).astype(jnp.float32)
+
+
+class WorldModel(nnx.Module):
+    """Everything of the agent that knows about the world and nothing about what it wants."""
+
+    def __init__(
+        self,
+        obs_space: dict[str, Space],
+        action_size: int,
+        config: Config,
+        rng: np.random.Generator,
+        dtype: Any = jnp.float32,
+    ):
+        feature = config.deter + config.stoch * config.classes
+        self.config = config
+        self.encoder = Encoder(obs_space, config, rng, dtype)
+        self.rssm = Rssm(self.encoder.size, action_size, config, rng, dtype)
+        self.decoder = Decoder(obs_space, config, rng)
+        outputs = outputs_of(config.scalars, config.bins)
+        self.reward_head = Head(feature, config.units, config.reward_layers, outputs, 0.0, rng)
+        self.cont_head = Head(feature, config.units, config.cont_layers, 1, 1.0, rng)
+
+    def reward(self, feature: jax.Array) -> Scalar:
+        """Reward that arrives with a state; (..., F) -> `Scalar` (...)."""
+        return scalar(self.config.scalars, self.reward_head(feature))
+
+    def cont(self, feature: jax.Array) -> Bernoulli:
+        """Discounted chance that life goes on after a state (SPEC 7.3); (..., F) -> (...)."""
+        return Bernoulli(self.cont_head(feature)[..., 0])
+
+    def loss(
+        self, batch: Batch, key: jax.Array
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array], State, dict[str, jax.Array]]:
+        """Unscaled losses of one batch (Hafner et al. 2025, Eqs. 2 and 3). The key is consumed.
+
+        Returns the reconstruction losses by observation, the other losses by name ("reward",
+        "cont", "dyn", "rep"), both (T, B), the posterior states (T, B, ...), and metrics. Apart,
+        so that an observation may have any name.
+        """
+        lead = batch.reward.shape
+        assert len(lead) == 2, "time and batch"
+        for x in (batch.is_first, batch.is_last, batch.is_terminal, *batch.obs.values()):
+            assert x.shape[:2] == lead, (x.shape, lead)
+        embed = self.encoder(batch.obs)
+        states, post = self.rssm.observe(
+            batch.context, embed, batch.previous_action, batch.is_first, key
+        )
+        prior = self.rssm.prior(states.deter)
+        recon, losses = {}, {}
+        for name, guess in self.decoder(states.deter, states.stoch).items():
+            target = batch.obs[name]
+            if isinstance(guess, OneHot):
+                target = jax.nn.one_hot(target, guess.logits.shape[-1])
+            if isinstance(guess, Pixels):
+                weight = moving_weight(target, batch.is_first, self.config.moving_scale)
+                loss = guess.loss(target, weight)
+            else:
+                loss = guess.loss(target)
+            assert loss.shape[:2] == lead, (loss.shape, lead)
+            recon[name] = loss.reshape(*lead, -1).sum(-1)
+        feature = states.feature
+        cont = (1.0 - batch.is_terminal) * self.config.discount
+        losses["reward"] = self.reward(feature).loss(batch.reward)
+        losses["cont"] = self.cont(feature).loss(cont)
+        losses["dyn"] = kl_with_free_nats(OneHot(sg(post.logits)), prior, self.config.free_nats)
+        losses["rep"] = kl_with_free_nats(post, OneHot(sg(prior.logits)), self.config.free_nats)
+        metrics = {
+            "prior_entropy": prior.entropy().sum(-1).mean(),
+            "post_entropy": post.entropy().sum(-1).mean(),
+        }
+        return recon, losses, states, metrics
+
+    def open_loop(self, state: State, actions: jax.Array, key: jax.Array) -> State:
+        """Dream on from `state` (B, ...) under given embedded actions (T, B, A), eyes closed.
+
+        Returns the T dreamt states (T, B, ...). The key is consumed.
+        """
+        u = jax.random.uniform(key, (*actions.shape[:2], self.config.stoch))
+
+        def step(state, inputs):
+            state = self.rssm.imagine_step(state, *inputs)
+            return state, state
+
+        return jax.lax.scan(step, state.astype(self.rssm.dtype), (actions, u))[1]
+
+
+def moving_weight(images: jax.Array, is_first: jax.Array, scale: float) -> jax.Array | float:
+    """Weight of each pixel in the image loss: 1, or 1 + scale where the pixel has just changed.
+
+    images (T, B, h, w, c) uint8 and is_first (T, B) -> (T, B, h, w, 1). A pixel has changed if any
+    of its channels differs from the image one step before in the same episode; of the first step of
+    a sequence that is not known. A departure from the paper, whose weight is 1 everywhere.
+    """
+    if scale == 0:
+        return 1.0
+    changed = (images[1:] != images[:-1]).any(-1, keepdims=True)
+    changed &= ~is_first[1:, :, None, None, None]
+    return 1.0 + scale * jnp.pad(changed, [(1, 0)] + [(0, 0)] * 4).astype(jnp.float32)
+
+
+def kl_with_free_nats(post: OneHot, prior: OneHot, free_nats: float) -> jax.Array:
+    """max(free_nats, sum over groups of KL(post || prior)) (SPEC 5.7); (..., S, C) -> (...)."""
+    return jnp.maximum(free_nats, post.kl(prior).sum(-1))

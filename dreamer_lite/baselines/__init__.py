@@ -1,0 +1,1 @@
+"""Model-free agents to compare Dreamer with."""

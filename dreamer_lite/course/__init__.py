@@ -1,0 +1,1 @@
+"""What the notebooks need: setup, exercise checks, widgets, reference curves, the planner."""

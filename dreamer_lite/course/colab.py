@@ -1,0 +1,177 @@
+"""Sets a notebook up after its bootstrap cell; on Colab, installs what is missing there.
+
+Colab's own jax, flax and numpy are never touched: replacing them swaps the GPU build for a CPU one.
+Whatever is installed is written into a constraints file first, so that pip can only add. Standard
+library only, because this runs before anything is installed. The GL back end that renders Walker is
+chosen by the module that renders, not here.
+"""
+
+import importlib
+import importlib.metadata
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from dreamer_lite import __version__, assets, files, notices
+
+PYTHON = sys.version_info[:2]
+NEVER = ("jax", "jaxlib", "flax", "numpy")
+
+# dm_control wants labmaze, which has no wheel for Python 3.13 and which its suite does not use.
+DM_CONTROL = "dm_control>=1.0.50"
+BESIDE_DM_CONTROL = (
+    "dm-env", "dm-tree", "lxml", "glfw", "pyopengl", "absl-py", "requests", "tqdm", "pyparsing",
+    "mujoco>=3.17,<4",
+)  # fmt: skip
+
+
+def on_colab() -> bool:
+    """Whether this is a Colab kernel."""
+    return "google.colab" in sys.modules
+
+
+def setup(*extras: str) -> None:
+    """Install what is missing, on Colab only; print versions and device. May be run twice.
+
+    From here on the package's warnings are sentences among the output: nbgrader takes anything on
+    stderr for a failure. `extras` are those of pyproject.toml: "atari", "dmc".
+
+    Raises:
+      ValueError: an extra that does not exist.
+      ImportError: the kernel is that of another Python, which has not what the package needs.
+      RuntimeError: pip failed; the sentence has its last line.
+    """
+    wanted = requirements(*extras)
+    notices.say_plainly(print)
+    notices.print_anything()
+    if on_colab():
+        install(wanted)
+    have = installed()
+    needed = dict.fromkeys([*NEVER, *map(distribution, requirements())])
+    if lacking := [name for name in needed if name not in have]:
+        raise ImportError(
+            f"The Python of this kernel, {sys.executable}, has no {', '.join(lacking)}: choose the "
+            "kernel of the clone's .venv, or open this notebook by `make lab`."
+        )
+    print(describe())
+    if on_colab() and "gpu" not in describe():
+        print(
+            "No GPU here. Notebooks 00 to 06 do not need one. For a GPU: menu Runtime, "
+            "Change runtime type, T4 GPU, Save; then run all cells again."
+        )
+
+
+def drive(folder: str) -> Path:
+    """Mount Google Drive, on Colab, which asks for permission; `folder` in it, made if need be.
+
+    Raises:
+      RuntimeError: not on Colab.
+    """
+    if not on_colab():
+        raise RuntimeError("Google Drive can be mounted on Colab only: name a local folder.")
+    importlib.import_module("google.colab.drive").mount(files.DRIVE)
+    place = Path(files.DRIVE) / "MyDrive" / folder
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def requirements(*extras: str) -> list[str]:
+    """What the package and these extras need, from pyproject.toml; NEVER left out.
+
+    Raises ValueError for an unknown extra.
+    """
+    project = _project()
+    known = project["optional-dependencies"]
+    for extra in extras:
+        if extra not in known:
+            raise ValueError(f"There is no extra {extra!r}: valid are {', '.join(sorted(known))}.")
+    lines = [*project["dependencies"], *(line for extra in extras for line in known[extra])]
+    if "dmc" in extras and PYTHON >= (3, 13):
+        lines += [DM_CONTROL, *BESIDE_DM_CONTROL]
+    plain = [line.partition(";")[0].strip() for line in lines if _applies(line)]
+    return [line for line in dict.fromkeys(plain) if distribution(line) not in NEVER]
+
+
+def _project() -> dict[str, Any]:
+    """The dependencies and extras, from pyproject.toml, or from what pip has installed."""
+    folder = assets.clone()
+    if folder is not None:
+        return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    about = importlib.metadata.metadata("dreamer_lite")
+    extras: dict[str, list[str]] = {name: [] for name in about.get_all("Provides-Extra") or []}
+    plain = []
+    for line in about.get_all("Requires-Dist") or []:
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
+        (extras[extra[1]] if extra else plain).append(line.replace('"', "'"))
+    return {"dependencies": plain, "optional-dependencies": extras}
+
+
+def _applies(line: str) -> bool:
+    """Whether the one kind of marker that pyproject.toml uses, python_version < 'x', holds."""
+    marker = re.search(r"python_version < '3\.(\d+)'", line)
+    return marker is None or PYTHON < (3, int(marker[1]))
+
+
+def distribution(requirement: str) -> str:
+    """The normalised name in a requirement: "dm_control>=1" -> "dm-control"."""
+    name = re.split(r"[<>=!~;\[ ]", requirement, maxsplit=1)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed() -> dict[str, str]:
+    """Version of every installed distribution, by normalised name."""
+    pairs = ((d.metadata["Name"], d.version) for d in importlib.metadata.distributions())
+    return {distribution(name): version for name, version in pairs if name}
+
+
+def install(wanted: list[str]) -> None:
+    """Add what of `wanted` is not installed, without changing anything that is.
+
+    Raises RuntimeError if pip fails.
+    """
+    have = installed()
+    missing = [line for line in wanted if distribution(line) not in have]
+    if not missing:
+        return
+    print(f"Installing {', '.join(distribution(line) for line in missing)} ...")
+    alone = [line for line in missing if distribution(line) == "dm-control" and _needs_care()]
+    together = [line for line in missing if line not in alone]
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = Path(folder) / "constraints.txt"
+        pins = [f"{name}=={version}\n" for name, version in sorted(have.items())]
+        constraints.write_text("".join(pins), encoding="utf-8")
+        for lines, flags in ((together, []), (alone, ["--no-deps"])):
+            if lines:
+                _pip("--constraint", str(constraints), *flags, *lines)
+    importlib.invalidate_caches()
+
+
+def _needs_care() -> bool:
+    return PYTHON >= (3, 13)
+
+
+def _pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
+    result = subprocess.run(
+        [*command, *arguments], capture_output=True, encoding="utf-8", errors="replace"
+    )
+    if result.returncode:
+        lines = (result.stderr or result.stdout).strip().splitlines() or ["no message"]
+        raise RuntimeError(f"pip could not install what is missing: {lines[-1]}")
+
+
+def describe() -> str:
+    """One line: versions and device."""
+    import jax  # here, because `install` comes first
+
+    device = jax.devices()[0]
+    have = installed()
+    return (
+        f"dreamer_lite {__version__} on Python {platform.python_version()}, jax {jax.__version__}, "
+        f"flax {have.get('flax', 'missing')}; device: {device.platform} ({device.device_kind})"
+    )

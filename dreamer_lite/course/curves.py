@@ -1,0 +1,196 @@
+"""Reference curves: the return of an agent against agent steps, updates and time, in one file.
+
+    taskset -c 0 python -m dreamer_lite.course.curves dreamer --out assets/curves/dreamer.json
+
+`AGENTS` names those that notebook 10 compares, and ablations. Each curve is one run of several
+seeds in one program, measured in CPU seconds of the process. On one core, which `taskset` sees to,
+that is what the run takes by the clock where nothing else runs; other work on the machine changes
+it little. Compiling is included, from an empty cache.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dreamer_lite import assets, worlds
+from dreamer_lite.baselines import ppo
+from dreamer_lite.config import Config, make_config
+from dreamer_lite.training import loop as training
+
+
+class Agent(NamedTuple):
+    """One contestant."""
+
+    updates: int  # gradient steps of each seed
+    changes: dict[str, Any]  # of the world's preset
+    model_free: ppo.Settings | None = None  # None: Dreamer
+
+
+AGENTS = {
+    "dreamer": Agent(4000, {}),
+    # 16 times as much learnt from each step, from few worlds: where steps are dear
+    "dreamer_thrifty": Agent(4000, dict(worlds=8, train_ratio=64)),
+    "ppo": Agent(12_000, {}, ppo.Settings()),
+    # the same thought for PPO: a learning after every 1,024 agent steps, not 4,096
+    "ppo_thrifty": Agent(4_000, dict(worlds=8), ppo.Settings(length=128, minibatches=4)),
+    # Ablations of Dreamer, one change each
+    "horizon_1": Agent(4000, dict(horizon=1)),
+    "horizon_5": Agent(4000, dict(horizon=5)),
+    "horizon_15": Agent(4000, dict(horizon=15)),
+    "horizon_30": Agent(4000, dict(horizon=30)),
+    "no_free_nats": Agent(4000, dict(free_nats=0.0)),
+    "no_unimix": Agent(4000, dict(unimix=0.0, policy_unimix=0.0)),
+    "no_normaliser": Agent(4000, dict(return_rate=0.0)),  # the scale of returns stays 1
+    "no_two_hot": Agent(4000, dict(scalars="symlog")),
+    "no_symlog": Agent(4000, dict(scalars="plain")),  # and no two-hot
+    "train_ratio_1": Agent(4000, dict(train_ratio=1)),
+    "train_ratio_16": Agent(4000, dict(train_ratio=16)),
+}
+
+
+class Curve(NamedTuple):
+    """How n records of S seeds grew; numbers of one agent but for `seconds`, which are of all S."""
+
+    agent: str  # a name in AGENTS
+    updates: np.ndarray  # (n,)
+    agent_steps: np.ndarray  # (n,)
+    seconds: np.ndarray  # (n,) CPU seconds of all S agents together, compiling included
+    returns: np.ndarray  # (n, S) mean of each seed's latest 100 training episodes
+    about: dict[str, Any]  # command, world, seeds, cores, processor, versions
+
+
+def load(name: str) -> Curve:
+    """A stored curve, such as load("breakout_ppo"). Raises ValueError if there is none."""
+    values = json.loads(assets.path(f"curves/{name}.json").read_text(encoding="utf-8"))
+    points = {key: np.array(column, np.float64) for key, column in values.pop("points").items()}
+    return Curve(values["agent"], **points, about=values)
+
+
+def when(curve: Curve, level: float) -> tuple[float, float]:
+    """(agent steps, seconds) of one agent until the mean of the seeds first is at `level`.
+
+    Both are NaN if it never is. A third of what three seeds side by side took is one agent's time.
+    """
+    there = np.flatnonzero(curve.returns.mean(1) >= level)
+    if not len(there):
+        return math.nan, math.nan
+    return float(curve.agent_steps[there[0]]), float(seconds_of_one(curve)[there[0]])
+
+
+def seconds_of_one(curve: Curve) -> np.ndarray:
+    """CPU seconds (n,) of one agent: an equal share of the run."""
+    return curve.seconds / curve.returns.shape[1]
+
+
+def as_json(curve: Curve) -> str:
+    """The text of a file that `load` reads: rounded, one record of each list after another."""
+    points = {
+        "updates": [int(x) for x in curve.updates],
+        "agent_steps": [int(x) for x in curve.agent_steps],
+        "seconds": [round(float(x), 1) for x in curve.seconds],
+        "returns": [[round(float(x), 2) for x in row] for row in curve.returns],
+    }
+    return json.dumps(curve.about | {"points": points}) + "\n"
+
+
+def follow(agent: Agent, config: Config) -> Iterator[dict[str, Any]]:
+    """Train `config.seeds` agents on a JAX world; progress records as `progress.make_record`."""
+    world = worlds.make(config.world)
+    if worlds.is_hosted(world):
+        raise ValueError(f"{config.world} is no JAX world: curves are of those only.")
+    limits = training.Limits(updates=agent.updates)
+    if agent.model_free is not None:
+        news = ppo.train(config, agent.model_free, world, limits)
+    else:
+        driver = training.make_driver(config, world)
+        news = training.train(config, driver, driver.init(config.seed), limits)
+    for record, _ in news:
+        yield record
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def processor() -> str:
+    """What the system calls its processor, with family and model where a name is that of many."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8") if info.exists() else ""
+    found = {
+        key: re.search(rf"^{key}\s*:\s*(.*)", text, re.M)
+        for key in ("model name", "cpu family", "model")
+    }
+    name, family, model = (match and match[1] for match in found.values())
+    if name and family and model:
+        return f"{name}, family {family}, model {model}"
+    return name or platform.processor() or platform.machine()
+
+
+def measure(name: str, world: str, seeds: int, updates: int | None = None) -> Iterator[Curve]:
+    """The curve so far, after every record. `updates` in place of the agent's own number."""
+    agent = AGENTS[name]
+    agent = agent._replace(updates=updates or agent.updates)
+    config = make_config(world, seeds=seeds, **agent.changes)
+    about = {
+        "agent": name,
+        "command": f"python -m dreamer_lite.course.curves {name} --world {world} --seeds {seeds} "
+        f"--updates {agent.updates}",
+        "world": world,
+        "changes": agent.changes,
+        "seeds": list(range(config.seed, config.seed + seeds)),
+        "cores": cores(),
+        "processor": processor(),
+        "versions": {"python": platform.python_version(), "jax": jax.__version__},
+    }
+    rows: list[tuple] = []
+    for record in follow(agent, config):
+        own = record["seeds"]["return_mean"] if seeds > 1 else [record["return_mean"]]
+        rows.append((record["updates"], record["agent_steps"], time.process_time(), own))
+        about["wall_seconds"] = round(record["seconds"], 1)
+        yield Curve(name, *(np.array(column, np.float64) for column in zip(*rows)), about=about)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command at the head of this file."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m dreamer_lite.course.curves", description=__doc__, formatter_class=form
+    )
+    parser.add_argument("agent", choices=AGENTS)
+    parser.add_argument("--out", type=Path, help="the JSON file to write")
+    parser.add_argument("--world", default="minatar/breakout")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--updates", type=int, help="gradient steps of each seed")
+    options = parser.parse_args(arguments)
+    try:
+        for curve in measure(options.agent, options.world, options.seeds, options.updates):
+            if options.out:
+                options.out.write_text(as_json(curve), encoding="utf-8")
+            print(
+                f"update {curve.updates[-1]:7,.0f}, {curve.agent_steps[-1]:11,.0f} agent steps, "
+                f"{curve.seconds[-1]:6.0f} CPU s: return "
+                + ", ".join(f"{x:.2f}" for x in curve.returns[-1]),
+                flush=True,
+            )
+    except (ValueError, OSError) as error:
+        print(f"curves: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""Shows pictures, films and sliders in notebooks, and says the same in words in scripts.
+
+Every picture has an alt text, which is what a script prints. Figures are drawn on
+`matplotlib.figure.Figure`, never through pyplot. Nothing but notebooks imports this.
+"""
+
+import base64
+import html
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dreamer_lite.show import video
+
+
+def in_notebook() -> bool:
+    """Whether output goes to a notebook rather than to a terminal."""
+    if "ipykernel" not in sys.modules:
+        return False
+    from IPython.core.getipython import get_ipython
+
+    return type(get_ipython()).__name__ in ("ZMQInteractiveShell", "Shell")  # Shell: Colab
+
+
+def png(figure: Figure, alt: str) -> bytes:
+    """The figure as a PNG of at most 64 colours that carries its alt text."""
+    from PIL import Image
+
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png", dpi=80, facecolor="white")
+    return with_alt(Image.open(raw), alt, any(axes.images for axes in figure.axes))
+
+
+def with_alt(picture: Any, alt: str, colourful: bool) -> bytes:
+    """A picture of Pillow's as a PNG of 64 colours that carries its alt text.
+
+    In a colourful one, rare colours are kept at the cost of fine shades: a ball, not a grey line.
+    """
+    from PIL import Image, PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("Description", alt)
+    small = io.BytesIO()
+    way = Image.Quantize.FASTOCTREE if colourful else Image.Quantize.MEDIANCUT
+    picture = picture.convert("RGB").quantize(64, way, dither=Image.Dither.NONE)
+    picture.save(small, "PNG", optimize=True, pnginfo=info)
+    return small.getvalue()
+
+
+def as_html(data: bytes, alt: str, style: str = "max-width:100%") -> str:
+    """A PNG as an <img> that carries itself, for widgets.HTML: unlike widgets.Image, with alt text.
+
+    Text, because binary messages to widgets get lost on Colab.
+    """
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return f'<img alt="{html.escape(alt)}" src="{source}" style="{style}">'
+
+
+def show(figure: Figure, alt: str, name: str = "") -> None:
+    """Show a figure. `alt` says what a sighted reader sees; a script prints it.
+
+    With a `name`, and DREAMER_LITE_FIGURES set to a folder, it is saved there too: that is how
+    `notebooks/build.py run` makes the pictures of what a reader should see.
+    """
+    live()(figure, alt, name)
+
+
+def present(build: Callable[[], Any], words: Callable[[], str]) -> None:
+    """Display the widget that `build` makes; in a script, print its words."""
+    if not in_notebook():
+        print(words())
+        return
+    from IPython.display import display
+
+    display(build())
+
+
+def live() -> Callable[..., None]:
+    """A place in a cell for a figure that changes: call what this returns as you call `show`.
+
+    The last picture stays, and is what the notebook keeps. In a script every call prints its alt
+    text, which should say how far things are.
+    """
+    handle = None
+
+    def draw(figure: Figure, alt: str, name: str = "") -> None:
+        nonlocal handle
+        keep(lambda: png(figure, alt), name)
+        if not in_notebook():
+            print(f"[picture] {alt}", flush=True)
+            return
+        from IPython.display import Image, display
+
+        # Image(alt=...) is newer than Colab's IPython.
+        picture = Image(png(figure, alt), metadata={"alt": alt})
+        if handle is None:
+            handle = display(picture, display_id=True)
+        else:
+            handle.update(picture)
+
+    return draw
+
+
+def keep(draw: Callable[[], bytes], name: str) -> None:
+    """Save a picture as NAME.png in the folder DREAMER_LITE_FIGURES, if both are given."""
+    folder = os.environ.get("DREAMER_LITE_FIGURES")
+    if name and folder:
+        (Path(folder) / f"{name}.png").write_bytes(draw())
+
+
+def show_film(
+    frames: np.ndarray, alt: str, name: str = "", fps: float = 8, columns: int = 4, rows: int = 1
+) -> None:
+    """Play frames (n, h, w, 3) uint8, and show some of them as a picture for pages that play none.
+
+    `alt`, `name` and scripts as in `show`.
+    """
+    from PIL import Image as Pillow
+
+    def still() -> bytes:
+        strip = Pillow.fromarray(video.strip(frames, columns * rows, columns))
+        strip.thumbnail((960, 960))
+        return with_alt(strip, alt, colourful=True)
+
+    keep(still, name)
+    if not in_notebook():
+        print(f"[picture] {alt}", flush=True)
+        return
+    from IPython.display import HTML, Image, display
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "film.mp4"
+        video.write(file, frames, fps)
+        data = base64.b64encode(file.read_bytes()).decode()
+    display(
+        HTML(
+            f'<video controls autoplay loop muted playsinline style="max-width:100%" '
+            f'aria-label="{html.escape(alt)}" src="data:video/mp4;base64,{data}"></video>'
+        ),
+        Image(still(), metadata={"alt": alt}),
+    )
+
+
+def slide(draw: Callable[[float], None], low: float, high: float, start: float, label: str) -> None:
+    """A slider that calls `draw(value)` when it is let go. In a script: one call at `start`."""
+    if not in_notebook():
+        draw(start)
+        return
+    import ipywidgets as widgets
+    from IPython.display import display
+
+    box, row = dial(label, start, float(low), high, (high - low) / 200)
+    display(row, widgets.interactive_output(lambda value: draw(value), {"value": box}))
+
+
+def dial(
+    label: str, value: float, low: float, high: float, step: float, width: str = "initial"
+) -> tuple[Any, Any]:
+    """A number to type, and a row of it with a slider that follows: whole numbers if `low` is one.
+
+    A slider's handle has no name for those who hear a page, and ipywidgets can give it none; the
+    box has `label`, and arrow keys move it as well. `width` is that of the label.
+    """
+    import ipywidgets as widgets
+
+    whole = isinstance(low, int)
+    box = (widgets.BoundedIntText if whole else widgets.BoundedFloatText)(
+        value=value, min=low, max=high, step=step, description=label,
+        style={"description_width": width}, layout=widgets.Layout(width="20em"),
+    )  # fmt: skip
+    slider = (widgets.IntSlider if whole else widgets.FloatSlider)(
+        value=value, min=low, max=high, step=step, readout=False, continuous_update=False,
+        layout=widgets.Layout(width="14em"),
+    )  # fmt: skip
+    digits = int if whole else lambda x: float(f"{x:.6g}")
+    widgets.link((slider, "value"), (box, "value"), transform=(digits, lambda x: x))
+    return box, widgets.HBox([box, slider])
+
+
+def buttons(labels: Sequence[str], press: Callable[[str], tuple[Figure, str]]) -> None:
+    """A row of buttons; pressing one shows the figure of `press(label)`, its alt text below.
+
+    In a script: every label is pressed once, in order, and the alt text printed.
+    """
+    if not in_notebook():
+        for label in labels:
+            print(f"[{label}] {press(label)[1]}", flush=True)
+        return
+    import ipywidgets as widgets
+    from IPython.display import display
+
+    picture, words = widgets.HTML(), widgets.HTML("press a button")
+
+    def pressed(button: widgets.Button) -> None:
+        figure, alt = press(button.description)
+        picture.value = as_html(png(figure, alt), alt)
+        words.value = f'<p role="status">{html.escape(alt)}</p>'
+
+    row = [widgets.Button(description=label) for label in labels]
+    for button in row:
+        button.on_click(pressed)
+    display(widgets.VBox([widgets.HBox(row), picture, words]))

@@ -1,0 +1,242 @@
+"""The panel of settings: every field of `Config` as a control that its own metadata makes.
+
+It says what a change will cost, by timing updates on the device at hand, and how to say the same
+without a panel: as a command and as a cell of parameters. Notebook 07.
+"""
+
+import dataclasses
+import html
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from dreamer_lite.config import SIZES, Config, make_config
+from dreamer_lite.course.notebook import dial, present
+from dreamer_lite.course.planner import UPDATES, seconds_per_update
+from dreamer_lite.runs import run as runs
+
+SLIDER = 200  # a range up to so many times the value gets a slider; a longer one only its box
+LABEL = "11em"  # width of the names
+
+# The first field of each group, in the order of `Config`.
+GROUPS = {
+    "The run": "size",
+    "Worlds and replay (notebook 01)": "worlds",
+    "Predictions and networks (02, 03)": "bins",
+    "Recurrent state-space model (03)": "deter",
+    "World model (04)": "free_nats",
+    "Imagination, actor and critic (05, 06)": "horizon",
+    "Optimiser and loop (07)": "learning_rate",
+}
+LEFT_OUT = ("world", "seeds", "multipliers")  # another notebook; another picture; no single number
+
+
+class Panel:
+    """Controls for a config. `config` is what they say, as long as that is valid.
+
+    In a script nothing is shown; `set` changes what a control would.
+    """
+
+    def __init__(self, config: Config, updates: int):
+        self.before = self.config = config
+        self.updates = updates
+        self.trouble, self.timing = "", ""
+        self.controls: dict[str, Any] = {}
+        self.view: Any = None
+
+    def set(self, **changes: Any) -> None:
+        """Change settings; "size" sets all widths together. What is invalid is said and not taken.
+
+        A control that is shown follows.
+        """
+        try:
+            if "size" in changes:
+                # The widths of this size, and of the rest what had been changed.
+                usual = make_config(self.config.world, self.config.size)
+                kept = {n: v for n, v in difference(usual, self.config).items() if n != "size"}
+                widths = SIZES[self.config.size].keys() | SIZES[changes["size"]].keys()
+                kept = {n: v for n, v in kept.items() if n not in widths}
+                self.config = make_config(self.config.world, **(kept | changes))
+            else:
+                self.config = dataclasses.replace(self.config, **changes)
+            self.trouble = ""
+        except ValueError as error:
+            self.trouble = str(error)
+        self._refresh()
+
+    def changes(self) -> dict[str, Any]:
+        """What differs from the preset of this world and size, which is kept out if usual."""
+        usual = make_config(self.config.world)
+        if self.config.size != usual.size:
+            usual = make_config(self.config.world, self.config.size)
+            return {"size": self.config.size} | difference(usual, self.config)
+        return difference(usual, self.config)
+
+    def command(self) -> str:
+        """The same training as a command."""
+        return runs.command(self.config, self.updates)
+
+    def parameters(self) -> str:
+        """The same settings as lines for the `parameters` cell."""
+        changes = {name: x for name, x in self.changes().items() if name != "seed"}
+        return f"seed = {self.config.seed}\nupdates = {self.updates}\nchanges = {changes!r}"
+
+    def time(self) -> str:
+        """Time updates with these settings and with those before; compiling takes a while.
+
+        Returns a sentence, which the panel shows too.
+        """
+        self.timing = "Compiling and timing; some 20 s, and again for the settings before ..."
+        self._refresh()
+        try:
+            now = seconds_per_update(self.config)
+            same = self.config == self.before
+            self.timing = self.cost(now, now if same else seconds_per_update(self.before))
+        except ValueError as error:
+            self.timing = str(error)
+        self._refresh()
+        return self.timing
+
+    def cost(self, now: float, before: float) -> str:
+        """What seconds per update mean for the whole training."""
+        text = (
+            f"{UPDATES} updates were timed on {jax.devices()[0].device_kind}: "
+            f"{1 / now:.1f} updates/s, {self.updates:,} updates in {minutes(now * self.updates)}"
+        )
+        if self.config == self.before:
+            return f"{text}."
+        return (
+            f"{text}; before the change {1 / before:.1f} updates/s, "
+            f"{minutes(before * self.updates)}: {now / before:.2f} times the cost."
+        )
+
+    def words(self) -> str:
+        """What the panel says: trouble, command, parameters, timing."""
+        parts = [f"Not taken: {self.trouble}"] if self.trouble else []
+        parts += ["As a command:", self.command(), "As a cell of parameters:", self.parameters()]
+        return "\n".join([*parts, self.timing] if self.timing else parts)
+
+    # Widgets
+
+    def show(self) -> None:
+        """Display the controls in a notebook; in a script, print the words."""
+        present(self.build, self.words)
+
+    def build(self) -> Any:
+        """The controls, in folded groups."""
+        import ipywidgets as widgets
+
+        self.controls = {}
+        folds = []
+        for title, fields in grouped():
+            rows = []
+            for field in fields:
+                control, row = make_control(field, getattr(self.config, field.name))
+                control.observe(self._turned(field.name), "value")
+                self.controls[field.name] = control
+                rows.append(widgets.VBox([row, widgets.HTML(about(field))]))
+            folds += fold(title, widgets.VBox(rows))
+        self.button = widgets.Button(
+            description=f"time {UPDATES} updates", tooltip="what a change costs on this device"
+        )
+        self.button.on_click(lambda _: self.time())
+        self.report = widgets.HTML()
+        self.view = widgets.VBox([*folds, self.button, self.report])
+        self._refresh()
+        return self.view
+
+    def _turned(self, name: str) -> Any:
+        def turn(event: Any) -> None:
+            if self.trouble or event["new"] != getattr(self.config, name):
+                self.set(**{name: event["new"]})
+
+        return turn
+
+    def _refresh(self) -> None:
+        """Bring controls and report up to date, where they are shown."""
+        if self.view is None:
+            return
+        if not self.trouble:
+            for name, control in self.controls.items():
+                control.value = getattr(self.config, name)
+        self.report.value = f'<pre role="status">{html.escape(self.words())}</pre>'
+
+
+def difference(usual: Config, mine: Config) -> dict[str, Any]:
+    """The settings in which two configs differ, as `mine` has them."""
+    names = [field.name for field in dataclasses.fields(Config)]
+    return {n: getattr(mine, n) for n in names if getattr(mine, n) != getattr(usual, n)}
+
+
+def grouped() -> Iterator[tuple[str, list[dataclasses.Field]]]:
+    """The fields of `Config` under the titles of GROUPS."""
+    fields = [field for field in dataclasses.fields(Config) if field.name not in LEFT_OUT]
+    names = [field.name for field in fields]
+    starts = [names.index(first) for first in GROUPS.values()]
+    for title, start, end in zip(GROUPS, starts, [*starts[1:], len(fields)]):
+        yield title, fields[start:end]
+
+
+def make_control(field: dataclasses.Field, value: Any) -> tuple[Any, Any]:
+    """(a widget for one setting, what to show), by the kind and range that its metadata says."""
+    import ipywidgets as widgets
+
+    meta = field.metadata
+    common: dict[str, Any] = dict(
+        value=value,
+        description=field.name,
+        style={"description_width": LABEL},
+        layout=widgets.Layout(width="32em"),
+    )
+    if field.name == "size" or "options" in meta:
+        options = list(SIZES) if field.name == "size" else list(meta["options"])
+        control = widgets.Dropdown(options=options, **common)
+    elif field.type is bool:
+        control = widgets.Checkbox(**common)
+    else:
+        low, high, whole = meta["low"], meta["high"], field.type is int
+        if high - low <= SLIDER * max(abs(value), 1 if whole else 0):
+            low = int(low) if whole else float(low)
+            return dial(field.name, value, low, high, 1 if whole else (high - low) / 1000, LABEL)
+        box = widgets.BoundedIntText if whole else widgets.BoundedFloatText
+        step = 1 if whole else max(value, 1e-6) / 10
+        control = box(min=low, max=high, step=step, **common)
+    return control, control
+
+
+def fold(title: str, box: Any) -> list[Any]:
+    """A button that opens and closes a box, and the box; an Accordion cannot be reached by keys."""
+    import ipywidgets as widgets
+
+    button = widgets.ToggleButton(
+        description=title, icon="caret-right", layout=widgets.Layout(width="32em")
+    )
+
+    def turn(event: Any) -> None:
+        button.icon = "caret-down" if event["new"] else "caret-right"
+        box.layout.display = "" if event["new"] else "none"
+
+    button.observe(turn, "value")
+    box.layout.display = "none"
+    return [button, box]
+
+
+def about(field: dataclasses.Field) -> str:
+    """What a setting is, its unit and range, as a line of HTML."""
+    meta = field.metadata
+    if "low" in meta:
+        unit = f"{meta['unit']}, " if meta["unit"] else ""
+        text = f"{unit}from {meta['low']:,} to {meta['high']:,}"
+    elif "options" in meta:
+        text = f"one of {', '.join(meta['options'])}"
+    elif field.name == "size":
+        text = "sets the widths of all networks together"
+    else:
+        text = "on or off"
+    return f'<span style="margin-left:11.5em">{html.escape(text)}</span>'
+
+
+def minutes(seconds: float) -> str:
+    """A time in words."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"

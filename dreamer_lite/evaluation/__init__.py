@@ -1,0 +1,1 @@
+"""Real episodes and imagined rollouts beside them, measured."""

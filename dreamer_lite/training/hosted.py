@@ -1,0 +1,110 @@
+"""The loop around worlds that run on the host: Atari, DMC, Gymnasium.
+
+The counterpart of `training.make_driver` for worlds whose steps cannot be compiled. Acting and
+storing are one small compiled call; the updates are another, which the device works on while the
+host steps the worlds.
+
+A checkpoint cannot hold such a world. A run that goes on starts its worlds anew: the stream of the
+replay then has an `is_first` row without an end before it, which `replay.gather` knows.
+"""
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from dreamer_lite.agent import learner as learning
+from dreamer_lite.agent.agent import Params
+from dreamer_lite.agent.learner import Metrics
+from dreamer_lite.config import Config
+from dreamer_lite.training import loop as training
+from dreamer_lite.training.loop import Driver
+from dreamer_lite.training.progress import keep_score
+from dreamer_lite.training.state import RunState
+from dreamer_lite.training.xla import compiler_options
+from dreamer_lite.worlds.base import TimeStep
+from dreamer_lite.worlds.hosted import HostedWorld, Stepper
+
+
+class EnvPool:
+    """W running worlds and the row that was not yet acted on. They end with this object."""
+
+    stepper: Stepper
+    row: TimeStep
+
+    def __init__(self, world: HostedWorld, worlds: int):
+        self.world, self.worlds = world, worlds
+        self._end: Callable[[], Any] | None = None
+
+    def begin(self, seed: int) -> None:
+        """Start the worlds if they do not run yet."""
+        if self._end is None:
+            self.stepper = self.world.start(self.worlds, seed)
+            self._end = weakref.finalize(self, self.stepper.close)
+            self.row = self.stepper.reset()
+
+    def step(self, action: np.ndarray) -> None:
+        """Move all worlds on by one action (W, ...)."""
+        self.row = self.stepper.step(action)
+
+    def close(self) -> None:
+        """End the worlds; `begin` would start new ones, also if ending these raised."""
+        end, self._end = self._end, None
+        if end is not None:
+            end()
+
+
+def seed_from(seed: int, rows: int) -> int:
+    """A seed in [0, 2^31) for worlds in which a training begins or, after so many rows, goes on."""
+    return int(np.random.SeedSequence((seed, rows)).generate_state(1)[0] >> 1)
+
+
+def make_driver(config: Config, world: HostedWorld) -> Driver:
+    """The driver for worlds on the host; see `training.Driver`. Rows per call are at least 1.
+
+    Raises:
+      ValueError: as `make_agent`. Its `advance` raises `worlds.hosted.WorldError`.
+    """
+    program = training.make_program(config, world)
+    learn = jax.jit(functools.partial(training.learn, program))
+    pool = EnvPool(world, config.worlds)
+    options = compiler_options()
+
+    @jax.jit
+    def begin(learner, key: jax.Array) -> RunState:
+        _, run_key = jax.random.split(key)  # as the fused driver, so that both draw alike
+        return training.blank_state(program, learner, run_key)
+
+    def init(seed: int) -> RunState:
+        return begin(learning.init(program.learner, seed), jax.random.key(seed))
+
+    @functools.partial(jax.jit, donate_argnums=1, compiler_options=options)
+    def look(params: Params, state: RunState, row: TimeStep) -> tuple[RunState, jax.Array]:
+        """Count, act and store. `state` comes without its learner, which stays as it is."""
+        envs = keep_score(state.envs._replace(row=row))
+        state = state._replace(envs=envs._replace(row=None))
+        state, action, _ = training.policy_step(program, params, state, row)
+        return state, action
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1), compiler_options=options)
+    def learn_often(state: RunState, sums: Metrics, updates: int) -> tuple[RunState, Metrics]:
+        return training.learn_times(learn, (state, sums), updates)
+
+    def advance(state: RunState, times: int, rows: int, updates: int) -> tuple[RunState, Metrics]:
+        pool.begin(seed_from(config.seed, int(state.rows)))
+        sums = training.zero_metrics(learn, state)
+        for _ in range(times):
+            for left in reversed(range(rows)):
+                learning = state.learner
+                state, action = look(learning.params, state._replace(learner=None), pool.row)
+                state = state._replace(learner=learning)
+                chosen = np.asarray(action)
+                if updates and not left:  # the device learns while the host steps the worlds
+                    state, sums = learn_often(state, sums, updates)
+                pool.step(chosen)
+        return state, {name: x / max(1, times * updates) for name, x in sums.items()}
+
+    return Driver(init, advance, pool.close)

@@ -1,0 +1,267 @@
+"""The loop: act, store, sample, learn, as one jitted program; and a generator of progress records.
+
+For environments in JAX everything, the environment included, runs inside one compiled and donated
+program (`make_driver`). `train` calls it again and again and yields a record of what happened;
+whoever listens draws a bar, a curve, or saves. Put together in notebook 07.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from dreamer_lite.agent import learner as learning
+from dreamer_lite.agent.agent import Params, act, initial_carry
+from dreamer_lite.agent.learner import Learner, LearnerState, Metrics, make_learner
+from dreamer_lite.config import Config
+from dreamer_lite.training import replay as rp
+from dreamer_lite.training import sharding
+from dreamer_lite.training.progress import (
+    Limits,
+    check_finite,
+    check_returns,
+    keep_score,
+    make_record,
+)
+from dreamer_lite.training.replay import Replay
+from dreamer_lite.training.state import EPISODES, EnvState, RunState
+from dreamer_lite.training.xla import compiler_options
+from dreamer_lite.worlds.base import TimeStep, next_timestep
+
+LAST = 2**31 - 1  # the last step of an environment, and the last update, that a run can number
+
+
+class Program(NamedTuple):
+    """What a run is computed with: no arrays, closed over by jitted functions."""
+
+    config: Config
+    learner: Learner
+    world: Any  # a World, or a HostedWorld
+    mesh: Mesh | None = None  # devices that one agent's batch is spread over
+
+
+class Progress(NamedTuple):
+    """What `train` yields: a record, and the run as it stands."""
+
+    record: dict[str, Any]  # plain numbers, see `make_record`
+    state: RunState  # donated when the generator goes on: save it before, or never touch it
+
+
+class Driver(NamedTuple):
+    """The two functions that move a run."""
+
+    init: Callable[[int], RunState]  # seed -> state
+    # (state, times, rows, updates) -> (state, metrics): `times` times, collect `rows` steps and
+    # then learn `updates` times. One program for every count. The state is donated.
+    advance: Callable[[RunState, int, int, int], tuple[RunState, Metrics]]
+    close: Callable[[], None] = lambda: None  # let go of environments on the host
+
+
+def make_program(config: Config, world: Any, mesh: Mesh | None = None) -> Program:
+    """The program of a run in this world. Raises ValueError as `make_agent` does."""
+    learner = make_learner(config, world.obs_space, world.action_space)
+    return Program(config, learner, world, mesh)
+
+
+def make_driver(config: Config, world: Any, mesh: Mesh | None = None) -> Driver:
+    """The fused driver: one program that acts in a JAX environment and learns from it.
+
+    With `seeds` = N > 1 it is mapped over N agents, each of which does what it would do alone.
+    With a mesh, see `sharding.make_mesh`, the work is spread over its devices.
+
+    Raises:
+      ValueError: as `make_agent`.
+    """
+    program = make_program(config, world, mesh if config.seeds == 1 else None)
+    begin = functools.partial(first_state, program)
+    step = functools.partial(advance, program)
+    if config.seeds > 1:
+        begin, step = jax.vmap(begin), jax.vmap(step, (0, None, None, None))
+    # One program to begin with, for speed of starting; and no two outputs share a buffer.
+    places = state_shardings(config, mesh)
+    begin = jax.jit(begin, out_shardings=places)
+    step = jax.jit(
+        step,
+        donate_argnums=0,
+        out_shardings=None if mesh is None else (places, sharding.spread(mesh, None)),
+        compiler_options=compiler_options() if mesh is None else None,
+    )
+
+    def init(seed: int) -> RunState:
+        seeds = range(seed, seed + config.seeds)
+        agents = [(learning.init(program.learner, s), jax.random.key(s)) for s in seeds]
+        if config.seeds == 1:
+            return begin(*agents[0])
+        return begin(*jax.tree.map(lambda *arrays: jnp.stack(arrays), *agents))
+
+    return Driver(init, step)
+
+
+def advance(
+    program: Program, state: RunState, times: jax.Array, rows: jax.Array, updates: jax.Array
+) -> tuple[RunState, Metrics]:
+    """`times` times: collect `rows` steps, then learn `updates` times. Mean metrics of the updates.
+
+    Pure; numbers of repetitions may be traced.
+    """
+    learn_once = jax.jit(functools.partial(learn, program))  # traced once for both uses
+
+    def once(_, carry):
+        state, sums = carry
+        state = jax.lax.fori_loop(0, rows, lambda _, s: collect(program, s), state)
+        return learn_times(learn_once, (state, sums), updates)
+
+    state, sums = jax.lax.fori_loop(0, times, once, (state, zero_metrics(learn_once, state)))
+    return state, jax.tree.map(lambda x: x / jnp.maximum(1, times * updates), sums)
+
+
+def collect(program: Program, state: RunState) -> RunState:
+    """One time step of all W environments: act, store, step."""
+    envs, params = state.envs, state.learner.params
+    state, action, world_key = policy_step(program, params, state, envs.row)
+    keys = jax.random.split(world_key, program.config.worlds)
+    worlds, row = jax.vmap(next_timestep, (None, 0, 0, 0, 0))(
+        program.world, envs.world, envs.row, action, keys
+    )
+    return state._replace(envs=keep_score(state.envs._replace(world=worlds, row=row)))
+
+
+def policy_step(
+    program: Program, params: Params, state: RunState, row: TimeStep
+) -> tuple[RunState, jax.Array, jax.Array]:
+    """Choose an action for a time step of W environments and store both.
+
+    Returns the state, the actions as environments take them, and a key for their own sampling.
+    """
+    key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.rows)
+    act_key, world_key = jax.random.split(key)
+    agent = program.learner.graph.merge(params)
+    action, carry = act(agent, state.envs.carry, row, program.world.action_space, act_key)
+    replay = rp.add(state.replay, row, action, carry)
+    envs = state.envs._replace(carry=carry)
+    return state._replace(replay=replay, envs=envs, rows=state.rows + 1), action, world_key
+
+
+def learn(program: Program, state: RunState) -> tuple[RunState, Metrics]:
+    """Sample a batch from the replay, make one update, and store the fresh latents."""
+    key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.updates)
+    sample_key, learn_key = jax.random.split(key)
+    replay, places = rp.sample(state.replay, program.config, sample_key)
+    batch = rp.gather(replay, places, program.config, program.world.action_space)
+    with sharding.over(program.mesh):
+        batch = sharding.shard_batch(batch, program.mesh)
+        learner, out = learning.update(program.learner, state.learner, batch, learn_key)
+    replay = rp.write_latents(replay, places, out.states, program.config)
+    state = state._replace(learner=learner, replay=replay, updates=state.updates + 1)
+    return state, out.metrics
+
+
+def learn_times(
+    learn_once: Callable[[RunState], tuple[RunState, Metrics]],
+    carry: tuple[RunState, Metrics],
+    times: jax.typing.ArrayLike,
+) -> tuple[RunState, Metrics]:
+    """Learn `times` times, adding the metrics up; carry: (state, sums so far)."""
+
+    def once(_, carry):
+        state, metrics = learn_once(carry[0])
+        return state, jax.tree.map(jnp.add, carry[1], metrics)
+
+    return jax.lax.fori_loop(0, times, once, carry)
+
+
+def zero_metrics(
+    learn_once: Callable[[RunState], tuple[RunState, Metrics]], state: RunState
+) -> Metrics:
+    """Sums of metrics before the first update."""
+    metrics = jax.eval_shape(learn_once, state)[1]
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
+
+
+def first_state(program: Program, learner: LearnerState, key: jax.Array) -> RunState:
+    """All environments reset, an empty replay. The key is consumed."""
+    world_key, run_key = jax.random.split(key)
+    keys = jax.random.split(world_key, program.config.worlds)
+    worlds, row = jax.vmap(program.world.reset)(keys)
+    state = blank_state(program, learner, run_key)
+    return state._replace(envs=state.envs._replace(world=worlds, row=row))
+
+
+def blank_state(program: Program, learner: LearnerState, key: jax.Array) -> RunState:
+    """The state before the first time step, without environments."""
+    config, world = program.config, program.world
+    carry = initial_carry(
+        program.learner.graph.merge(learner.params), world.action_space, config.worlds
+    )
+    zero = jnp.int32(0)
+    envs = EnvState(None, None, carry, jnp.zeros(config.worlds), jnp.zeros(EPISODES), zero)
+    replay = rp.init(config, world.obs_space, world.action_space)
+    return RunState(learner, replay, envs, key, zero, zero)
+
+
+def state_shardings(config: Config, mesh: Mesh | None) -> Any:
+    """Where each array of a RunState lies on the mesh: a prefix tree of shardings."""
+    if mesh is None:
+        return None
+    place: Any = functools.partial(sharding.spread, mesh)
+    whole, first, second = place(None), place(0), place(1)
+    if config.seeds > 1:
+        return first
+    replay = Replay(second, second, second, second, added=whole, queued=whole)  # (L, W, ...)
+    envs = EnvState(first, first, first, first, scores=whole, episodes=whole)  # (W, ...)
+    return RunState(whole, replay, envs, key=whole, rows=whole, updates=whole)
+
+
+def train(
+    config: Config,
+    driver: Driver,
+    state: RunState,
+    limits: Limits,
+    seconds: float = 0.0,
+) -> Iterator[Progress]:
+    """Train on from `state` until a limit is reached, yielding news about every K updates.
+
+    The first yield comes after the first update. Calls end at the same numbers of updates however
+    often a run is stopped and resumed, so a resumed run computes exactly what the other would have.
+    A run that has come to LAST ends too.
+    `seconds` is the wall time of earlier starts. Raises FloatingPointError when a loss is no longer
+    finite, or a reward was not; the state that came with the last yield is then the last good one.
+    """
+    start = time.perf_counter() - seconds
+    rows, updates = config.schedule
+    live_rows, learnt = (int(x.flat[0]) for x in jax.device_get((state.rows, state.updates)))
+    while not limits.reached(time.perf_counter() - start, live_rows * config.worlds, learnt):
+        if max(live_rows + rows, learnt + updates) > LAST:
+            return
+        if live_rows < config.steps_before_learning - rows:
+            waiting = config.steps_before_learning - rows - live_rows
+            state, _ = driver.advance(state, 1, waiting, 0)
+            live_rows += waiting
+        before = time.perf_counter()
+        times = calls_until_news(config, limits, live_rows, learnt)
+        state, metrics = driver.advance(state, times, rows, updates)
+        metrics = jax.device_get(metrics)
+        live_rows, learnt = live_rows + times * rows, learnt + times * updates
+        speed = times * updates / (time.perf_counter() - before)
+        check_finite(metrics, learnt, config)
+        check_returns(state.envs, learnt, config)
+        record = make_record(config, state, metrics, time.perf_counter() - start, speed)
+        yield Progress(record, state)
+
+
+def calls_until_news(config: Config, limits: Limits, rows: int, updates: int) -> int:
+    """Repetitions of the schedule up to the next multiple of K updates, or to a limit."""
+    rows_each, updates_each = config.schedule
+    if updates == 0:
+        return 1  # the first update alone: somebody has waited for a sign of life
+    ends = [-(-(config.updates_per_call - updates % config.updates_per_call) // updates_each)]
+    if limits.updates is not None:
+        ends.append(-(-(limits.updates - updates) // updates_each))
+    if limits.steps is not None:
+        ends.append(-(-(limits.steps - rows * config.worlds) // (rows_each * config.worlds)))
+    ends += [(LAST - rows) // rows_each, (LAST - updates) // updates_each]
+    return max(1, min(ends))

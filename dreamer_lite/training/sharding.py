@@ -1,0 +1,57 @@
+"""One run on several devices: which axis of each array is spread over them.
+
+One agent has its batch (B) and its environments (W) spread: each device works on a part of every
+batch with a copy of the parameters, and the gradients are summed. Several agents (`seeds`) are
+spread whole.
+"""
+
+import contextlib
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from dreamer_lite.agent.world_model import Batch
+from dreamer_lite.config import Config
+
+AXIS = "devices"  # the one axis of a mesh
+
+
+def make_mesh(config: Config) -> Mesh | None:
+    """All local devices in a row, to spread a run over; None if there is only one.
+
+    Raises:
+      ValueError: what is to be spread cannot be divided evenly.
+    """
+    devices = jax.local_devices()
+    names = ("batch", "worlds") if config.seeds == 1 else ("seeds",)
+    odd = [f"{n}={getattr(config, n)}" for n in names if getattr(config, n) % len(devices)]
+    if odd:
+        raise ValueError(
+            f"{len(devices)} devices cannot share {' and '.join(odd)} evenly: choose multiples of "
+            f"{len(devices)}, or --devices 1."
+        )
+    return Mesh(np.array(devices), (AXIS,)) if len(devices) > 1 else None
+
+
+def spread(mesh: Mesh, axis: int | None) -> NamedSharding:
+    """The sharding that spreads this axis over the devices; None: each device has a copy."""
+    return NamedSharding(mesh, P() if axis is None else P(*(None,) * axis, AXIS))
+
+
+def shard_batch(batch: Batch, mesh: Mesh | None) -> Batch:
+    """Spread the sequences of a batch, (T, B, ...) and their contexts (B, ...)."""
+    if mesh is None:
+        return batch
+    first, second = spread(mesh, 0), spread(mesh, 1)
+    places: Any = Batch(*[second] * 6, context=first)  # type: ignore
+    return jax.lax.with_sharding_constraint(batch, places)
+
+
+def over(mesh: Mesh | None) -> Any:
+    """A context in which `devices.share_out` spreads work over this mesh."""
+    if mesh is None:
+        return contextlib.nullcontext()
+    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
