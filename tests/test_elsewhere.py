@@ -8,7 +8,7 @@ from pathlib import Path
 
 import small_run
 
-from dreamer_lite import bench
+from dreamer_lite.tools import bench
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,7 +34,9 @@ for line in sys.stdin.read().splitlines():
     status = main(line.split())
     if status:
         print(line, status)
-from dreamer_lite import bench, checks, compare, curves, doctor, notices, planner, widgets
+from dreamer_lite import notices
+from dreamer_lite.course import checks, compare, curves, planner, widgets
+from dreamer_lite.tools import bench, doctor
 bench.peak_memory()
 notices.print_anything()
 print("✓ and ± are printed")

@@ -123,6 +123,12 @@ def test_extras_and_settings() -> None:
     assert set(table["tool"]["dreamer_lite"]) == {"repository", "ref"}
 
 
+def test_every_room_is_in_the_wheel() -> None:
+    packages = project()["tool"]["setuptools"]["packages"]
+    rooms = {".".join(path.parent.relative_to(ROOT).parts) for path in MODULES}
+    assert set(packages) - {"dreamer_lite._assets"} == rooms
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_module_has_a_docstring(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), (
