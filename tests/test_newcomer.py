@@ -65,7 +65,7 @@ def test_a_terminal_shows_the_bar(tmp_path):
     program = (
         "import time\nfrom dreamer_lite.__main__ import bar\n"
         "from dreamer_lite.training.loop import Limits\n"
-        "record = dict(return_mean=1.0, updates=5, updates_per_second=2.0)\n"
+        "record = dict(return_mean=1.0, episodes=3, updates=5, updates_per_second=2.0)\n"
         "for _ in bar((record | dict(seconds=s) for s in (1, 2, 3)), Limits(minutes=0.1)):\n"
         "    time.sleep(0.2)"
     )

@@ -511,7 +511,8 @@ scales = loss_scales(config)
 def loss(params: dict, memory: jax.Array, dice: jax.Array, key: jax.Array) -> jax.Array:
     """The world model's loss on fresh episodes. The key is consumed."""
     data_key, model_key = jax.random.split(key)
-    losses, _, _ = merge(params, memory, dice).loss(episodes(data_key, batch), model_key)
+    recon, losses, *_ = merge(params, memory, dice).loss(episodes(data_key, batch), model_key)
+    losses |= recon
     weight = {"dyn": dice * scales["dyn"], "rep": dice * scales["rep"]}
     return sum(weight.get(name, scales.get(name, 1.0)) * x.mean() for name, x in losses.items())
 
