@@ -43,12 +43,16 @@ def ratio(new, old, clip):
 
 WRONG: list[tuple[str, Callable, str]] = [
     ("advantages", no_border, "across the end of an episode"),
-    ("advantages", lambda r, x, e, v, d, k: advantages(r, x, x, v, d, k), "limit is no end"),
-    ("advantages", lambda r, x, e, v, d, k: advantages(r, x, 0 * e, v, d, k), "after a true end"),
+    ("advantages", lambda r, x, e, v, d, k: advantages(r, x, x, v, d, k), "no terminal state"),
+    (
+        "advantages",
+        lambda r, x, e, v, d, k: advantages(r, x, 0 * e, v, d, k),
+        "after a terminal state",
+    ),
     (
         "advantages",
         lambda r, *x: advantages(jnp.roll(r, 1, 0).at[0].set(r[0]), *x),
-        "reward of the row itself",
+        "reward of the time step itself",
     ),
     ("advantages", lambda r, x, e, v, *k: advantages(r, x, e, v, *k) + v[:-1], "are returns"),
     ("advantages", lambda r, x, e, v, d, k: advantages(r, x, e, v, d, 1.0), "lambda is missing"),
@@ -57,10 +61,10 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("normalise", lambda a, w: w * (a - a.mean()) / a.std(), "moves your mean"),
     ("normalise", lambda a, w: (a - a.mean()) / a.std(), "come out as 0"),
     ("normalise", lambda a, w: normalise(a, w) / jnp.std(a, where=w > 0), "root of the mean"),
-    ("normalise", lambda a, w: w * a / jnp.std(a, where=w > 0), "mean off first"),
+    ("normalise", lambda a, w: w * a / jnp.std(a, where=w > 0), "subtract the mean"),
     ("normalise", lambda a, w: normalise(a, w)[w > 0], "wrong shape"),
     ("clipped_loss", lambda n, o, a, c: -jnp.exp(n - o) * a, "nothing is clipped"),
-    ("clipped_loss", lambda n, o, a, c: -ratio(n, o, c) * a, "lets go of mistakes"),
+    ("clipped_loss", lambda n, o, a, c: -ratio(n, o, c) * a, "minimum of both products"),
     ("clipped_loss", lambda *x: -clipped_loss(*x), "sign is wrong"),
     (
         "clipped_loss",

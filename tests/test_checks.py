@@ -1,6 +1,6 @@
 """Every exercise check passes on a solution and fails, each in its own words, on wrong answers.
 
-The solutions here are written apart from the package, as a reader would write them.
+The solutions here are written apart from the library, as a reader would write them.
 """
 
 import inspect
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from dreamer_lite.course import checks
+from dreamer_lite.course.checks import exercise
 from dreamer_lite.course.compare import Failed
 
 sg = jax.lax.stop_gradient
@@ -173,8 +174,8 @@ SOLUTIONS: dict[str, Callable] = {
 
 # (check, wrong answer, words of its own message)
 WRONG: list[tuple[str, Callable, str]] = [
-    ("keep_mask", lambda last: 1.0 - last.astype(jnp.float32), "one row later"),
-    ("keep_mask", lambda last: keep_mask(last).at[0].set(1), "row 0"),
+    ("keep_mask", lambda last: 1.0 - last.astype(jnp.float32), "one step later"),
+    ("keep_mask", lambda last: keep_mask(last).at[0].set(1), "time step 0"),
     ("keep_mask", lambda last: 1 - keep_mask(last), "swapped"),
     ("keep_mask", lambda last: keep_mask(last) > 0, "wrong dtype: bool"),
     ("previous_action", lambda a, f, n: jax.nn.one_hot(a, n) * (1.0 - f[..., None]), "Shift by"),
@@ -209,7 +210,7 @@ WRONG: list[tuple[str, Callable, str]] = [
         "NEARER",
     ),
     ("two_hot", lambda y, b: two_hot(y, b).T, "wrong shape: (255, 9)"),
-    ("symmetric_mean", lambda p, b: jnp.sum(p * b, -1), "dust"),
+    ("symmetric_mean", lambda p, b: jnp.sum(p * b, -1), "rounding errors"),
     (
         "symmetric_mean",
         lambda p, b: jnp.float32(np.cumsum(np.asarray(p * b), -1)[..., -1]),
@@ -220,7 +221,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("unimix", lambda x, s: jax.nn.log_softmax(x), "nothing was mixed in"),
     ("unimix", lambda x, s: jnp.exp(unimix(x, s)), "not p"),
     ("unimix", lambda x, s: jnp.log((1 - s) * jax.nn.softmax(x) + s), "divide it by C"),
-    ("unimix", lambda x, s: jnp.log(jax.nn.softmax(x) + s / x.shape[-1]), "1 - share"),
+    ("unimix", lambda x, s: jnp.log(jax.nn.softmax(x) + s / x.shape[-1]), "1 - fraction"),
     (
         "block_gru",
         lambda h, x, k, b: gru(h, x, k, b, inside=False),
@@ -230,20 +231,20 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("block_gru", lambda h, x, k, b: h + x - block_gru(h, x, k, b), "wrong numbers"),
     ("block_gru", lambda h, x, k, b: block_gru(h, x, k, b)[..., :-1], "wrong shape"),
     ("block_gru", lambda h, x, k, b: x @ k, "it stopped in the line"),
-    ("sample_latent", lambda r, u: 0.99 * jax.nn.softmax(r) + 0.01 / 4, "draw one class"),
+    ("sample_latent", lambda r, u: 0.99 * jax.nn.softmax(r) + 0.01 / 4, "sample one class"),
     ("sample_latent", lambda r, u: sg(sample_latent(r, u)), "no gradient"),
     ("sample_latent", lambda r, u: sample_latent(r, 0 * u + 0.5), "wrong numbers"),
     ("sample_latent", lambda r, u: jax.nn.one_hot(r.argmax(-1), 4), "likeliest"),
-    ("forget", lambda d, s, a, f: (*forget(d, s, a, f)[:2], a), "previous action must go"),
+    ("forget", lambda d, s, a, f: (*forget(d, s, a, f)[:2], a), "previous action must be reset"),
     ("forget", lambda d, s, a, f: forget(d, s, a, ~f), "swapped"),
-    ("forget", lambda d, s, a, f: (d, s, a), "nothing was zeroed"),
+    ("forget", lambda d, s, a, f: (d, s, a), "nothing was set to zero"),
     ("forget", lambda d, s, a, f: forget(d, s, a, f)[:2], "returned 2 arrays where 3"),
     ("cont_target", lambda last, end, d: (1.0 - last) * d, "is_last"),
-    ("cont_target", lambda last, end, d: 1.0 - end, "discount is missing"),
+    ("cont_target", lambda last, end, d: 1.0 - end, "discount factor is missing"),
     ("cont_target", lambda last, end, d: end * d, "swapped"),
     ("cont_target", lambda last, end, d: jnp.where(end, 1 - d, d), "exactly 0"),
     ("cont_target", lambda last, end, d: ~end, "wrong dtype: bool"),
-    ("two_sides", lambda post, prior: two_sides(prior, post), "POSTERIOR's odds"),
+    ("two_sides", lambda post, prior: two_sides(prior, post), "POSTERIOR's probabilities"),
     ("two_sides", lambda post, prior: two_sides(post, prior)[::-1], "sides are swapped"),
     (
         "two_sides",
@@ -260,7 +261,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("two_sides", lambda p, q: tuple(x.sum(-1) for x in two_sides(p, q)), "wrong shape: (6,)"),
     ("free_nats", lambda kl, free: jnp.maximum(kl, free).sum(-1), "clip every group"),
     ("free_nats", lambda kl, free: jnp.maximum(kl.sum(-1) - free, 0), "subtract"),
-    ("free_nats", lambda kl, free: jnp.clip(kl.sum(-1), 0, free), "ceiling"),
+    ("free_nats", lambda kl, free: jnp.clip(kl.sum(-1), 0, free), "upper bound"),
     ("free_nats", lambda kl, free: kl.sum(-1), "nothing is clipped"),
     ("free_nats", lambda kl, free: jnp.maximum(kl.sum(-1).mean(), free), "wrong shape: ()"),
     (
@@ -355,7 +356,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     (
         "return_scale",
         lambda low, high, x: (*(r := return_scale(low, high, x))[:2], r[1] - r[0]),
-        "blown up",
+        "scaled up",
     ),
     (
         "return_scale",
@@ -364,18 +365,18 @@ WRONG: list[tuple[str, Callable, str]] = [
             b := 0.99 * high + 0.01 * x.max(),
             jnp.maximum(1, b - a),
         ),
-        "one lucky dream",
+        "single outlier",
     ),
     ("return_scale", lambda low, high, x: return_scale(low, high, x)[2], "1 arrays where 3"),
     ("actor_loss", lambda *x: -actor_loss(*x), "sign is wrong"),
-    ("actor_loss", lambda p, h, a, w, eta: actor_loss(p, -h, a, w, eta), "entropy is a gain"),
+    ("actor_loss", lambda p, h, a, w, eta: actor_loss(p, -h, a, w, eta), "entropy is rewarded"),
     (
         "actor_loss",
         lambda p, h, a, w, eta: actor_loss(p, h, a, 0 * w + 1, eta),
         "weight is missing",
     ),
     ("actor_loss", lambda p, h, a, w, eta: -w * (p * a + eta * h), "stop_gradient around both"),
-    ("actor_loss", lambda *x: sg(actor_loss(*x)), "nothing teaches"),
+    ("actor_loss", lambda *x: sg(actor_loss(*x)), "no gradient reaches"),
     ("actor_loss", lambda *x: actor_loss(*x).mean(), "wrong shape: ()"),
     (
         "normal_log_prob",
@@ -395,7 +396,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     (
         "normal_log_prob",
         lambda x, m, s: normal_log_prob(m + (x - m) * jnp.sqrt(s), m, s),
-        "no variance",
+        "not a variance",
     ),
     (
         "normal_log_prob",
@@ -447,7 +448,7 @@ def test_a_solution_passes_and_is_returned(name, capsys):
 def test_a_wrong_answer_fails_in_its_own_words(name, wrong, words, capsys):
     chosen = getattr(checks, name)(wrong)
     out, err = capsys.readouterr()
-    assert out.startswith("✗") and words in out and "PACKAGE's function" in out
+    assert out.startswith("✗") and words in out and "LIBRARY's function" in out
     assert err == ""
     assert chosen is not wrong
 
@@ -467,6 +468,21 @@ def test_the_stub_the_empty_and_the_broken_get_their_own_words(name, capsys):
         assert getattr(checks, name)(function) is not function
         out, err = capsys.readouterr()
         assert words in out and err == ""
+
+
+def test_every_mistake_has_a_hint_and_every_hint_a_mistake(monkeypatch):
+    def recorded(mine, asked, messages):
+        made.append((asked.mistakes, messages))
+        return mine
+
+    made: list = []
+    monkeypatch.setattr(exercise, "compare", recorded)
+    for name in SOLUTIONS:
+        getattr(checks, name)(SOLUTIONS[name])
+    assert exercise.messages().keys() == set(SOLUTIONS)
+    for mistakes, messages in made:
+        assert [*mistakes, "next"] == list(messages), "in the same order"
+        assert all(text.strip() for text in messages.values())
 
 
 def test_every_check_has_two_wrong_answers_with_different_messages():

@@ -1,7 +1,7 @@
-"""Compares a reader's function with the package's and says, in plain words, how they differ.
+"""Compares a reader's function with the library's and explains how they differ.
 
-The machinery of `checks`: what each exercise compares stands there, how it is done stands here.
-Nothing goes to stderr, where a grader would count it as an error.
+This is the machinery of `checks`, where each exercise states what is compared. Nothing goes to
+stderr, where a grader would count it as an error.
 """
 
 import functools
@@ -26,44 +26,49 @@ class Part(NamedTuple):
     """One comparison: what it is, and how to get the numbers from a function."""
 
     what: str
-    measure: Callable[[Function], Any]  # function -> tuple of arrays, or one array
+    measure: Callable[[Function], Any]  # function -> an array, a number, or a tuple of them
 
 
-def compare(
-    mine: Function,
-    oracle: Function,
-    parts: list[Part],
-    mistakes: Mapping[str, Function],
-    then: str,
-    tolerance: float = 1e-4,
-) -> Function:
-    """Measure both functions; print one paragraph; return the one to go on with.
+class Exercise:
+    """What a check compares: the function that is right, the inputs, and the usual mistakes.
 
-    `mistakes` are hints, each with a function that makes that mistake: if the reader's numbers are
-    those of one, its hint is printed. `then` is the next step after a pass. The tolerance is
+    `mistakes` are functions that make a mistake each, named as its hint is. The tolerance is
     relative to the larger of 1 and the expected value.
+    """
+
+    def __init__(
+        self, oracle: Function, parts: list[Part], tolerance: float = 1e-4, **mistakes: Function
+    ):
+        self.oracle, self.parts, self.tolerance = oracle, parts, tolerance
+        self.mistakes = mistakes
+
+
+def compare(mine: Function, exercise: Exercise, messages: Mapping[str, str]) -> Function:
+    """Measure both functions; print one paragraph; return the one to continue with.
+
+    If the reader's numbers are those of a mistake, its hint in `messages` is printed; what is
+    under "next" there is the next step after a pass.
 
     Raises:
       Failed: the comparison failed, and failures raise (see `strict`).
     """
     name = getattr(mine, "__name__", str(mine))
     largest = 0.0
-    for part in parts:
+    for part in exercise.parts:
         # One compiled program: op by op, JAX would compile forty small ones.
-        expected = _arrays(jax.jit(functools.partial(part.measure, oracle))())
+        expected = _arrays(jax.jit(functools.partial(part.measure, exercise.oracle))())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trouble, got = _attempt(part, mine, expected)
         if trouble is None:
-            difference = max(_difference(e, g).max(initial=0.0) for e, g in zip(expected, got))
-            largest = max(largest, float(difference))
-            if not difference <= tolerance:
-                trouble = _wrong(part, expected, got, mistakes, tolerance)
+            largest = max(largest, *(d.max(initial=0.0) for d in _differences(expected, got)))
+            if not largest <= exercise.tolerance:
+                trouble = _wrong(part, expected, got, exercise, messages)
         if trouble is not None:
-            return _failed(name, trouble, oracle)
-    compared = "; ".join(part.what for part in parts)
-    print(f"✓ {name} agrees with the package. Compared: {compared}.")
-    print(f"  Largest difference {largest:.1e}. Going on with YOUR function. Next: {then}")
+            return _failed(name, trouble, exercise.oracle)
+    compared = "; ".join(part.what for part in exercise.parts)
+    print(f"✓ {name} agrees with the library. Compared: {compared}.")
+    print(f"  Largest difference {largest:.1e}. Using YOUR function. Next: {messages['next']}")
     return mine
 
 
@@ -77,7 +82,7 @@ def _failed(name: str, trouble: str, oracle: Function) -> Function:
     if strict():
         raise Failed(text)
     print(text)
-    print("  Going on with the PACKAGE's function. Change yours and run both cells again.")
+    print("  Using the LIBRARY's function. Change yours and run both cells again.")
     return oracle
 
 
@@ -102,7 +107,7 @@ def _exception(part: Part, error: Exception) -> str:
 
 def _form(part: Part, result: Any, expected: list[np.ndarray]) -> tuple[str | None, Any]:
     """Everything about the result but its numbers: kind, count, shape, dtype, finite."""
-    if any(leaf is None for leaf in (result if isinstance(result, tuple) else (result,))):
+    if any(leaf is None for leaf in _leaves(result)):
         return "it returned None. Is the `return` missing?", None
     try:
         got = _arrays(result)
@@ -125,43 +130,45 @@ def _wrong(
     part: Part,
     expected: list[np.ndarray],
     got: list[np.ndarray],
-    mistakes: Mapping[str, Function],
-    tolerance: float,
+    exercise: Exercise,
+    messages: Mapping[str, str],
 ) -> str:
     """The hint of the mistake that gives the same numbers, else where the difference is largest."""
-    for hint, wrong in mistakes.items():
-        theirs = _arrays(part.measure(wrong))
-        same_form = [a.shape for a in theirs] == [a.shape for a in got]
-        if same_form and all((_difference(t, g) <= tolerance).all() for t, g in zip(theirs, got)):
-            return f"{hint} (Compared: {part.what}.)"
-    differences = [_difference(e, g) for e, g in zip(expected, got)]
+    for name, mistake in exercise.mistakes.items():
+        theirs = _arrays(part.measure(mistake))
+        if [a.shape for a in theirs] == [a.shape for a in got] and all(
+            (d <= exercise.tolerance).all() for d in _differences(theirs, got)
+        ):
+            return f"{messages[name]} (Compared: {part.what}.)"
+    differences = _differences(expected, got)
     which = int(np.argmax([d.max(initial=0.0) for d in differences]))
     place = np.unravel_index(differences[which].argmax(), differences[which].shape)
     at = f" at index {tuple(map(int, place))}" if place else ""
     output = f" of output {which}" if len(expected) > 1 else ""
+    wrong = sum(int((d > exercise.tolerance).sum()) for d in differences)
     return (
         f"wrong numbers ({part.what}): {got[which][place]:.6g}{output}{at}, where "
-        f"{expected[which][place]:.6g} is expected; {_share(differences, tolerance)} differ."
+        f"{expected[which][place]:.6g} is expected; {wrong} of "
+        f"{sum(d.size for d in differences)} numbers differ."
     )
 
 
-def _share(differences: list[np.ndarray], tolerance: float) -> str:
-    wrong = sum(int((d > tolerance).sum()) for d in differences)
-    return f"{wrong} of {sum(d.size for d in differences)} numbers"
+def _differences(expected: list[np.ndarray], got: list[np.ndarray]) -> list[np.ndarray]:
+    """Absolute differences relative to the larger of 1 and what is expected."""
+    pairs = [(e.astype(np.float64), g.astype(np.float64)) for e, g in zip(expected, got)]
+    return [np.abs(g - e) / np.maximum(1.0, np.abs(e)) for e, g in pairs]
 
 
-def _difference(expected: np.ndarray, got: np.ndarray) -> np.ndarray:
-    """Differences relative to the larger of 1 and what is expected."""
-    expected, got = expected.astype(np.float64), got.astype(np.float64)
-    return np.abs(got - expected) / np.maximum(1.0, np.abs(expected))
+def _leaves(result: Any) -> list[Any]:
+    """What a tuple, of tuples perhaps, holds."""
+    return jax.tree.leaves(result, is_leaf=lambda x: not isinstance(x, tuple))
 
 
 def _arrays(result: Any) -> list[np.ndarray]:
-    parts = result if isinstance(result, tuple) else (result,)
-    arrays = [np.asarray(part) for part in parts]
-    for array in arrays:
-        if array.dtype.kind not in "biuf":
-            raise TypeError(array.dtype)
+    """The leaves as arrays; plain numbers get JAX's dtypes. Raises TypeError for anything else."""
+    arrays = [np.asarray(jnp.asarray(x) if np.isscalar(x) else x) for x in _leaves(result)]
+    if strange := [array.dtype for array in arrays if array.dtype.kind not in "biuf"]:
+        raise TypeError(strange[0])
     return arrays
 
 

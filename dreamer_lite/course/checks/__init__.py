@@ -1,12 +1,13 @@
-"""Exercise checks: the reader's function against the package's, on fixed random inputs.
+"""Exercise checks: the reader's function against the library's, on fixed random inputs.
 
-`symlog = checks.symlog(my_symlog)` says what was compared, the largest difference and what to do
-next. It returns the reader's function if that passed, else the package's, and says which, so that a
-notebook goes on either way. With DREAMER_LITE_STRICT=1, and under nbgrader, a failure raises.
+`symlog = checks.symlog(my_symlog)` prints what was compared, the largest difference and what to do
+next. It returns the reader's function if that passed, otherwise the library's, and prints which, so
+that a notebook continues either way. With DREAMER_LITE_STRICT=1, and under nbgrader, a failure
+raises.
 
-One module a notebook. To add an exercise, write an oracle from the package, the mistakes worth a
-hint of their own, and a function that calls `compare`; then name it here. tests/test_checks.py
-proves each of them.
+One module per notebook. To add an exercise, write an `Exercise` under `@check`: the library's
+function, the inputs, and functions that make the usual mistakes. Its sentences stand in hints.toml.
+Then name it here. tests/test_checks.py proves each of them.
 """
 
 from dreamer_lite.course.checks.acting import (
@@ -26,10 +27,10 @@ from dreamer_lite.course.checks.learning import (
     schedule,
     write_latents,
 )
+from dreamer_lite.course.checks.masks import keep_mask, previous_action
 from dreamer_lite.course.checks.model_free import advantages, clipped_loss, normalise
 from dreamer_lite.course.checks.model_losses import cont_target, free_nats, total_loss, two_sides
 from dreamer_lite.course.checks.predicting import symexp, symlog, symmetric_mean, two_hot, unimix
-from dreamer_lite.course.checks.rows import keep_mask, previous_action
 
 __all__ = [
     "actor_loss",

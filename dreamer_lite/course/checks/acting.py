@@ -9,88 +9,79 @@ from dreamer_lite.agent import behavior
 from dreamer_lite.agent.behavior import ReturnRange
 from dreamer_lite.agent.distributions import BoundedNormal
 from dreamer_lite.config import Config
-from dreamer_lite.course.checks.inputs import normal, uniform
-from dreamer_lite.course.compare import Function, Part, compare, on
+from dreamer_lite.course.checks.exercise import check, normal, previous, uniform
+from dreamer_lite.course.compare import Exercise, Part, on
 
 
-def lambda_returns(mine: Function) -> Function:
-    """`mine(reward, cont, value, lam)`: (H+1, N) three times, a number -> (H, N) (SPEC 9.2)."""
+@check
+def lambda_returns() -> Exercise:
+    """`mine(reward, cont, value, lam)`: (H+1, N) three times, a number -> (H, N).
+
+    Source: Hafner et al. 2025, Eq. 5; `behavior.lambda_returns`.
+    """
 
     def oracle(reward, cont, value, lam):
         return behavior.lambda_returns(reward, cont, jnp.full_like(cont, lam), value)
 
-    def shifted(x: jax.Array) -> jax.Array:
-        """Puts x at t where the right formula looks for x at t + 1."""
-        return jnp.concatenate([x[:1], x[:-1]])
-
-    def no_boot(reward, cont, value, lam):
-        return oracle(reward, cont, value.at[-1].set(0.0), lam)
+    def value_of_state(reward, cont, value, lam):
+        return oracle(reward, cont, previous(value).at[-1].set(value[-1]), lam)
 
     inputs = normal(40, 6, 4), uniform(41, 6, 4), normal(42, 6, 4)
-    return compare(
-        mine,
+    return Exercise(
         oracle,
-        [on("4 dreams of 5 steps, lambda 0.95", *inputs, 0.95), on("lambda 0.5", *inputs, 0.5)],
-        {
-            "you take the reward of the state itself: r at t + 1 is what the action earns.": (
-                lambda r, c, v, lam: oracle(shifted(r), c, v, lam)
-            ),
-            "you take the value of the state itself: the one at t + 1 is meant.": (
-                lambda r, c, v, lam: oracle(r, c, shifted(v).at[-1].set(v[-1]), lam)
-            ),
-            "you take the continuation of the state itself: the one at t + 1 is meant.": (
-                lambda r, c, v, lam: oracle(r, shifted(c), v, lam)
-            ),
-            "lambda and 1 - lambda are swapped: lambda goes on with the later RETURN.": (
-                lambda r, c, v, lam: oracle(r, c, v, 1 - lam)
-            ),
-            "nothing is known of the world after the last state but its value: begin with it, "
-            "not with 0.": no_boot,
-            "the values are left out: that is the plain discounted sum of rewards.": (
-                lambda r, c, v, lam: oracle(r, c, 0 * v, 1.0)
-            ),
-        },
-        "how much a dreamt step counts.",
+        [
+            on("4 imagined rollouts of 5 steps, lambda 0.95", *inputs, 0.95),
+            on("lambda 0.5", *inputs, 0.5),
+        ],
+        reward_of_state=lambda r, c, v, lam: oracle(previous(r), c, v, lam),
+        value_of_state=value_of_state,
+        cont_of_state=lambda r, c, v, lam: oracle(r, previous(c), v, lam),
+        swapped=lambda r, c, v, lam: oracle(r, c, v, 1 - lam),
+        no_bootstrap=lambda r, c, v, lam: oracle(r, c, v.at[-1].set(0.0), lam),
+        no_values=lambda r, c, v, lam: oracle(r, c, 0 * v, 1.0),
     )
 
 
-def dream_weights(mine: Function) -> Function:
-    """`mine(cont)`: (H+1, N) -> (H, N), the chance that the dream still goes on (SPEC 9.3)."""
+@check
+def dream_weights() -> Exercise:
+    """`mine(cont)`: (H+1, N) -> (H, N), the probability that the rollout has not ended.
 
-    def oracle(cont: jax.Array) -> jax.Array:
+    Source: `imag_loss` of the released code (dreamerv3/agent.py), `weight`.
+    """
+
+    def oracle(cont):
         return jnp.cumprod(cont, 0)[:-1]
 
-    return compare(
-        mine,
+    return Exercise(
         oracle,
-        [on("4 dreams of 5 steps", uniform(43, 6, 4))],
-        {
-            "the first state's own chance counts too: a dream may begin at an end.": (
-                lambda c: jnp.concatenate([jnp.ones_like(c[:1]), jnp.cumprod(c[1:], 0)[:-1]])
-            ),
-            "that is the chance at one step: multiply all up to it.": lambda c: c[:-1],
-            "the LAST state is not learnt from, the first is.": lambda c: jnp.cumprod(c, 0)[1:],
-        },
-        "the scale of the returns.",
+        [on("4 imagined rollouts of 5 steps", uniform(43, 6, 4))],
+        start_left_out=lambda cont: oracle(cont.at[0].set(1.0)),
+        one_step=lambda cont: cont[:-1],
+        last_kept=lambda cont: jnp.cumprod(cont, 0)[1:],
     )
 
 
-def return_scale(mine: Function) -> Function:
-    """`mine(low, high, returns)`: (), (), (H, N) -> new low, new high, scale (SPEC 9.7)."""
-    config = Config()
+@check
+def return_scale() -> Exercise:
+    """`mine(low, high, returns)`: (), (), (H, N) -> new low, new high, scale.
 
-    def oracle(low, high, returns, config: Config = config):
+    Source: Hafner et al. 2025, Eq. 7; `behavior.update_range`.
+    """
+
+    def scaled(low, high):
+        return low, high, jnp.maximum(1.0, high - low)
+
+    def oracle(low, high, returns, **settings):
+        config = Config(**settings)
         new = behavior.update_range(ReturnRange(low, high), returns, config)
         return (*new, behavior.return_scale(new, config.return_limit))
 
-    def forgetful(low, high, returns):
-        new = jnp.percentile(returns, jnp.array([5.0, 95.0]))
-        return new[0], new[1], jnp.maximum(1.0, new[1] - new[0])
+    def percentiles(returns):
+        return jnp.percentile(returns, jnp.array([5.0, 95.0]))
 
     def swapped(low, high, returns):
-        new = jnp.percentile(returns, jnp.array([5.0, 95.0]))
-        low, high = 0.99 * new[0] + 0.01 * low, 0.99 * new[1] + 0.01 * high
-        return low, high, jnp.maximum(1.0, high - low)
+        new = percentiles(returns)
+        return scaled(0.99 * new[0] + 0.01 * low, 0.99 * new[1] + 0.01 * high)
 
     def no_limit(low, high, returns):
         low, high, _ = oracle(low, high, returns)
@@ -100,31 +91,25 @@ def return_scale(mine: Function) -> Function:
         return (*oracle(low, high, returns)[:2], jnp.maximum(1.0, high - low))
 
     zero, returns = jnp.float32(0), 5 * normal(44, 15, 8)
-    extremes = Config(return_low=0, return_high=100)
-    return compare(
-        mine,
+    return Exercise(
         oracle,
         [
             on("120 returns, old range -3 to 6", zero - 3, zero + 6, returns),
             on("small returns, old range 0 to 0", zero, zero, 0.1 * returns),
         ],
-        {
-            "you forget the old range: move only 1 % of the way to the new one.": forgetful,
-            "99 % of the OLD range stay, 1 % of the new one comes in.": swapped,
-            "take the 5th and the 95th percentile: one lucky dream must not set the scale.": (
-                lambda low, high, x: oracle(low, high, x, extremes)
-            ),
-            "small returns must not be blown up: the scale is at least 1.": no_limit,
-            "the scale comes from the NEW range: update, then read.": old_scale,
-        },
-        "the actor's loss.",
+        forgetful=lambda low, high, x: scaled(*percentiles(x)),
+        swapped=swapped,
+        extremes=lambda low, high, x: oracle(low, high, x, return_low=0, return_high=100),
+        no_limit=no_limit,
+        old_scale=old_scale,
     )
 
 
-def actor_loss(mine: Function) -> Function:
-    """`mine(log_prob, entropy, advantage, weight, eta)`: (H, N) four times -> (H, N) (SPEC 9.3).
+@check
+def actor_loss() -> Exercise:
+    """`mine(log_prob, entropy, advantage, weight, eta)`: (H, N) four times -> (H, N).
 
-    Advantages and weights are constants.
+    Advantages and weights are constants. Source: Hafner et al. 2025, Eq. 6.
     """
     sg = jax.lax.stop_gradient
 
@@ -136,69 +121,42 @@ def actor_loss(mine: Function) -> Function:
 
     inputs = -uniform(45, 5, 4), uniform(46, 5, 4), normal(47, 5, 4), uniform(48, 5, 4)
 
-    def slopes(function: Function) -> tuple[jax.Array, ...]:
-        def total(*inputs: jax.Array) -> jax.Array:
-            return jnp.sum(function(*inputs, 0.5))
+    def gradients(function):
+        return jax.grad(lambda *x: jnp.sum(function(*x, 0.5)), (0, 1, 2, 3))(*inputs)
 
-        return jax.grad(total, (0, 1, 2, 3))(*inputs)
-
-    return compare(
-        mine,
+    return Exercise(
         oracle,
         [
-            on("4 dreams of 5 steps, eta 0.5", *inputs, 0.5),
-            Part("the gradients for all four", slopes),
+            on("4 imagined rollouts of 5 steps, eta 0.5", *inputs, 0.5),
+            Part("the gradients for all four", gradients),
         ],
-        {
-            "the sign is wrong: a loss goes DOWN where what turned out well becomes likelier.": (
-                lambda *x: -oracle(*x)
-            ),
-            "entropy is a gain: it has the same sign as the advantage.": (
-                lambda p, h, a, w, eta: oracle(p, h, a, w, -eta)
-            ),
-            "the weight is missing: steps after a dreamt end must not count.": (
-                lambda p, h, a, w, eta: oracle(p, h, a, jnp.ones_like(w), eta)
-            ),
-            "the weight is for both terms: after the end, entropy does not count either.": (
-                lambda p, h, a, w, eta: -(sg(w) * p * sg(a) + eta * h)
-            ),
-            "advantage and weight are constants here: put stop_gradient around both.": loss,
-            "nothing teaches the actor: its log-probability must keep its gradient.": (
-                lambda *x: sg(oracle(*x))
-            ),
-        },
-        "train in a frozen dream.",
+        wrong_sign=lambda *x: -oracle(*x),
+        entropy_sign=lambda p, h, a, w, eta: oracle(p, h, a, w, -eta),
+        no_weight=lambda p, h, a, w, eta: oracle(p, h, a, jnp.ones_like(w), eta),
+        half_weighted=lambda p, h, a, w, eta: -(sg(w) * p * sg(a) + eta * h),
+        no_stop=loss,
+        no_gradient=lambda *x: sg(oracle(*x)),
     )
 
 
-def normal_log_prob(mine: Function) -> Function:
-    """`mine(x, center, std)`: (..., A) three times -> (...), the log density, summed (SPEC 9.8)."""
+@check
+def normal_log_prob() -> Exercise:
+    """`mine(x, center, std)`: (..., A) three times -> (...), the log-density of a Gaussian policy.
+
+    The log-densities of the A numbers are summed. Source: `distributions.BoundedNormal`.
+    """
 
     def oracle(x, center, std):
         return BoundedNormal(center, std).log_prob(x)
 
     constant = 0.5 * math.log(2 * math.pi)
-    x, center = 2 * normal(49, 6, 3), jnp.tanh(normal(50, 6, 3))
-    return compare(
-        mine,
+    inputs = 2 * normal(49, 6, 3), jnp.tanh(normal(50, 6, 3)), 0.1 + 0.9 * uniform(51, 6, 3)
+    return Exercise(
         oracle,
-        [on("6 actions of 3 numbers", x, center, 0.1 + 0.9 * uniform(51, 6, 3))],
-        {
-            "ln std is missing: a wide bell is a low one.": (
-                lambda x, m, s: oracle(x, m, s) + jnp.log(s).sum(-1)
-            ),
-            "the std is no variance: divide by it first, then square.": (
-                lambda x, m, s: oracle(m + (x - m) * jnp.sqrt(s), m, s)
-            ),
-            "the constant is missing: half of ln 2 pi for each of the A numbers.": (
-                lambda x, m, s: oracle(x, m, s) + constant * x.shape[-1]
-            ),
-            "do not clip the action: the world does, the density is that of the raw sample.": (
-                lambda x, m, s: oracle(jnp.clip(x, -1, 1), m, s)
-            ),
-            "densities multiply, so their logarithms are added: take the sum, not the mean.": (
-                lambda x, m, s: oracle(x, m, s) / x.shape[-1]
-            ),
-        },
-        "swing a pendulum with it.",
+        [on("6 actions of 3 numbers", *inputs)],
+        no_log_std=lambda x, m, s: oracle(x, m, s) + jnp.log(s).sum(-1),
+        variance=lambda x, m, s: oracle(m + (x - m) * jnp.sqrt(s), m, s),
+        no_constant=lambda x, m, s: oracle(x, m, s) + constant * x.shape[-1],
+        clipped=lambda x, m, s: oracle(jnp.clip(x, -1, 1), m, s),
+        averaged=lambda x, m, s: oracle(x, m, s) / x.shape[-1],
     )

@@ -9,10 +9,10 @@ import numpy as np
 from dreamer_lite.agent.distributions import OneHot
 from dreamer_lite.agent.rssm import Rssm, State
 from dreamer_lite.config import Config
-from dreamer_lite.course.checks.inputs import flags, normal, uniform
-from dreamer_lite.course.compare import Function, compare, on
+from dreamer_lite.course.checks.exercise import check, flags, normal, uniform
+from dreamer_lite.course.compare import Exercise, on
 
-STEPS, DREAMS, ACTIONS = 5, 3, 2
+STEPS, ROLLOUTS, ACTIONS = 5, 3, 2
 
 
 @functools.cache
@@ -23,15 +23,16 @@ def _rssm() -> Rssm:
 
 
 def _start() -> State:
-    classes = jnp.arange(DREAMS * 3).reshape(DREAMS, 3) % 4
-    return State(normal(30, DREAMS, 8), jax.nn.one_hot(classes, 4))
+    classes = jnp.arange(ROLLOUTS * 3).reshape(ROLLOUTS, 3) % 4
+    return State(normal(30, ROLLOUTS, 8), jax.nn.one_hot(classes, 4))
 
 
-def open_loop(mine: Function) -> Function:
-    """`mine(step, start, actions, noise)` -> the T dreamt states (T, B, ...) (SPEC 5.6).
+@check
+def open_loop() -> Exercise:
+    """`mine(step, start, actions, noise)` -> the T imagined states (T, B, ...).
 
     step(state, action (B, A), u (B, S)) -> state; start (B, ...), actions (T, B, A), noise
-    (T, B, S).
+    (T, B, S). Source: `RSSM.imagine` of the released code (dreamerv3/rssm.py).
     """
 
     def roll(step, start, actions, noise):
@@ -41,129 +42,96 @@ def open_loop(mine: Function) -> Function:
 
         return jax.lax.scan(once, start, (actions, noise))[1]
 
-    def from_start(step, start, actions, noise):
-        return jax.vmap(step, (None, 0, 0))(start, actions, noise)
-
     def one_noise(step, start, actions, noise):
         return roll(step, start, actions, jnp.broadcast_to(noise[:1], noise.shape))[1]
 
-    actions = jax.nn.one_hot(jnp.int32(2 * uniform(35, STEPS, DREAMS)), ACTIONS)
-    inputs = _start(), actions, uniform(31, STEPS, DREAMS, 3)
-    return compare(
-        mine,
+    actions = jax.nn.one_hot(jnp.int32(2 * uniform(35, STEPS, ROLLOUTS)), ACTIONS)
+    inputs = _rssm().imagine_step, _start(), actions, uniform(31, STEPS, ROLLOUTS, 3)
+    return Exercise(
         lambda *arguments: roll(*arguments)[1],
-        [on("3 dreams of 5 steps by a small RSSM", _rssm().imagine_step, *inputs)],
-        {
-            "you return the states BEFORE each step: the start is known, give the 5 that are "
-            "dreamt.": lambda *arguments: roll(*arguments)[0],
-            "every step begins at the start again: hand the new state on as the carry.": from_start,
-            "all steps use the same noise: scan over the noise too, one row a step.": one_noise,
-        },
-        "let a policy choose the actions.",
+        [on("3 imagined rollouts of 5 steps by a small RSSM", *inputs)],
+        before=lambda *arguments: roll(*arguments)[0],
+        from_start=lambda step, start, *xs: jax.vmap(step, (None, 0, 0))(start, *xs),
+        one_noise=one_noise,
     )
 
 
-def dream_on(mine: Function) -> Function:
+@check
+def dream_on() -> Exercise:
     """`mine(step, policy, start, keys, noise)` -> states (H+1, N, ...), actions (H, N, A).
 
-    policy(state, key) -> action (N, A); the first state is the start (SPEC 9.1).
+    policy(state, key) -> action (N, A); the first state is the start.
+    Source: Hafner et al. 2025, "Actor critic learning"; `behavior.imagine`.
     """
 
     def policy(state: State, key: jax.Array) -> jax.Array:
         weights = 3 * jnp.cos(jnp.arange(state.feature.shape[-1] * 2.0)).reshape(-1, ACTIONS)
         return OneHot.mix(state.feature @ weights).sample(key)
 
-    def roll(step, policy, start, keys, noise, early: bool = False):
+    def roll(step, policy, start, keys, noise):
         def once(state, inputs):
             key, u = inputs
-            action = policy(start if early else state, key)
+            action = policy(state, key)
             following = step(state, action, u)
             return following, (following, action)
 
         states, actions = jax.lax.scan(once, start, (keys, noise))[1]
         return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, states), actions
 
-    def flat(function: Function) -> Function:
-        """A State and actions as three arrays."""
-
-        def call(*arguments):
-            states, actions = function(*arguments)
-            return (*states, actions)
-
-        return functools.wraps(function)(call)
-
     def late(step, policy, start, keys, noise):
         states, _ = roll(step, policy, start, keys, noise)
-        after = jax.tree.map(lambda x: x[1:], states)
-        return states, jax.vmap(policy)(after, keys)
+        return states, jax.vmap(policy)(jax.tree.map(lambda x: x[1:], states), keys)
 
     def one_key(step, policy, start, keys, noise):
         return roll(step, policy, start, jnp.broadcast_to(keys[:1], keys.shape), noise)
 
-    mistakes = {
-        "the action must be chosen in the state BEFORE the step that it leads to.": late,
-        "all steps use the same key, and so the same dice: scan over the keys.": one_key,
-        "the policy looks at the start all the time: give it the carried state.": (
-            lambda *arguments: roll(*arguments, early=True)
-        ),
-    }
+    def from_start(step, policy, start, keys, noise):
+        return roll(step, lambda _, key: policy(start, key), start, keys, noise)
+
     keys = jax.random.split(jax.random.key(32), STEPS)
-    inputs = policy, _start(), keys, uniform(33, STEPS, DREAMS, 3)
-    asked = flat(mine)
-    chosen = compare(
-        asked,
-        flat(roll),
-        [on("3 dreams of 5 steps with a policy", _rssm().imagine_step, *inputs)],
-        {hint: flat(mistake) for hint, mistake in mistakes.items()},
-        "measure how long a dream can be trusted.",
+    inputs = _rssm().imagine_step, policy, _start(), keys, uniform(33, STEPS, ROLLOUTS, 3)
+    return Exercise(
+        roll,
+        [on("3 imagined rollouts of 5 steps with a policy", *inputs)],
+        late=late,
+        one_key=one_key,
+        from_start=from_start,
     )
-    return mine if chosen is asked else roll
 
 
-def mean_and_band(mine: Function) -> Function:
-    """`mine(errors, valid)`: (H, M), (H, M) bool -> mean (H,), half width of the band (H,).
+@check
+def mean_and_band() -> Exercise:
+    """`mine(errors, valid)`: (H, M), (H, M) bool -> mean (H,), half a 95 % interval (H,).
 
     Over the valid moments of each horizon; 1.96 standard errors, with n - 1.
     """
 
-    def parts(errors: jax.Array, valid: jax.Array, ddof: int = 1) -> tuple[jax.Array, ...]:
+    def parts(errors, valid, ddof=1):
         count = valid.sum(1)
         mean = jnp.sum(errors, 1, where=valid) / count
-        spread = jnp.sum((errors - mean[:, None]) ** 2, 1, where=valid) / (count - ddof)
-        return mean, jnp.sqrt(spread), jnp.sqrt(count)
+        variance = jnp.sum((errors - mean[:, None]) ** 2, 1, where=valid) / (count - ddof)
+        return mean, jnp.sqrt(variance), jnp.sqrt(count)
 
-    def oracle(errors: jax.Array, valid: jax.Array, ddof: int = 1) -> tuple[jax.Array, ...]:
+    def oracle(errors, valid, ddof=1):
         mean, std, root = parts(errors, valid, ddof)
         return mean, 1.96 * std / root
 
-    def all_count(errors: jax.Array, valid: jax.Array) -> tuple[jax.Array, ...]:
-        return oracle(errors, jnp.ones_like(valid))
+    def times(power: int, factor: float):
+        """The mean, and the deviation divided by root**power, times factor."""
 
-    def zeros_count(errors: jax.Array, valid: jax.Array) -> tuple[jax.Array, ...]:
-        return oracle(errors * valid, jnp.ones_like(valid))
+        def variant(errors, valid):
+            mean, std, root = parts(errors, valid)
+            return mean, factor * std / root**power
 
-    def no_root(errors: jax.Array, valid: jax.Array) -> tuple[jax.Array, ...]:
-        mean, std, _ = parts(errors, valid)
-        return mean, 1.96 * std
-
-    def one_error(errors: jax.Array, valid: jax.Array) -> tuple[jax.Array, ...]:
-        mean, std, root = parts(errors, valid)
-        return mean, std / root
+        return variant
 
     valid = flags("1111", "1111", "1110", "1100", "1100", "1000")
-    return compare(
-        mine,
+    return Exercise(
         oracle,
         [on("6 moments at 4 horizons, of which 6, 5, 3 and 2 count", normal(34, 4, 6), valid)],
-        {
-            "all moments count in yours: leave out those whose episode is over.": all_count,
-            "you count the moments that are over as errors of 0: divide by how many are valid.": (
-                zeros_count
-            ),
-            "that is the spread of single moments: the MEAN is surer, divide by the root of the "
-            "count.": no_root,
-            "that is one standard error: 95 of 100 lie within 1.96 of them.": one_error,
-            "the spread of a sample divides by n - 1.": lambda e, v: oracle(e, v, 0),
-        },
-        "hold the dream beside reality.",
+        all_count=lambda errors, valid: oracle(errors, jnp.ones_like(valid)),
+        zeros_count=lambda errors, valid: oracle(errors * valid, jnp.ones_like(valid)),
+        no_root=times(0, 1.96),
+        one_error=times(1, 1.0),
+        divided_by_n=lambda errors, valid: oracle(errors, valid, 0),
     )

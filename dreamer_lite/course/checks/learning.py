@@ -10,77 +10,70 @@ import optax
 from dreamer_lite.agent.optimizer import clip_by_parameter_norm
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.config import Config, make_config
-from dreamer_lite.course.checks.inputs import normal
-from dreamer_lite.course.compare import Function, Part, compare, on
+from dreamer_lite.course.checks.exercise import check, normal
+from dreamer_lite.course.compare import Exercise, Function, Part, on
 from dreamer_lite.training import replay as rp
 
 
-def clip_gradient(mine: Function) -> Function:
-    """`mine(grad, param, clip, floor)`: adaptive gradient clipping of one tensor (SPEC 10).
+@check
+def clip_gradient() -> Exercise:
+    """`mine(grad, param, clip, floor)`: adaptive gradient clipping of one tensor.
 
-    grad and param have one shape, that of the result.
+    grad and param have one shape, that of the result. Source: `clip_by_agc` of the released code
+    (embodied/jax/opt.py).
     """
     norm = jnp.linalg.norm
 
-    def oracle(grad: jax.Array, param: jax.Array, clip: float, floor: float) -> jax.Array:
+    def oracle(grad, param, clip, floor):
         agc = clip_by_parameter_norm(clip, floor)
         return cast(Any, agc.update(grad, agc.init(param), param)[0])
 
-    def limit(param: jax.Array, clip: float, floor: float) -> jax.Array:
+    def limit(param, clip, floor):
         return clip * jnp.maximum(floor, norm(param.ravel()))
 
-    def rows(grad: jax.Array, param: jax.Array, clip: float, floor: float) -> jax.Array:
+    def per_row(grad, param, clip, floor):
         if grad.ndim < 2:
             return oracle(grad, param, clip, floor)
         return jnp.stack([oracle(g, p, clip, floor) for g, p in zip(grad, param)])
 
     weights, settings = normal(31, 4, 3), (0.3, 1e-3)
-    return compare(
-        mine,
+    large, small = 10 * normal(32, 4, 3), 0.01 * normal(33, 4, 3)
+    return Exercise(
         oracle,
         [
-            on("a gradient that is too large, shape (4, 3)", 10 * normal(32, 4, 3), weights,
-               *settings),
-            on("a small gradient, which stays", 0.01 * normal(33, 4, 3), weights, *settings),
+            on("a gradient that is too large, shape (4, 3)", large, weights, *settings),
+            on("a small gradient, which stays", small, weights, *settings),
             on("a bias that is all zeros", normal(34, 5), jnp.zeros(5), *settings),
         ],
-        {
-            "a small gradient must stay as it is: divide by at least 1.": (
-                lambda g, p, c, f: g * limit(p, c, f) / norm(g.ravel())
-            ),
-            "nothing is clipped.": lambda g, p, c, f: g,
-            "you cut every number for itself: shrink the whole tensor, so that it keeps its "
-            "direction.": lambda g, p, c, f: jnp.clip(g, -limit(p, c, f), limit(p, c, f)),
-            "you take the norms row by row: they are of the whole tensor.": rows,
-            "without the floor a tensor of zeros could never move.": (
-                lambda g, p, c, f: g / jnp.maximum(1, norm(g.ravel()) / limit(p, c, 1e-12))
-            ),
-        },
-        "what size the step then has.",
-    )  # fmt: skip
+        small_grows=lambda g, p, c, floor: g * limit(p, c, floor) / norm(g.ravel()),
+        not_clipped=lambda g, p, c, floor: g,
+        per_number=lambda g, p, c, floor: jnp.clip(g, -limit(p, c, floor), limit(p, c, floor)),
+        per_row=per_row,
+        no_floor=lambda g, p, c, _: g / jnp.maximum(1, norm(g.ravel()) / limit(p, c, 1e-12)),
+    )
 
 
-def rms_momentum(mine: Function) -> Function:
-    """`mine(grad, v, m, t, decay, momentum)` -> (step, v, m): RMS, then momentum (SPEC 10).
+@check
+def rms_momentum() -> Exercise:
+    """`mine(grad, v, m, t, decay, momentum)` -> (step, v, m): RMS normalisation, then momentum.
 
     grad, v, m and step have one shape; t = 1, 2, ... The step is yet to be multiplied by -rate.
+    Source: `scale_by_rms` and `scale_by_momentum` of the released code (embodied/jax/opt.py).
     """
     eps = 1e-20
 
-    def along(function: Function) -> tuple[jax.Array, ...]:
+    def five_steps(function):
         """Five steps from zeros: all steps (5, 6), and the last v and m."""
         v, m, steps = jnp.zeros(6), jnp.zeros(6), []
         for t, size in enumerate((1.0, 0.1, 30.0, 0.1, 1.0)):
             found = function(size * normal(35 + t, 6), v, m, t + 1, 0.99, 0.9)
             if found is None:
-                return cast(Any, None)
+                return None
             step, v, m = found
             steps.append(step)
         return jnp.stack(steps), v, m
 
-    def variant(
-        adam: bool = False, fix_v: bool = True, fix_m: bool = True, root: bool = True
-    ) -> Function:
+    def variant(adam=False, fix_v=True, fix_m=True, root=True) -> Function:
         def step(grad, v, m, t, decay, momentum):
             v = decay * v + (1 - decay) * grad**2
             mean = v / (1 - decay**t) if fix_v else v
@@ -98,143 +91,116 @@ def rms_momentum(mine: Function) -> Function:
         step, average = ema.update(scaled, ema.init(grad)._replace(ema=m, count=jnp.int32(t - 1)))
         return step, after.nu, average.ema
 
-    def negative(*arguments):
+    def wrong_sign(*arguments):
         step, v, m = oracle(*arguments)
         return -step, v, m
 
-    return compare(
-        mine,
+    return Exercise(
         oracle,
-        [Part("5 steps with gradients from 0.1 to 30", along)],
-        {
-            "you average the raw gradient and scale the average, as Adam does: scale first, then "
-            "average.": variant(adam=True),
-            "v is not corrected: it starts at 0, so divide it by 1 - decay**t.": variant(
-                fix_v=False
-            ),
-            "the momentum is not corrected: divide it by 1 - momentum**t for the step, and keep "
-            "it as it is.": variant(fix_m=False),
-            "the root is missing: the gradient is divided by the ROOT of the mean square.": variant(
-                root=False
-            ),
-            "the sign is wrong: the step is subtracted later.": negative,
-        },
-        "how often such a step is made.",
+        [Part("5 steps with gradients from 0.1 to 30", five_steps)],
         tolerance=1e-3,
-    )  # fmt: skip
+        adam=variant(adam=True),
+        v_not_corrected=variant(fix_v=False),
+        m_not_corrected=variant(fix_m=False),
+        no_root=variant(root=False),
+        wrong_sign=wrong_sign,
+    )
 
 
-def schedule(mine: Function) -> Function:
-    """`mine(train_ratio, batch, length, worlds)` -> (rows, updates), whole numbers (SPEC 12)."""
+@check
+def schedule() -> Exercise:
+    """`mine(train_ratio, batch, length, worlds)` -> (steps, updates), whole numbers.
+
+    So many updates follow so many time steps of each environment, where train_ratio is the number
+    of replayed time steps per collected one. Source: `Config.schedule`.
+    """
     cases = [
         (1, 16, 8, 128), (32, 16, 64, 16), (256, 16, 64, 1), (1024, 16, 64, 4), (0.5, 16, 8, 128),
         (3, 16, 8, 32),
     ]  # fmt: skip
 
-    def oracle(train_ratio: float, batch: int, length: int, worlds: int) -> tuple[int, int]:
-        return make_config(
-            "catch", train_ratio=train_ratio, batch=batch, length=length, worlds=worlds, starts=0
-        ).schedule
+    def oracle(train_ratio, batch, length, worlds):
+        settings = dict(train_ratio=train_ratio, batch=batch, length=length, worlds=worlds)
+        return make_config("catch", **settings, starts=0).schedule
 
-    def table(function: Function) -> Any:
+    def table(function):
         found = [function(*case) for case in cases]
-        if any(pair is None for pair in found):
-            return None
-        return jnp.array(found, jnp.int32)
+        return None if any(pair is None for pair in found) else jnp.array(found, jnp.int32)
 
-    def unreduced(train_ratio: float, batch: int, length: int, worlds: int) -> tuple[int, int]:
-        ten = 10  # makes the ratios of the cases whole
-        return ten * batch * length, int(ten * train_ratio * worlds)
-
-    return compare(
-        mine,
+    return Exercise(
         oracle,
         [Part("6 settings, among them Breakout's and Atari's", table)],
-        {
-            "the two are swapped: first the rows to live, then the updates.": (
-                lambda *case: oracle(*case)[::-1]
-            ),
-            "all worlds live: a row is a step of each of them.": (
-                lambda r, b, t, w: oracle(r, b, t, 1)
-            ),
-            "an update trains on batch times length steps, not on batch.": (
-                lambda r, b, t, w: oracle(r * t, b, t, w)
-            ),
-            "these are not the smallest whole numbers: divide both by their gcd.": unreduced,
-        },
-        "which rows an update is made of.",
+        swapped=lambda *case: oracle(*case)[::-1],
+        one_world=lambda ratio, b, t, w: oracle(ratio, b, t, 1),
+        no_length=lambda ratio, b, t, w: oracle(ratio * t, b, t, w),
+        not_reduced=lambda ratio, b, t, w: (10 * b * t, int(10 * ratio * w)),  # 10: whole numbers
     )
 
 
-def fresh_windows(mine: Function) -> Function:
-    """`mine(ticket, added, length, worlds)` -> (start, world, fresh), the online queue (SPEC 11).
+@check
+def fresh_windows() -> Exercise:
+    """`mine(ticket, added, length, worlds)` -> (start, world, fresh), the online queue.
 
-    ticket (B,) int32, added () int32 rows of each stream -> (B,) int32 twice, (B,) bool. What start
-    and world say where fresh is False does not count.
+    ticket (B,) int32, added () int32 time steps of each stream -> (B,) int32 twice, (B,) bool.
+    start and world are not compared where fresh is False. Source: `Replay._sample` of the released
+    code (embodied/core/replay.py); `replay.sample`.
     """
 
-    def oracle(ticket: jax.Array, added: jax.Array, length: int, worlds: int):
+    def oracle(ticket, added, length, worlds):
         batch = ticket.shape[0]
         ring: Any = jnp.zeros((10_000, 1))
         empty: Any = None
         replay = rp.Replay(empty, empty, ring, ring, jnp.int32(added), ticket[0])
         settings = SimpleNamespace(length=length, batch=batch, worlds=worlds, online_queue=True)
-        after, places = rp.sample(replay, cast(Config, settings), jax.random.key(0))
-        return places.start, places.world, jnp.arange(batch) < after.queued - ticket[0]
+        after, windows = rp.sample(replay, cast(Config, settings), jax.random.key(0))
+        return windows.start, windows.world, jnp.arange(batch) < after.queued - ticket[0]
 
-    def wrong(window: int = 1, first: int = 1, early: int = 0, swapped: bool = False) -> Function:
-        def windows(ticket: jax.Array, added: jax.Array, length: int, worlds: int):
-            size = length + window
+    def wrong(context=1, first=1, early=0, swapped=False, inverted=False) -> Function:
+        def windows(ticket, added, length, worlds):
+            size = length + context
             fresh = ticket < worlds * jnp.maximum(0, (added - first + early) // size)
             rounds, world = ticket // worlds, ticket % worlds
             rounds, world = (world, rounds) if swapped else (rounds, world)
-            return first + rounds * size, world, fresh
+            return first + rounds * size, world, ~fresh if inverted else fresh
 
         return windows
 
     def masked(ticket: jax.Array, added: int, length: int, worlds: int) -> Part:
-        def measure(function: Function) -> Any:
+        def measure(function):
             found = function(ticket, jnp.int32(added), length, worlds)
             if found is None or len(found) != 3:
                 return found
             start, world, fresh = found
             return start * fresh, world * fresh, fresh
 
-        return Part(f"{added} rows in {worlds} worlds, windows of {length + 1}", measure)
+        where = f"{added} time steps in {worlds} environments, windows of {length + 1}"
+        return Part(where, measure)
 
-    return compare(
-        mine,
+    return Exercise(
         oracle,
         [
-            masked(jnp.arange(10), 13, 5, 3),  # two rounds are whole
-            masked(jnp.arange(4, 12), 12, 5, 3),  # the second lacks a row
+            masked(jnp.arange(10), 13, 5, 3),  # two rounds are complete
+            masked(jnp.arange(4, 12), 12, 5, 3),  # the second lacks a time step
             masked(jnp.arange(6), 1, 3, 2),  # nothing yet
         ],
-        {
-            "a window has T + 1 rows: one more than is trained on, as context.": wrong(window=0),
-            "the first window starts at row 1, not 0.": wrong(first=0),
-            "the worlds take turns: ticket j is of world j % W, in round j // W.": wrong(
-                swapped=True
-            ),
-            "the last window is not whole yet: round r ends with row (r + 1)(T + 1).": wrong(
-                early=1
-            ),
-            "yes and no are swapped: fresh is True where a window is whole.": (
-                lambda *a: (*wrong()(*a)[:2], ~wrong()(*a)[2])
-            ),
-        },
-        "what is given back to the rows that were trained on.",
-    )  # fmt: skip
+        no_context=wrong(context=0),
+        starts_at_0=wrong(first=0),
+        no_turns=wrong(swapped=True),
+        too_early=wrong(early=1),
+        swapped=wrong(inverted=True),
+    )
 
 
-def write_latents(mine: Function) -> Function:
-    """`mine(ring, states, start, world)` -> ring with fresh latents (SPEC 11).
+@check
+def write_latents() -> Exercise:
+    """`mine(ring, states, start, world)` -> ring with fresh latents.
 
-    ring (L, W, D); states (T, B, D) of rows 1 to T of windows that start at start (B,) in world
-    (B,); row i of a stream lies at i % L.
+    ring (L, W, D); states (T, B, D) of the time steps 1 to T of windows that start at start (B,)
+    in environment world (B,); time step i of a stream is stored at i % L. Source: `Replay.update`
+    of the released code (embodied/core/replay.py); `replay.write_latents`.
     """
 
-    def oracle(ring: jax.Array, states: jax.Array, start: jax.Array, world: jax.Array) -> jax.Array:
+    def oracle(ring, states, start, world):
         empty: Any = None
         classes: Any = jnp.zeros((*ring.shape[:2], 1), jnp.uint8)
         replay = rp.Replay(empty, empty, ring, classes, jnp.int32(0), jnp.int32(0))
@@ -242,33 +208,16 @@ def write_latents(mine: Function) -> Function:
         fresh = State(states, jnp.zeros((*states.shape[:2], 1, 2)))
         return rp.write_latents(replay, rp.Windows(start, world), fresh, settings).deter
 
-    def places(ring: jax.Array, states: jax.Array, start: jax.Array, offset: int) -> jax.Array:
+    def at(states, start, offset=1):
         return start + offset + jnp.arange(len(states))[:, None]
 
-    ring, states = normal(41, 9, 4, 2), normal(42, 3, 3, 2)
-    return compare(
-        mine,
+    inputs = normal(41, 9, 4, 2), normal(42, 3, 3, 2), jnp.array([0, 16, 5]), jnp.array([1, 3, 0])
+    return Exercise(
         oracle,
-        [
-            on("3 windows of 1 + 3 rows in a ring of 9 rows, one across its seam", ring, states,
-               jnp.array([0, 16, 5]), jnp.array([1, 3, 0])),
-        ],
-        {
-            "row 0 of a window is context: what you got are the states of rows 1 to T.": (
-                lambda r, x, s, w: r.at[places(r, x, s, 0) % len(r), w].set(x)
-            ),
-            "the ring is round: take the place modulo its length.": (
-                lambda r, x, s, w: r.at[places(r, x, s, 1), w].set(x)
-            ),
-            "the new latents replace the old ones: set, not add.": (
-                lambda r, x, s, w: r.at[places(r, x, s, 1) % len(r), w].add(x)
-            ),
-            "nothing was written: `ring.at[...].set(...)` returns the new ring.": (
-                lambda r, x, s, w: r
-            ),
-            "you write into every world: only into the window's own.": (
-                lambda r, x, s, w: r.at[places(r, x, s, 1)[:, 0] % len(r)].set(x[:, :1])
-            ),
-        },
-        "put all parts into one loop.",
-    )  # fmt: skip
+        [on("3 windows of 1 + 3 steps in a ring of 9 steps, one across its seam", *inputs)],
+        at_context=lambda ring, x, s, w: ring.at[at(x, s, 0) % len(ring), w].set(x),
+        not_round=lambda ring, x, s, w: ring.at[at(x, s), w].set(x),
+        added=lambda ring, x, s, w: ring.at[at(x, s) % len(ring), w].add(x),
+        nothing=lambda ring, x, s, w: ring,
+        every_world=lambda ring, x, s, w: ring.at[at(x, s)[:, 0] % len(ring)].set(x[:, :1]),
+    )
