@@ -138,7 +138,7 @@ def test_a_failed_check_raises_under_nbgrader_only(monkeypatch, capsys):
     monkeypatch.delenv("DREAMER_LITE_STRICT", raising=False)
     monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
     assert checks.symlog(jax.numpy.tanh) is not jax.numpy.tanh
-    assert "Going on with the PACKAGE's function" in capsys.readouterr().out
+    assert "Using the LIBRARY's function" in capsys.readouterr().out
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")  # as nbgrader does for its kernels
     with pytest.raises(compare.Failed, match="✗ tanh"):
         checks.symlog(jax.numpy.tanh)
@@ -273,7 +273,7 @@ def test_feedback_says_what_was_wrong(course):
             )
             for who in ("correct", "empty", "wrong")
         }
-        assert "agrees with the package" in pages["correct"] and "✗" not in pages["correct"]
+        assert "agrees with the library" in pages["correct"] and "✗" not in pages["correct"]
         assert "still the stub" in pages["empty"]
         source = (ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
         for mistaken, (_, words) in MISTAKES.items():

@@ -730,7 +730,7 @@ def test_run_all_on_an_untouched_student_copy_finishes(source, tmp_path):
     outputs = [output for cell in lint.codes(notebook) for output in cell.outputs]
     said = "".join(output.get("text", "") for output in outputs)
     stubs = sum(cell.source.count(build.STUB) for cell in notebook.cells)
-    assert said.count("still the stub") == said.count("the PACKAGE's function") == stubs
+    assert said.count("still the stub") == said.count("the LIBRARY's function") == stubs
     assert lint.builds_nothing(notebook) == (stubs == 0)
     assert lint.errors_in_outputs(notebook) == []
     cells = lint.codes(notebook)
