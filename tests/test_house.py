@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from dreamer_lite import config
-
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dreamer_lite"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -240,86 +238,3 @@ def test_ci_says_which_command_is_missing(tmp_path: Path) -> None:
     result = ci_show(copy_of_ci(tmp_path, "```\nmake test\n```\nmake demo\n"))
     assert result.returncode != 0
     assert 'no line starting with "make demo"' in result.stderr
-
-
-# Pages of text
-
-PAGES = (
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "assets").glob("*.md")),
-    *sorted((ROOT / "notebooks").glob("*.md")),
-)
-
-
-def test_the_readme_is_short() -> None:
-    """At most 700 words, with code and tables, without the BibTeX entry."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    text, entries = re.subn(r"(?ms)^```bibtex$.*?^```$", "", readme)
-    assert entries == 1
-    words = [word for word in text.split() if re.search(r"\w", word)]
-    assert len(words) <= 700, f"README.md has {len(words)} words"
-
-
-def anchors(page: Path) -> set[str]:
-    """What `#...` may name on a page: its headings in small letters, joined by hyphens."""
-    text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8"))
-    headings = re.findall(r"(?m)^#+ (.*)$", text)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8"))
-    links = re.findall(r"\]\(([^)\s]+)\)", text)
-    for link in links:
-        name, _, anchor = link.partition("#")
-        if "://" in name or name.startswith("mailto:"):
-            continue
-        target = (page.parent / name).resolve() if name else page
-        assert target.exists(), f"{link} in {page.name}"
-        assert not anchor or anchor in anchors(target), f"{link} in {page.name}"
-
-
-# assets/paper_to_code.md
-
-PAGE = (ROOT / "assets" / "paper_to_code.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\|(?!.*---)(.*)\| (\d\d) \|$", PAGE, re.M)
-
-
-def test_every_equation_has_a_source() -> None:
-    for line, _ in ROWS:
-        source = line.replace(r"\|", "").split("|")[1]
-        assert re.search(r"\*(paper|released code|ours)\*, \w", source), line
-
-
-def test_the_page_from_paper_to_code_names_what_exists() -> None:
-    assert len(ROWS) > 20
-    for line, number in ROWS:
-        names = re.findall(r"`([\w.]+)`", line)
-        assert [n for n in names if not n.startswith("test_")], line
-        assert [n for n in names if n.startswith("test_")], line
-        for name in names:
-            assert name_exists(name), f"{name} in {line}"
-        assert list((ROOT / "notebooks" / "src").glob(f"{number}_*.py")), f"notebook {number}"
-
-
-def name_exists(dotted: str) -> bool:
-    """Whether `room.module.name` is defined in the package, or `test_module.name` in the tests."""
-    path = dotted.split(".")
-    file = ROOT / "tests" if path[0].startswith("test_") else PACKAGE
-    while path and file.is_dir():
-        module = path.pop(0)
-        file = file / module if (file / module).is_dir() else file / f"{module}.py"
-    body = ast.parse(file.read_text(encoding="utf-8")).body if file.exists() else []
-    for name in path:
-        found = [node for node in body if getattr(node, "name", None) == name]
-        if not found:
-            return False
-        body = getattr(found[0], "body", [])
-    return bool(path)
-
-
-def test_departures_on_that_page_are_settings_or_files() -> None:
-    for setting in re.findall(r"`(\w+)=", PAGE.partition("## Where we depart")[2]):
-        assert setting in config.make_config("catch").__dataclass_fields__
