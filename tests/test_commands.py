@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import small_run
 
-from dreamer_lite.__main__ import main, report
+from dreamer_lite.__main__ import main
+from dreamer_lite.commands.train import report
 from dreamer_lite.runs import run as runs
 
 LONG = ["--set", "capacity=100", "--set", "batch=16"]
@@ -44,7 +45,7 @@ def refused(capsys: pytest.CaptureFixture, *words: object) -> str:
         ([], "COMMAND"),
         (["learn"], "no command 'learn': valid are train, evaluate"),
         (["train"], "--world"),
-        (["train", "--world", "catch", "--devices", "2"], "'2' is none of all, 1"),
+        (["train", "--world", "catch", "--devices", "2"], "invalid choice: '2'"),
         (["train", "--world", "minatar/breakot"], r"did you mean 'minatar/breakout'\?.*catch"),
         (["train", "--world", "catch", "--size", "12"], "Unknown size '12'.*12m.*tiny"),
         (["train", "--world", "catch", "--minutes", "-1"], "'-1' is not a number above 0"),
@@ -273,7 +274,7 @@ def test_a_run_that_has_not_learnt_says_so(capsys: pytest.CaptureFixture, run: P
 
 def test_a_thread_that_was_left_behind_does_not_keep_the_process_alive() -> None:
     program = (
-        "import sys, threading, time; from dreamer_lite import __main__ as commands\n"
+        "import sys, threading, time; from dreamer_lite.commands import main as commands\n"
         "threading.Thread(target=time.sleep, args=(100,)).start()\n"
         "commands.PATIENCE, sys.argv = 0.2, ['dreamer-lite', 'worlds']\n"
         "sys.exit(commands.entry())"

@@ -709,7 +709,7 @@ def test_ctrl_c_in_every_phase(
         assert metrics(run)[-1]["updates"] == updates_of(run) >= 10
     else:
         assert err.splitlines()[-1] == (
-            "dreamer-lite: Stopped at once; a run goes on from its last checkpoint."
+            "dreamer-lite: Stopped at once; the run continues from its last checkpoint."
         )
         assert updates_of(run) >= 10
     assert main(words) == 0

@@ -63,7 +63,7 @@ def test_a_terminal_is_one(tmp_path):
 
 def test_a_terminal_shows_the_bar(tmp_path):
     program = (
-        "import time\nfrom dreamer_lite.__main__ import bar\n"
+        "import time\nfrom dreamer_lite.commands.train import bar\n"
         "from dreamer_lite.training.loop import Limits\n"
         "record = dict(return_mean=1.0, episodes=3, updates=5, updates_per_second=2.0)\n"
         "for _ in bar((record | dict(seconds=s) for s in (1, 2, 3)), Limits(minutes=0.1)):\n"

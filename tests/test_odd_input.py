@@ -13,9 +13,10 @@ import pytest
 import small_run
 from matplotlib.figure import Figure
 
-from dreamer_lite import __main__ as commands
 from dreamer_lite import assets
 from dreamer_lite.__main__ import main
+from dreamer_lite.commands.dream import MARK
+from dreamer_lite.commands.train import report
 from dreamer_lite.course.widgets import Dashboard
 from dreamer_lite.evaluation import rollouts
 from dreamer_lite.show import plots, video
@@ -239,7 +240,7 @@ def test_what_the_commands_wrote_they_write_again(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(assets.path("agents/catch.json"), "a.json")
-    Figure().savefig("a.png", metadata={"Software": commands.MARK})
+    Figure().savefig("a.png", metadata={"Software": MARK})
     for command, file in (("dream", "a.mp4"), ("export", "a.safetensors")):
         assert "nobody" in answer(capsys, 2, command, "--out", file, "--agent", "nobody")
 
@@ -254,7 +255,7 @@ def test_names_offered_for_copying_are_quoted(
         summary = dict.fromkeys((*numbers, *times), 1) | {"seeds": 2}
         Path(name).mkdir()
         (Path(name) / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
-        assert commands.report(Path(name), "catch") == 0
+        assert report(Path(name), "catch") == 0
         out = capsys.readouterr().out
         assert f"record --agent {quoted}" in out and f"; {quoted}@SEED" in out
         for line in out.splitlines()[-3:-1]:

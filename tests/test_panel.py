@@ -8,7 +8,8 @@ import ipywidgets as widgets
 import pytest
 import small_run
 
-from dreamer_lite import __main__ as commands
+from dreamer_lite.commands.parser import make_parser
+from dreamer_lite.commands.settings import settings
 from dreamer_lite.config import SIZES, Config, make_config
 from dreamer_lite.course.widgets import Panel, panel
 
@@ -30,9 +31,9 @@ def as_parameters(made: Panel) -> Config:
 
 def as_command(made: Panel) -> Config:
     """What the command builds."""
-    args = commands.make_parser().parse_args(shlex.split(made.command())[1:])
+    args = make_parser().parse_args(shlex.split(made.command())[1:])
     assert args.updates == made.updates
-    return make_config(args.world, args.size, seed=args.seed, **commands.settings(args.set))
+    return make_config(args.world, args.size, seed=args.seed, **settings(args.set))
 
 
 def test_every_setting_has_a_control_that_says_range_and_unit(breakout):

@@ -21,8 +21,9 @@ import pytest
 import small_run
 from small_run import metrics, state_of
 
-from dreamer_lite import __main__ as commands
 from dreamer_lite import assets
+from dreamer_lite.commands.parser import make_parser
+from dreamer_lite.commands.settings import settings
 from dreamer_lite.config import make_config
 from dreamer_lite.runs import checkpoints, records
 from dreamer_lite.runs import run as runs
@@ -538,8 +539,8 @@ def test_shipped_agents_say_how_they_were_made(name: str) -> None:
     """The command in the .json builds the very settings, and the curve is that of this training."""
     agent = runs.load(name)
     words = shlex.split(agent.info["trained"]["command"])
-    args = commands.make_parser().parse_args(words[1:])
-    made = make_config(args.world, args.size, seed=args.seed, **commands.settings(args.set))
+    args = make_parser().parse_args(words[1:])
+    made = make_config(args.world, args.size, seed=args.seed, **settings(args.set))
     assert made == agent.config
     with assets.path(f"agents/{name}.csv").open(encoding="utf-8") as file:
         *_, last = csv.DictReader(file)

@@ -12,7 +12,8 @@ import pytest
 import small_run
 
 from dreamer_lite import worlds
-from dreamer_lite.__main__ import in_words, main
+from dreamer_lite.__main__ import main
+from dreamer_lite.commands.train import in_words
 from dreamer_lite.runs import checkpoints
 from dreamer_lite.runs import run as runs
 from dreamer_lite.show import plots

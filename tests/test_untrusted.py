@@ -18,7 +18,9 @@ import pytest
 import small_run
 
 from dreamer_lite import worlds
-from dreamer_lite.__main__ import Refused, main, read_metrics
+from dreamer_lite.__main__ import main
+from dreamer_lite.commands.output import Refused
+from dreamer_lite.commands.plot import read_metrics
 from dreamer_lite.runs import checkpoints, mirror
 from dreamer_lite.runs import run as runs
 from dreamer_lite.runs.checkpoints import CheckpointError

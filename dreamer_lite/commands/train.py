@@ -1,0 +1,172 @@
+"""`train`: make or continue a run, show its progress, and say how it went."""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+from dreamer_lite.commands.agents import NO_EPISODE, typed, with_error
+from dreamer_lite.commands.output import Refused, note, refusing, say, write_out
+from dreamer_lite.commands.settings import settings
+
+# After 100 updates, three seeds of Catch still catch 0.08 ± 0.02 of the balls, as random play does.
+UNTRAINED = 100
+SECONDS_BETWEEN_LINES = 30.0  # if stderr is no terminal, which could show a bar
+AT_ONCE = "Stopped at once; the run continues from its last checkpoint."
+COMPILING = "Compiling: about 20 s, or a few seconds if this was compiled before ..."
+
+Record = dict[str, Any]
+
+
+def train(args: argparse.Namespace) -> int:
+    """Make or continue a run, with a progress bar."""
+    if args.minutes is args.steps is args.updates is None:
+        note("No limit given: training until you press Ctrl-C, which saves.")
+    from dreamer_lite import config, worlds
+    from dreamer_lite.agent import devices
+    from dreamer_lite.runs import run as runs
+    from dreamer_lite.training.progress import Limits
+
+    with refusing():
+        devices.first()
+        worlds.make(args.world)
+        settled = config.make_config(args.world, args.size, **settings(args.set))
+        settled = dataclasses.replace(settled, seed=args.seed, seeds=args.seeds)
+    name = f"{args.world.replace('/', '-')}-{settled.size}-s{settled.seed}"
+    many = f"-n{settled.seeds}" if settled.seeds > 1 else ""
+    folder = args.run or Path("runs") / (name + many)
+    if folder.suffix == runs.SUFFIX:
+        raise Refused(f"{folder} is the name of an agent file: choose another folder with --run.")
+    limits = Limits(args.minutes, args.steps, args.updates)
+    runs.enable_compilation_cache()
+    with runs.stop_on_signals(again=leave) as stop:
+        with refusing():
+            records = runs.run(
+                settled,
+                folder,
+                limits,
+                stop=stop,
+                elapsed=runs.age_of_process(),
+                all_devices=args.devices == "all",
+                mirror_folder=args.mirror,
+                tell=lambda sentence: note(f"dreamer-lite: {sentence}"),
+            )
+        if runs.finished(folder, limits):
+            note(f"{folder} has reached this limit already: a higher limit would continue it.")
+            return report(folder, args.world)
+        try:
+            follow(records, limits)
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"{error} Training stopped; {folder} keeps the last good checkpoint. The same "
+                "settings would fail again: start another run with a smaller --set learning_rate."
+            ) from error
+    if not stop.signal:
+        return report(folder, args.world)
+    for tell in (lambda: report(folder, args.world), write_out):
+        with contextlib.suppress(OSError):  # the terminal may have been closed
+            tell()
+    return 128 + stop.signal
+
+
+def leave(number: int, _frame: Any) -> None:
+    """End the process at once, without waiting for threads that save: a run survives kills."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"\ndreamer-lite: {AT_ONCE}\n".encode())
+    os._exit(128 + number)
+
+
+def follow(records: Generator[Record, None, None], limits: Any) -> None:
+    """Show the records as they come: a bar, or lines where stderr is no terminal."""
+    show = bar if sys.stderr.isatty() else lines
+    with contextlib.closing(records):  # after an error here, the run is saved and released at once
+        for _ in show(records, limits):
+            pass
+
+
+def bar(records: Iterator[Record], limits: Any) -> Iterator[Record]:
+    """Pass records on and draw a bar with an estimate of the remaining time."""
+    from tqdm import tqdm
+
+    if limits.minutes:
+        total, done = round(60 * limits.minutes), "seconds"
+    else:
+        total, done = limits.steps or limits.updates, "agent_steps" if limits.steps else "updates"
+    form = "{percentage:3.0f}% |{bar}| {elapsed}, {remaining} left{postfix}"
+    note(COMPILING, end="\r")
+    drawn = None
+    try:
+        for record in records:
+            value = record[done] if total is None else min(total, record[done])
+            if drawn is None:
+                form = form if total else "{elapsed}{postfix}"
+                drawn = tqdm(total=total, initial=value, bar_format=form, dynamic_ncols=True)
+            drawn.set_postfix_str(in_words(record), refresh=False)
+            drawn.update(value - drawn.n)
+            yield record
+    finally:
+        if drawn is not None:
+            drawn.close()
+        else:
+            note(" " * len(COMPILING), end="\r")
+
+
+def lines(records: Iterator[Record], limits: Any) -> Iterator[Record]:
+    """Pass records on and print one every SECONDS_BETWEEN_LINES."""
+    note(COMPILING)
+    due = 0.0
+    for record in records:
+        if record["seconds"] >= due:
+            note(f"{record['seconds']:.0f} s, {in_words(record)}")
+            due = record["seconds"] + SECONDS_BETWEEN_LINES
+        yield record
+
+
+def in_words(record: Record) -> str:
+    """Return, updates and speed of a record; of several seeds also the lowest and highest."""
+    seeds = record.get("seeds")
+    spread = ""
+    if seeds:
+        returns = seeds["return_mean"]
+        spread = f" ({min(returns):.2f} to {max(returns):.2f}, {len(returns)} seeds)"
+    counts = seeds["episodes"] if seeds else [record["episodes"]]
+    got = f"return {record['return_mean']:.2f}{spread}" if min(counts) else NO_EPISODE
+    return f"{got}, update {record['updates']:.0f}, {record['updates_per_second']:.1f} updates/s"
+
+
+def report(folder: Path, world: str) -> int:
+    """Print the state of a run in a few lines, and which command to type next."""
+    from dreamer_lite import worlds
+
+    file = folder / "summary.json"
+    if not file.exists():
+        note("Stopped before the first update: there is nothing to save.")
+        return 0
+    run = json.loads(file.read_text(encoding="utf-8"))
+    of = f" of {run['seeds']} seeds" if "seeds" in run else ""
+    if run["episodes"]:
+        episodes = min(100, run["episodes"])
+        say(f"Return {with_error(run)}{of} over the last {episodes} training episodes,")
+    else:
+        say("No episode has ended yet,")
+    say(
+        f"after {run['updates']} updates on {run['agent_steps']} agent steps in "
+        f"{run['wall_seconds'] / 60:.1f} minutes; the first update came after "
+        f"{run['first_update_seconds']:.1f} s. Saved in {folder}."
+    )
+    if run["updates"] <= UNTRAINED:
+        say(
+            "So few updates teach nothing yet: the agent plays and predicts as if untrained. The "
+            "same command with a higher limit goes on from here (`make demo MINUTES=...` too)."
+        )
+    agent, own = typed(folder), f" --world {typed(world)}" if worlds.module_needed(world) else ""
+    say(f"Next: dreamer-lite dream --agent {agent}{own}     an imagined rollout beside reality")
+    say(f"      dreamer-lite record --agent {agent}{own}    a film of an episode")
+    if of:
+        say(f"      both use the first seed; {typed(f'{folder}@SEED')} names one")
+    return 0
