@@ -14,13 +14,14 @@ import pytest
 
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import learner as learning
-from dreamer_lite.tools import bench
-from dreamer_lite.tools.bench import Product
+from dreamer_lite.tools import bench, growth, profile
+from dreamer_lite.tools import flops as arithmetic
+from dreamer_lite.tools.flops import Product
 
 
 def counted(function: Any, *shapes: tuple[int, ...]) -> Counter[Product]:
     args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    return bench.products(jax.make_jaxpr(function)(*args).jaxpr)
+    return arithmetic.products(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def test_products_of_matrices() -> None:
@@ -28,12 +29,12 @@ def test_products_of_matrices() -> None:
     assert Product(1, 2, 3, 5).flops == 60
     assert counted(jnp.matmul, (7, 2, 3), (7, 3, 5)) == {Product(7, 2, 3, 5): 1}
     found = counted(lambda x, w: jnp.einsum("abi,io->abo", x, w), (7, 2, 3), (3, 5))
-    assert bench.flops(found) == 2 * 7 * 2 * 3 * 5
+    assert arithmetic.flops(found) == 2 * 7 * 2 * 3 * 5
 
 
 def test_a_gradient_has_two_products_more() -> None:
     found = counted(jax.grad(lambda x, w: jnp.sum((x @ w) ** 2), (0, 1)), (2, 3), (3, 5))
-    assert bench.flops(found) == 3 * 60
+    assert arithmetic.flops(found) == 3 * 60
 
 
 def test_a_scan_counts_each_step_and_nested_ones_multiply() -> None:
@@ -66,7 +67,8 @@ SMALL: dict[str, Any] = dict(
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> bench.Problem:
     case = bench.problem("catch tiny", **SMALL)
-    monkeypatch.setattr(bench, "problem", lambda preset, **_: case)
+    for module in (bench, profile):
+        monkeypatch.setattr(module, "problem", lambda preset, **_: case)
     return case
 
 
@@ -74,12 +76,12 @@ def test_presets_are_what_they_say() -> None:
     walker = bench.problem("walker 1m")
     config = walker.config
     assert (config.size, config.batch, config.length, config.horizon) == ("1m", 16, 64, 15)
-    assert {key: space.shape for key, space in walker.obs_space.items()} == {
+    assert {key: space.shape for key, space in walker.world.obs_space.items()} == {
         "height": (), "orientations": (14,), "velocity": (9,),
     }  # fmt: skip
-    assert walker.action_space.shape == (6,)
+    assert walker.world.action_space.shape == (6,)
     pong, pixels = bench.problem("pong 1m"), bench.problem("pixels-cpu")
-    assert pong.obs_space == pixels.obs_space == bench.PIXELS and pong.action_space.classes == 6
+    assert pong.spaces == pixels.spaces == (bench.PIXELS, bench.Space((), "int32", 6))
     assert (pong.config.image_net, pixels.config.image_net) == ("conv", "patch")
     assert bench.problem("minatar/breakout").config.size == "tiny"
     assert bench.problem("catch 12m").config.deter == 2048
@@ -89,7 +91,7 @@ def test_presets_are_what_they_say() -> None:
 def test_a_made_up_batch_fits_the_learner(preset: str) -> None:
     case = bench.problem(preset)
     batch, config = bench.made_up_batch(case), case.config
-    for key, space in case.obs_space.items():
+    for key, space in case.world.obs_space.items():
         assert batch.obs[key].shape == (config.length, config.batch, *space.shape)
         assert batch.obs[key].dtype == space.dtype
         assert np.asarray(batch.obs[key]).std() > 0
@@ -127,16 +129,16 @@ def test_updates_are_counted_and_timed(small: bench.Problem) -> None:
     assert min(update.times(3)) > 0 and update.bytes > 0
     dreamt = small.config.horizon * small.config.batch * small.config.starts
     assert any(product.rows == dreamt for product in update.products)
-    assert bench.matmul_rate(Counter({Product(1, 64, 64, 64): 3})) > 0
+    assert arithmetic.matmul_rate(Counter({Product(1, 64, 64, 64): 3})) > 0
 
 
 def test_the_rate_weighs_each_shape_by_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     slow, fast = Product(1, 1, 1, 50), Product(1, 10, 10, 10)
     seconds = {slow: 2.0, fast: 5.0}
-    monkeypatch.setattr(bench, "_seconds_of", seconds.__getitem__)
+    monkeypatch.setattr(arithmetic, "_seconds_of", seconds.__getitem__)
     found = Counter({slow: 3, fast: 1})
-    assert bench.flops(found) == 3 * 100 + 2000
-    assert bench.matmul_rate(found) == pytest.approx(2300 / (3 * 2 + 5))
+    assert arithmetic.flops(found) == 3 * 100 + 2000
+    assert arithmetic.matmul_rate(found) == pytest.approx(2300 / (3 * 2 + 5))
 
 
 def test_parts_do_what_the_update_does(small: bench.Problem) -> None:
@@ -146,7 +148,7 @@ def test_parts_do_what_the_update_does(small: bench.Problem) -> None:
     total, out = jax.jit(
         lambda: learning.loss(state.params, learner, state, batch, jax.random.key(0))
     )()
-    found = {name: jax.jit(forward)(*args) for name, forward, args in bench.parts(small)}
+    found = {name: jax.jit(forward)(*args) for name, forward, args in profile.parts(small)}
     recon, losses, *_ = found["world model"]
     assert {*recon, *losses, "policy", "value", "replay_value"} == out.losses.keys()
     np.testing.assert_allclose(found["all losses"], total, rtol=1e-5)
@@ -157,7 +159,7 @@ def test_parts_do_what_the_update_does(small: bench.Problem) -> None:
 def test_the_command_prints_the_agreed_keys(small, capsys, monkeypatch) -> None:
     report = {"first_update_seconds": 3.0, "agent_steps_per_second": 5.0, "peak_memory_mb": 7.0}
     monkeypatch.setattr(bench, "first_update", lambda preset, cache: report)
-    monkeypatch.setattr(bench, "_seconds_of", lambda product: 1e-6)
+    monkeypatch.setattr(arithmetic, "_seconds_of", lambda product: 1e-6)
     assert main(["bench", "catch", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert found["preset"] == "catch"
@@ -173,17 +175,17 @@ def test_the_command_prints_the_agreed_keys(small, capsys, monkeypatch) -> None:
 
 def test_the_profile_adds_up(monkeypatch: pytest.MonkeyPatch, small: bench.Problem) -> None:
     """Differences are taken so that the parts sum to what was measured."""
-    monkeypatch.setattr(bench, "_seconds", lambda function, args: 1.0)
+    monkeypatch.setattr(profile, "_seconds", lambda function, args: 1.0)
     monkeypatch.setattr(bench.Update, "times", lambda self, trials: [8.0] * trials)
     monkeypatch.setattr(
-        bench,
+        profile,
         "compile_update",
         lambda case: bench.Update(*[None] * 5),  # pyright: ignore
     )
-    table = bench.profile("catch", lambda text: None)
+    table = profile.profile("catch", lambda text: None)
     assert sum(seconds for _, seconds, _ in table[:-1]) == 2.0  # all losses, and the step
     assert table[-1] == ("the whole update", 8.0, 8.0)
-    assert "25%" in bench.profile_in_words(table).splitlines()[-3]
+    assert "25%" in profile.in_words(table).splitlines()[-3]
 
 
 def test_growth_doubles_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,16 +195,16 @@ def test_growth_doubles_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(case.config)
         return bench.Update(*[None] * 4, 10**6)  # pyright: ignore
 
-    monkeypatch.setattr(bench, "compile_update", compiled)
+    monkeypatch.setattr(growth, "compile_update", compiled)
     monkeypatch.setattr(bench.Update, "times", lambda self, trials: [0.25] * trials)
-    found = bench.growth("minatar/breakout tiny", lambda text: None)
+    found = growth.growth("minatar/breakout tiny", lambda text: None)
     assert {name: list(points) for name, points in found.items()} == {
         "batch": [64, 128, 256, 512], "horizon": [5, 10, 20, 40], "starts": [2, 4, 8, 16],
     }  # fmt: skip
     assert [c.horizon for c in asked[4:8]] == [5, 10, 20, 40]
     assert found["starts"][16] == (0.25, 1.0)
-    assert len(bench.plot_growth(found, "breakout").axes) == 3
-    assert "16: 250.0 ms, 1 MB" in bench.growth_in_words(found)
+    assert len(growth.plot(found, "breakout").axes) == 3
+    assert "16: 250.0 ms, 1 MB" in growth.in_words(found)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
