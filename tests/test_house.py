@@ -25,7 +25,8 @@ LEVELS = (
     "training",
     "runs evaluation baselines",
     "tools course",
-    "commands __main__",
+    "commands",
+    "__main__",
 )
 
 # Some of the versions that Colab had in August 2026 (Python 3.13).

@@ -20,9 +20,9 @@ def test_minutes_become_updates_steps_and_frames() -> None:
     assert found.replayed_steps == 1200 * 16 * 64 == 512 * (found.agent_steps - before)
 
 
-@pytest.mark.parametrize("world", sorted(planner.PUBLISHED | planner.OURS))
+@pytest.mark.parametrize("world", sorted(planner.references()))
 def test_curves_go_through_their_points(world: str) -> None:
-    curve = (planner.PUBLISHED | planner.OURS)[world]
+    curve = planner.references()[world]
     frames = [x for x, *_ in curve.points]
     assert frames == sorted(set(frames))
     for x, mean, spread in curve.points:
@@ -31,7 +31,7 @@ def test_curves_go_through_their_points(world: str) -> None:
 
 
 def test_between_points_on_a_straight_line() -> None:
-    assert planner.PUBLISHED["dmc/walker-walk"].at(75_000) == pytest.approx((382, 125))
+    assert planner.references()["dmc/walker-walk"].at(75_000) == pytest.approx((382, 125))
 
 
 def walker(ratio: float) -> Config:
@@ -46,18 +46,18 @@ def test_at_the_ratio_of_the_curve_one_point_of_it_is_expected() -> None:
     assert low == high == (frames, 475, 157)
     words = planner.expectation(config, replayed, frames)
     assert words.startswith("Others had 475 ± 157 at 100,000 frames: 5 seeds of the 2023 rel")
-    some_rows_less = planner.expectation(config, replayed - 512 * 8, frames)
-    assert some_rows_less.startswith("Others had 475 ± 157 at 99,984 frames: ")
+    some_steps_less = planner.expectation(config, replayed - 512 * 8, frames)
+    assert some_steps_less.startswith("Others had 475 ± 157 at 99,984 frames: ")
 
 
-@pytest.mark.parametrize("ratio, first", [(128, "replayed"), (2048, "lived")])
+@pytest.mark.parametrize("ratio, first", [(128, "replayed"), (2048, "collected")])
 def test_at_another_ratio_two_points_hold_the_score_between_them(ratio: float, first: str) -> None:
-    """Replayed as much, or lived as much; by hand: 200,000 frames are 100,000 steps."""
+    """Replayed as much, or collected as much; by hand: 200,000 frames are 100,000 steps."""
     config = walker(ratio)
     before = config.steps_before_learning * config.worlds
     points = planner.landmarks(config, int(ratio * (100_000 - before)), 200_000)
     assert next(iter(points)) == first
-    assert points["lived"] == (200_000, 800, 75)
+    assert points["collected"] == (200_000, 800, 75)
     by_replay = 2 * (before + ratio * (100_000 - before) / 512)
     assert points["replayed"][0] == pytest.approx(min(by_replay, 490_000))
     words = planner.expectation(config, int(ratio * (100_000 - before)), 200_000)
@@ -76,8 +76,8 @@ def test_nothing_is_promised_where_nothing_is_known() -> None:
 
 
 def test_a_curve_of_our_own_goes_before_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = planner.Curve("a run of ours", 128, ((10, 1, 0), (100, 3, 1)), "one seed")
-    monkeypatch.setitem(planner.OURS, "dmc/walker-walk small", own)
+    own = planner.ReferenceCurve("a run of ours", 128, [(10, 1, 0), (100, 3, 1)], "one seed")
+    monkeypatch.setitem(planner.references(), "dmc/walker-walk small", own)
     small = make_config("dmc/walker-walk", "small")
     assert planner.curve_of(small) is own
     before = small.steps_before_learning * small.worlds
@@ -85,7 +85,7 @@ def test_a_curve_of_our_own_goes_before_that_of_others(monkeypatch: pytest.Monke
     assert words == (
         "One seed had 2 ± 0.5 at 55,000 frames: a run of ours, train ratio 128, as here."
     )
-    assert planner.curve_of(walker(512)) is planner.PUBLISHED["dmc/walker-walk"]
+    assert planner.curve_of(walker(512)) is planner.references()["dmc/walker-walk"]
 
 
 def test_the_largest_size_that_gets_through_the_curve_is_chosen() -> None:

@@ -98,17 +98,17 @@ def _seconds_of(product: Product, least: float = 0.02, trials: int = 5) -> float
 
         return jax.lax.fori_loop(0, count, body, (x, x @ w))[1]
 
-    clock(lambda: loop(x, w, 1))  # compiles
+    clock(loop, x, w, 1)  # compiles
     count = 1
-    while clock(lambda: loop(x, w, count)) < least:
+    while clock(loop, x, w, count) < least:
         count *= 4
-    return min(clock(lambda: loop(x, w, count)) for _ in range(trials)) / count
+    return min(clock(loop, x, w, count) for _ in range(trials)) / count
 
 
-def clock(function: Callable[[], Any]) -> float:
+def clock(function: Callable[..., Any], *args: Any) -> float:
     """Seconds of a call, until its results are computed."""
     before = time.perf_counter()
-    jax.block_until_ready(function())
+    jax.block_until_ready(function(*args))
     return time.perf_counter() - before
 
 

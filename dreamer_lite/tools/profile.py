@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dreamer_lite.agent import learner as learning
 from dreamer_lite.agent.behavior import imagine, replay_value_loss
@@ -24,29 +25,21 @@ def profile(preset: str, note: Note) -> list[tuple[str, float, float]]:
     So a part may come out a little larger or smaller than it is inside the whole.
     """
     case = problem(preset)
-    seconds: dict[str, tuple[float, float]] = {}
+    both: dict[str, Any] = {}  # seconds of both passes, and of the forward pass alone
     for name, forward, args in parts(case):
         note(f"{preset}: timing {name} ...")
-        seconds[name] = _seconds(_with_gradient(forward), args), _seconds(forward, args)
-    forward = seconds["imagine"][1]  # no gradient flows through the imagined states
-    seconds["imagine"] = forward, forward
-
-    def less(name: str, *others: str) -> tuple[float, float]:
-        both, forward = (x - sum(y) for x, *y in zip(seconds[name], *map(seconds.get, others)))
-        return both, forward
-
+        both[name] = np.array([_seconds(_with_gradient(forward), args), _seconds(forward, args)])
+    both["imagine"][0] = both["imagine"][1]  # no gradient flows through the imagined states
+    behavior = both["all losses"] - both["world model"] - both["imagine"] - both["replay value"]
     note(f"{preset}: timing the optimizer and the whole update ...")
     optimizer, whole = _seconds(*optimizer_step(case)), compile_update(case).best(2)
     return [
-        ("encoder", *seconds["encoder"]),
-        ("posterior: scan over T", *seconds["observe"]),
-        ("decoder, reward, continue, KL", *less("world model", "encoder", "observe")),
-        ("imagination: scan over H", *seconds["imagine"]),
-        (
-            "actor and critic, imagined states",
-            *less("all losses", "world model", "imagine", "replay value"),
-        ),
-        ("critic on replay", *seconds["replay value"]),
+        ("encoder", *both["encoder"]),
+        ("posterior: scan over T", *both["observe"]),
+        ("decoder, reward, continue, KL", *both["world model"] - both["encoder"] - both["observe"]),
+        ("imagination: scan over H", *both["imagine"]),
+        ("actor and critic, imagined states", *behavior),
+        ("critic on replay", *both["replay value"]),
         ("optimizer, slow critic", optimizer, optimizer),
         ("the whole update", whole, whole),
     ]
@@ -121,9 +114,9 @@ def _with_gradient(forward: Callable[..., Any]) -> Callable[..., Any]:
 def _seconds(function: Callable[..., Any], args: tuple) -> float:
     """Best time of a compiled call, for about a second."""
     call = jax.jit(function, compiler_options=compiler_options())
-    clock(lambda: call(*args))
-    once = clock(lambda: call(*args))
-    return min(once, *(clock(lambda: call(*args)) for _ in range(trials(once, 1))))
+    clock(call, *args)
+    once = clock(call, *args)
+    return min(once, *(clock(call, *args) for _ in range(trials(once, 1))))
 
 
 def in_words(table: list[tuple[str, float, float]]) -> str:
