@@ -3,12 +3,14 @@
 import ast
 import importlib
 import re
+import shlex
 import types
 from pathlib import Path
 
 import pytest
 
 from dreamer_lite import config
+from dreamer_lite.commands.parser import make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dreamer_lite"
@@ -76,6 +78,15 @@ def test_code_on_the_pages_names_what_exists() -> None:
                     assert hasattr(owner, node.attr), f"{node.value.id}.{node.attr}"
                     used += 1
     assert used >= 3
+
+
+def test_commands_on_the_pages_are_understood() -> None:
+    """Every line of a fenced block that starts with `dreamer-lite`."""
+    lines = [line for code in blocks("bash") for line in code.splitlines()]
+    commands = [line for line in lines if line.startswith("dreamer-lite ")]
+    assert len(commands) > 15
+    for command in commands:
+        make_parser().parse_args(shlex.split(command, comments=True)[1:])
 
 
 # assets/paper_to_code.md
