@@ -605,7 +605,7 @@ def claims_09(names: dict) -> None:
     assert misses["its own dream"] < 0.8 * misses["another's dream"]
     worst, middle = (np.median(names["spread"][name]) for name in ("worst", "middle"))
     assert names["per_moment"][names["worst"]] > 2 * names["per_moment"][names["usual"]]
-    assert worst > 0.8 * names["per_moment"][names["worst"]], "it was not the dice"
+    assert worst > 0.8 * names["per_moment"][names["worst"]], "it was not the sampling noise"
     assert middle > 0
     films = {file.stem for file in names["films"].iterdir()}
     assert films == {"play", "beside_recorded", "beside_own", "worst", "middle"}
@@ -646,7 +646,7 @@ def test_dreams_of_walker_and_atari_are_judged_too(world, size, tmp_path, monkey
     assert names["settable"] is False and "unknown" not in names["table"]
     films = {file.stem for file in (tmp_path / "films").iterdir()}
     assert films == {"play", "beside_recorded", "worst", "middle"}
-    picture = names["dream"].draw(names["dream"].now.obs)
+    picture = names["dream"].draw(names["dream"].current.obs)
     assert picture.shape[0] >= 240 and picture.std() > 5, "a body, or a screen, not gauges"
 
 

@@ -12,7 +12,8 @@ from dreamer_lite import worlds
 from dreamer_lite.agent.agent import make_agent
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.course.widgets import Dream, DreamPlayer, steer
-from dreamer_lite.course.widgets.dream import OWN, RECORDED, choices, good_moments
+from dreamer_lite.course.widgets.dream import OWN, RECORDED, good_moments
+from dreamer_lite.course.widgets.dream_step import choices
 from dreamer_lite.course.widgets.player import LONGEST, as_table
 from dreamer_lite.evaluation import rollouts
 from dreamer_lite.evaluation.dreams import ages
@@ -37,16 +38,18 @@ def game(agent):
 
 @pytest.fixture
 def dream(agent, game) -> Dream:
-    return Dream(agent, game, dice=7)
+    return Dream(agent, game, seed=7)
 
 
-def test_steps_are_the_scan_of_imagine_step_under_the_same_dice(agent, dream):
+def test_steps_are_the_scan_of_imagine_step_under_the_same_noise(agent, dream):
     """Stepwise and scanned imagination agree: state, picture, reward, continuation."""
     world, config = dream.world, agent.config
     actions = jax.nn.one_hot(jnp.array([world.action_names.index(name) for name in PLAN]), 3)
     keys = [jax.random.fold_in(streams.key("dream", 7), i) for i in range(len(PLAN))]
     noise = jnp.stack([jax.random.uniform(jax.random.split(k)[1], (1, config.stoch)) for k in keys])
-    start = State(dream.play.deter[dream.moment][None], dream.play.stoch[dream.moment][None])
+    start = State(
+        dream.recording.deter[dream.moment][None], dream.recording.stoch[dream.moment][None]
+    )
 
     @jax.jit
     def whole(params):
@@ -64,11 +67,11 @@ def test_steps_are_the_scan_of_imagine_step_under_the_same_dice(agent, dream):
     states, pictures, rewards, cont = whole(agent.params)
     for i, name in enumerate(PLAN):
         dream.step(name)
-        np.testing.assert_allclose(dream.now.state.deter, states.deter[i], atol=1e-5)
-        np.testing.assert_array_equal(dream.now.state.stoch, states.stoch[i])
-        np.testing.assert_allclose(dream.now.obs["image"], pictures[i, 0], atol=1e-5)
-        np.testing.assert_allclose(dream.now.signals.reward, rewards[i, 0], atol=1e-5)
-        np.testing.assert_allclose(dream.now.signals.cont, cont[i, 0], atol=1e-5)
+        np.testing.assert_allclose(dream.current.state.deter, states.deter[i], atol=1e-5)
+        np.testing.assert_array_equal(dream.current.state.stoch, states.stoch[i])
+        np.testing.assert_allclose(dream.current.obs["image"], pictures[i, 0], atol=1e-5)
+        np.testing.assert_allclose(dream.current.signals.reward, rewards[i, 0], atol=1e-5)
+        np.testing.assert_allclose(dream.current.signals.cont, cont[i, 0], atol=1e-5)
     assert dream.steps == len(PLAN)
     np.testing.assert_allclose(dream.total, rewards.sum(), atol=1e-5)
 
@@ -76,53 +79,54 @@ def test_steps_are_the_scan_of_imagine_step_under_the_same_dice(agent, dream):
 def end_of(dream: Dream) -> np.ndarray:
     for name in PLAN:
         dream.step(name)
-    return np.asarray(dream.now.state.deter)
+    return np.asarray(dream.current.state.deter)
 
 
-def test_the_same_dice_and_actions_give_the_same_dream_and_others_do_not(dream):
+def test_the_same_seed_and_actions_give_the_same_dream_and_others_do_not(dream):
     first = end_of(dream)
     dream.begin()
     assert dream.steps == 0 and dream.total == 0
     np.testing.assert_array_equal(end_of(dream), first)
-    dream.begin(dice=8)
+    dream.begin(seed=8)
     assert (end_of(dream) != first).any()
-    dream.begin(dice=7)
+    dream.begin(seed=7)
     np.testing.assert_array_equal(end_of(dream), first)
     dream.begin()
     dream.step("left")
-    left = np.asarray(dream.now.state.deter)
+    left = np.asarray(dream.current.state.deter)
     dream.begin()
     dream.step("right")
-    assert (np.asarray(dream.now.state.deter) != left).any()
+    assert (np.asarray(dream.current.state.deter) != left).any()
 
 
 def test_the_agents_own_choice_is_its_policy_in_the_dreamt_state(agent, dream):
     key = jax.random.fold_in(streams.key("dream", 7), 0)
     graph = make_agent(agent.config, dream.world.obs_space, dream.world.action_space)
-    policy = graph.merge(agent.params).actor(dream.now.state.feature)
+    policy = graph.merge(agent.params).actor(dream.current.state.feature)
     expected = int(policy.sample(jax.random.split(key)[0])[0].argmax())
     dream.step(OWN)
-    assert int(dream.now.action) == expected
-    own = np.asarray(dream.now.state.deter)
+    assert int(dream.current.action) == expected
+    own = np.asarray(dream.current.state.deter)
     assert "(chosen by the agent)" in dream.words()
     dream.begin()
     dream.step(dream.world.action_names[expected])
-    np.testing.assert_array_equal(dream.now.state.deter, own)
+    np.testing.assert_array_equal(dream.current.state.deter, own)
     assert "chosen by the agent" not in dream.words()
 
 
 def test_the_words_say_step_action_reward_and_continuation(dream):
-    assert "Awake" in dream.words()
+    assert "Observing" in dream.words()
     dream.step("left")
     dream.step("right")
     found = re.match(
-        r"Dream step 2, action right\. Dreamt reward (\S+), in all (\S+); chance to go on (\d+)%",
+        r"Dream step 2, action right\. Predicted reward (\S+), in all (\S+); "
+        r"probability of continuation (\d+)%",
         dream.words(),
     )
     assert found, dream.words()
-    assert float(found[1]) == pytest.approx(float(dream.now.signals.reward), abs=0.006)
+    assert float(found[1]) == pytest.approx(float(dream.current.signals.reward), abs=0.006)
     assert float(found[2]) == pytest.approx(dream.total, abs=0.06)
-    assert int(found[3]) == pytest.approx(100 * float(dream.now.signals.cont), abs=0.6)
+    assert int(found[3]) == pytest.approx(100 * float(dream.current.signals.cont), abs=0.6)
 
 
 def test_the_picture_has_the_real_moment_on_the_left_and_the_dream_on_the_right(dream):
@@ -130,7 +134,7 @@ def test_the_picture_has_the_real_moment_on_the_left_and_the_dream_on_the_right(
     dream.step("left")
     after = dream.picture()
     middle = before.shape[1] // 2
-    panel = dream.real(dream.moment)
+    panel = dream.recorded_image(dream.moment)
     h, w = panel.shape[:2]
     np.testing.assert_array_equal(after[40 : 40 + h, 24 : 24 + w], panel)
     np.testing.assert_array_equal(after[:, : middle - 10], before[:, : middle - 10])
@@ -143,16 +147,16 @@ def test_beside_reality_follows_the_real_actions_until_the_episode_ends(dream, g
     dream.begin(last - 3)
     film = dream.beside_reality(10)
     assert len(film) == 4 and dream.steps == 3
-    dreamt = np.asarray(dream.now.state.deter)
+    dreamt = np.asarray(dream.current.state.deter)
     dream.begin()
     for row in range(last - 3, last):
         dream.step(dream.world.action_names[int(game.action[row])])
-    np.testing.assert_array_equal(dream.now.state.deter, dreamt)
+    np.testing.assert_array_equal(dream.current.state.deter, dreamt)
 
 
 def test_buttons_do_what_they_say(dream):
     player = DreamPlayer(dream)
-    labels = ["stay", "left", "right", OWN, "restart", "new dice", "another moment"]
+    labels = ["stay", "left", "right", OWN, "restart", "new noise", "another moment"]
     assert list(player.buttons) == labels
     assert all(button.description == label for label, button in player.buttons.items())
     assert all(button.tooltip for button in player.buttons.values())
@@ -166,10 +170,10 @@ def test_buttons_do_what_they_say(dream):
     )
     moment = dream.moment
     player.buttons["restart"].click()
-    assert (dream.steps, dream.moment, dream.dice) == (0, moment, 7)
+    assert (dream.steps, dream.moment, dream.seed) == (0, moment, 7)
     assert player.screen.value == first
-    player.buttons["new dice"].click()
-    assert (dream.steps, dream.moment, dream.dice) == (0, moment, 8)
+    player.buttons["new noise"].click()
+    assert (dream.steps, dream.moment, dream.seed) == (0, moment, 8)
     player.buttons["another moment"].click()
     assert dream.moment != moment and dream.moment in dream.moments
 
@@ -177,7 +181,9 @@ def test_buttons_do_what_they_say(dream):
 def test_in_a_script_a_plan_is_played_in_words(dream, capsys):
     steer(dream, ["left", OWN])
     out = capsys.readouterr().out
-    assert "Awake" in out and "Dream step 1, action left" in out and "chosen by the agent" in out
+    assert (
+        "Observing" in out and "Dream step 1, action left" in out and "chosen by the agent" in out
+    )
 
 
 def test_what_is_not_there_is_said_in_a_sentence(agent, dream, game):
@@ -202,18 +208,18 @@ def test_a_dream_of_a_continuous_world_can_be_steered(monkeypatch):
     world = Stroll(ends=0.02)
     config, params = tiny(world)
     monkeypatch.setattr(worlds, "make", lambda name: world)
-    dream = Dream(LoadedAgent(config, params, {}), dice=1)
+    dream = Dream(LoadedAgent(config, params, {}), seed=1)
     dream.step("y +")
     assert "action +0.0 +1.0 +0.0" in dream.words()
     dream.step(OWN)
-    assert dream.picture().ndim == 3 and dream.now.action.shape == (3,)
+    assert dream.picture().ndim == 3 and dream.current.action.shape == (3,)
 
 
 # The real world beside it
 
 
 def real_dream(agent, game, **settings) -> Dream:
-    return Dream(agent, game, dice=7, reality=True, **settings)
+    return Dream(agent, game, seed=7, reality=True, **settings)
 
 
 def test_as_it_went_reality_is_the_recording(agent, game):
@@ -221,21 +227,21 @@ def test_as_it_went_reality_is_the_recording(agent, game):
     for step in range(1, 6):
         dream.step(RECORDED)
         row = dream.moment + step
-        np.testing.assert_array_equal(dream.real_now.obs["image"], game.obs["image"][row])
-        assert dream.real_now.reward == game.reward[row]
-    assert f"In reality: reward {dream.real_now.reward:g}, and it goes on." in dream.words()
+        np.testing.assert_array_equal(dream.real.obs["image"], game.obs["image"][row])
+        assert dream.real.reward == game.reward[row]
+    assert f"In reality: reward {dream.real.reward:g}, and the episode goes on." in dream.words()
     last = int(np.flatnonzero(game.is_last)[0])
     dream.begin(last - 1)
     dream.step(RECORDED)
-    assert dream.real_now.is_last and "the episode has ended" in dream.words()
+    assert dream.real.is_last and "the episode has ended" in dream.words()
     with pytest.raises(ValueError, match="cannot go on at step 1: its episode is over"):
         dream.step(RECORDED)
     dream.step("left")
-    assert dream.real_now.is_last, "reality stands still at its end"
+    assert dream.real.is_last, "reality stands still at its end"
 
 
 def test_a_world_in_jax_goes_on_from_the_moment_under_any_actions(agent, game):
-    """The same world and dice, stepped here from the state that the recording kept."""
+    """The same environment and seed, stepped here from the state that the recording kept."""
     left = ages(game.is_first[:, None], game.is_last[:, None])[1][:, 0]
     dream = real_dream(agent, game, moment=max(good_moments(game), key=lambda m: left[m]))
     world = dream.world
@@ -243,9 +249,9 @@ def test_a_world_in_jax_goes_on_from_the_moment_under_any_actions(agent, game):
     for step, name in enumerate(["left", "left", OWN], 1):
         dream.step(name)
         key = jax.random.fold_in(streams.key("reality", 7), step)
-        state, row = world.step(state, jnp.int32(dream.now.action), key)
-        np.testing.assert_array_equal(dream.real_now.obs["image"], row.obs["image"])
-        assert bool(dream.real_now.is_last) == bool(row.is_last)
+        state, row = world.step(state, jnp.int32(dream.current.action), key)
+        np.testing.assert_array_equal(dream.real.obs["image"], row.obs["image"])
+        assert bool(dream.real.is_last) == bool(row.is_last)
         if row.is_last:
             break
     with pytest.raises(ValueError, match="other actions than its own were taken"):
@@ -258,7 +264,7 @@ def test_left_and_right_differ_in_reality_too(agent, game):
         dream = real_dream(agent, game)
         for _ in range(4):
             dream.step(name)
-        paddles.append(int(dream.real_now.obs["image"][..., 0].sum(0).argmax()))
+        paddles.append(int(dream.real.obs["image"][..., 0].sum(0).argmax()))
     assert paddles[0] < paddles[1]
 
 
@@ -276,9 +282,9 @@ def test_the_recorded_states_are_those_of_the_recorded_rows(agent, game):
 def test_a_world_that_cannot_be_set_says_so(agent, game):
     dream = real_dream(agent, game._replace(world=None))
     dream.step(RECORDED)
-    assert dream.real_now is not None
+    assert dream.real is not None
     dream.step("left")
-    assert dream.real_now is None and "this world cannot tell" in dream.words()
+    assert dream.real is None and "in reality is unknown" in dream.words()
     assert ("reward", dream.readings()[0][1], "") == dream.readings()[0]
     with pytest.raises(ValueError, match="minatar/breakout cannot be set to a moment"):
         dream.beside_reality(3, OWN)
@@ -292,39 +298,39 @@ def test_films_beside_reality_under_the_agents_own_actions(agent, game):
 
 
 def test_temperature_is_that_of_the_draws_only(agent, game):
-    """0 takes the likeliest classes; 1 is the model's own; hot dice differ from it."""
+    """0 takes the likeliest classes; 1 is the model's own; a high temperature differs from it."""
     ends = {}
     for temperature in (0.0, 0.01, 1.0, 3.0):
         dream = real_dream(agent, game, temperature=temperature)
         dream.step("left")
-        ends[temperature] = np.asarray(dream.now.state.stoch)
+        ends[temperature] = np.asarray(dream.current.state.stoch)
         if temperature == 0:
             graph = make_agent(agent.config, dream.world.obs_space, dream.world.action_space)
-            prior = graph.merge(agent.params).model.rssm.prior(dream.now.state.deter)
-            np.testing.assert_array_equal(prior.mode(), dream.now.state.stoch)
-            np.testing.assert_allclose(dream.now.entropy, prior.entropy().sum(), rtol=1e-5)
+            prior = graph.merge(agent.params).model.rssm.prior(dream.current.state.deter)
+            np.testing.assert_array_equal(prior.mode(), dream.current.state.stoch)
+            np.testing.assert_allclose(dream.current.entropy, prior.entropy().sum(), rtol=1e-5)
     np.testing.assert_array_equal(ends[0.0], ends[0.01])
-    own = Dream(agent, game, dice=7)
+    own = Dream(agent, game, seed=7)
     own.step("left")
-    np.testing.assert_array_equal(ends[1.0], own.now.state.stoch)
+    np.testing.assert_array_equal(ends[1.0], own.current.state.stoch)
     assert (ends[3.0] != ends[0.0]).any()
-    assert 0 < own.now.entropy <= own.most_entropy == pytest.approx(2 * np.log(4))
+    assert 0 < own.current.entropy <= own.most_entropy == pytest.approx(2 * np.log(4))
 
 
 def test_many_dreams_are_the_dreams_one_by_one(agent, game):
     dream = Dream(agent, game)
-    moments, dice = np.array(dream.moments[:6:2]), np.array([3, 1, 4])
-    obs, signals = dream.many(moments, dice, 4, temperature=0.5)
-    hot, _ = dream.many(moments, dice, 4, temperature=3.0)
+    moments, seeds = np.array(dream.moments[:6:2]), np.array([3, 1, 4])
+    obs, signals = dream.many(moments, seeds, 4, temperature=0.5)
+    hot, _ = dream.many(moments, seeds, 4, temperature=3.0)
     assert (hot["image"] != obs["image"]).any()
     dream.temperature = 0.5
-    for k, (moment, number) in enumerate(zip(moments, dice)):
+    for k, (moment, number) in enumerate(zip(moments, seeds)):
         dream.begin(int(moment), int(number))
         for h in range(4):
             dream.step(game.action[moment + h])
-            np.testing.assert_allclose(dream.now.obs["image"], obs["image"][h, k], atol=1e-5)
-            np.testing.assert_allclose(dream.now.signals, [x[h, k] for x in signals], atol=1e-4)
-    others, _ = dream.many(moments, dice, 4, actions=np.zeros((4, 3), np.int32))
+            np.testing.assert_allclose(dream.current.obs["image"], obs["image"][h, k], atol=1e-5)
+            np.testing.assert_allclose(dream.current.signals, [x[h, k] for x in signals], atol=1e-4)
+    others, _ = dream.many(moments, seeds, 4, actions=np.zeros((4, 3), np.int32))
     assert others["image"].shape == obs["image"].shape
 
 
@@ -344,7 +350,7 @@ def test_play_steps_pauses_and_goes_back(player):
     player.buttons["left"].click()  # a single step while it pauses
     assert dream.steps == play.value == 4
     play.value = 0  # its stop button
-    assert dream.steps == 0 and "Awake" in player.report.value
+    assert dream.steps == 0 and "Observing" in player.report.value
     player.controls["by"].value = RECORDED
     play.value = 1
     assert dream.on_path and dream.steps == 1
@@ -378,7 +384,7 @@ def test_play_stops_where_the_recording_does(player, game):
     player.controls["by"].value = RECORDED
     for value in (1, 2, 3):
         play.value = value
-    assert dream.steps == 2 and dream.real_now.is_last and play.max == play.value == 2
+    assert dream.steps == 2 and dream.real.is_last and play.max == play.value == 2
 
 
 def test_sliders_of_moment_and_temperature(player):
@@ -395,7 +401,7 @@ def test_the_table_has_all_readings(player):
     player.buttons["left"].click()
     table = player.table.value
     names = re.findall(r'<th scope="row">([^<]+)</th>', table)
-    assert names == ["reward", "goes on", "value, by the critic", "latent entropy"]
+    assert names == ["reward", "continuation", "value, by the critic", "latent entropy"]
     assert "nats" in table and table.count("unknown") == 2
     assert "&lt;" in as_table([("<", "a", "b")])
 

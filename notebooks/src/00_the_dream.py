@@ -106,9 +106,9 @@ show_film(
 # **Predict first:** what will the dream lose first: paddle, ball or bricks?
 
 # %%
-dream = Dream(agent, game, dice=seed)
+dream = Dream(agent, game, seed=seed)
 film = dream.beside_reality(24)
-gap = np.asarray(dream.now.obs["image"]) - game.obs["image"][dream.moment + dream.steps] / 255
+gap = np.asarray(dream.current.obs["image"]) - game.obs["image"][dream.moment + dream.steps] / 255
 wrong = {name: float((gap[..., plane] ** 2).sum()) for plane, name in enumerate(("paddle", "ball"))}
 wrong["bricks"] = float((gap[..., 3] ** 2).sum())
 show_film(
@@ -143,7 +143,7 @@ show_film(
 # 2. press *left* many times. Does the paddle leave the grid?
 # 3. catch the ball, and go for a brick. Does the dreamt reward come at the right moment?
 # 4. let the *agent decide*, and see how long it survives in its own head.
-# 5. press *new dice* and do the same again: what differs?
+# 5. press *new noise* and do the same again: what differs?
 #
 # The buttons need a running kernel: a copy that is only looked at, on GitHub say, does not show them.
 # In a script, a short list of actions is played instead.
@@ -161,7 +161,7 @@ steps, columns = [1, 3, 5, 7], {}
 figure = Figure(figsize=(7.4, 5.4), layout="constrained")
 for line, (label, action) in zip(figure.subplots(len(plans), 5), plans.items()):
     dream.begin()
-    line[0].imshow(dream.real(dream.moment))
+    line[0].imshow(dream.recorded_image(dream.moment))
     for axes in line:
         axes.set(xticks=[], yticks=[])
     line[0].set_ylabel(label)
@@ -169,10 +169,10 @@ for line, (label, action) in zip(figure.subplots(len(plans), 5), plans.items()):
         dream.step(action)
         if step in steps:
             axes = line[1 + steps.index(step)]
-            axes.imshow(dream.draw(dream.now.obs))
+            axes.imshow(dream.draw(dream.current.obs))
             axes.set_title(f"dreamt step {step}", fontsize=9)
     line[0].set_title("real", fontsize=9)
-    columns[label] = int(dream.now.obs["image"][..., 0].sum(0).argmax())
+    columns[label] = int(dream.current.obs["image"][..., 0].sum(0).argmax())
 show(
     figure,
     "Three rows of Breakout pictures: one real moment, then dreamt steps 1, 3, 5 and 7 under a plan. "
@@ -214,10 +214,10 @@ def dream_errors(hands: dict[int, int]) -> np.ndarray:
     """Mean error at each step, (HORIZON,); `hands` says which action stands for which."""
     table = np.zeros((len(chosen), HORIZON))
     for k, moment in enumerate(chosen):
-        dream.begin(int(moment), dice=seed + k)
+        dream.begin(int(moment), seed=seed + k)
         for h in range(HORIZON):
             dream.step(np.int32(hands[int(game.action[moment + h])]))
-            table[k, h] = error(dream.now.obs["image"], moment + h + 1)
+            table[k, h] = error(dream.current.obs["image"], moment + h + 1)
     return table.mean(0)
 
 

@@ -191,7 +191,7 @@ keep("play", played, 10)
 # real.
 
 # %%
-dream = Dream(agent, game, dice=seed, reality=True)
+dream = Dream(agent, game, seed=seed, reality=True)
 beside = dream.beside_reality(24, RECORDED)
 keep("beside_recorded", beside, 3)
 show_film(
@@ -250,12 +250,12 @@ else:
 # latent that it drew: $-\sum_{s,c} p_{sc}\ln p_{sc}$, in nats, at most $S\ln C$. Watch it when the ball
 # meets a brick.
 #
-# 1. Play by *as it went*: reality is the recording. Then *stay*: where do the two part?
+# 1. Play by *as recorded*: reality is the recording. Then *stay*: where do the two part?
 # 2. Set the temperature to 0. Does the dream get better? Livelier?
 # 3. Move the paddle away from the ball in both. Who notices that it is lost?
 
 # %%
-yours = Dream(agent, game, dice=seed, reality=True)  # the cells below have theirs
+yours = Dream(agent, game, seed=seed, reality=True)  # the cells below have theirs
 steer(yours, plan=[RECORDED, RECORDED, next(iter(yours.choices)), OWN], more=True)
 
 # %% [markdown]

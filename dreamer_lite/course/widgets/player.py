@@ -1,4 +1,4 @@
-"""The dream player: buttons and sliders on a `Dream`. Every picture has a twin in words.
+"""The dream player: buttons and sliders on a `Dream`. Every picture can also be had in words.
 
 Notebooks 00 and 09.
 """
@@ -17,18 +17,18 @@ from PIL import Image
 from dreamer_lite.course import notebook
 from dreamer_lite.course.widgets.dream import OWN, RECORDED, Dream
 
-HORIZON, LONGEST = 15, 60  # steps that a dream is played on: at first, and at most
-PACE = 100  # milliseconds between two steps that play makes
+HORIZON, LONGEST = 15, 60  # steps of an imagined rollout: at first, and at most
+PACE = 100  # milliseconds between two steps of *play*
 HOTTEST = 3.0  # temperature
 
 
 class DreamPlayer:
-    """Buttons on a dream. `show` displays them; every button is a plain HTML one, so that the Tab
-    key reaches it and the space bar presses it.
+    """Buttons on an imagined rollout (a dream). `show` displays them.
 
+    Every button is a plain HTML one, so that the Tab key reaches it and the space bar presses it.
     With `more`, there are also: a player that runs, pauses and goes back, up to a horizon; who
-    steers it; the temperature of the latent's draws; the real moment at which to begin; and a table
-    of what the dream and, if the dream has it beside, reality say.
+    chooses its actions; the temperature of the prior; the recorded moment at which to start; and a
+    table of what is predicted and, if the dream has it, of what happens in reality.
     """
 
     def __init__(self, dream: Dream, more: bool = False):
@@ -41,13 +41,13 @@ class DreamPlayer:
         self._busy = False  # a control is being set by us, not by the reader
         self._over = False  # the recording, by which it plays, has no more
         for label in [*dream.choices, OWN]:
-            about = "the agent's own policy chooses" if label == OWN else f"dream on: {label}"
+            about = "the agent's own policy chooses" if label == OWN else f"imagine a step: {label}"
             self._add(label, about, lambda label=label: dream.step(label))
-        self._add("restart", "from the same moment, with the same dice", lambda: dream.begin())
-        self._add("new dice", "from the same moment", lambda: dream.begin(dice=dream.dice + 1))
-        self._add("another moment", "of the same game", self._move)
+        self._add("restart", "from the same moment, with the same sampling noise", dream.begin)
+        self._add("new noise", "from the same moment", lambda: dream.begin(seed=dream.seed + 1))
+        self._add("another moment", "of the same recording", self._move)
         steer = [self.buttons[label] for label in [*dream.choices, OWN]]
-        begin = [self.buttons[label] for label in ("restart", "new dice", "another moment")]
+        begin = [self.buttons[label] for label in ("restart", "new noise", "another moment")]
         rows = [steer, begin]
         if more:
             self._add_more()
@@ -113,7 +113,7 @@ class DreamPlayer:
         self.redraw()
 
     def tick(self) -> None:
-        """Dream one step on as `play by` says, unless the horizon is reached."""
+        """Imagine one step with the action of `play by`, unless the horizon is reached."""
         choice = self.controls["by"].value
         if self.at_horizon():
             return
@@ -123,20 +123,20 @@ class DreamPlayer:
             self._over = True
 
     def at_horizon(self) -> bool:
-        """Whether the dream has come as far as it shall."""
+        """Whether the rollout is as long as the horizon."""
         return self.more and self.dream.steps >= self.controls["horizon"].value
 
     def _move(self) -> None:
-        """To a moment a fifth of the game later, round and round."""
+        """To a moment a fifth of the recording later, from its end to its start."""
         moments = self.dream.moments
         here = moments.index(self.dream.moment)
         self.dream.begin(moments[(here + max(1, len(moments) // 5)) % len(moments)])
 
     def redraw(self) -> None:
-        """Show how the dream stands."""
+        """Show the current state."""
         words = self.dream.words()
         if self.at_horizon():
-            words += " The horizon is reached: restart, or move it on."
+            words += " The horizon is reached: restart, or choose a longer one."
         self.screen.value = as_html(self.dream.picture(), words)
         self.report.value = f'<p role="status">{html.escape(words)}</p>'
         if self.more:
@@ -144,7 +144,7 @@ class DreamPlayer:
             self.table.value = as_table(self.dream.readings())
 
     def _set_controls(self) -> None:
-        """Bring the controls to where the dream is; at the horizon nothing steps on."""
+        """Set the controls to the state of the dream; at the horizon no step can be taken."""
         self._busy = True
         play, dream = self.controls["play"], self.dream
         last = dream.steps if self._over else self.controls["horizon"].value
@@ -175,10 +175,10 @@ class DreamPlayer:
 
 
 def named(play: Any) -> Any:
-    """What to show of a player: its icons have no names, so a button with one starts it.
+    """What to show of a player: its icons have no names, so a button with a name starts it.
 
-    The player of ipywidgets 7 cannot be started from here: it is shown as it is, and a step at a
-    time goes by the buttons of the actions.
+    The player of ipywidgets 7 cannot be started from here: it is shown as it is, and the buttons of
+    the actions take single steps.
     """
     import ipywidgets as widgets
 
@@ -193,13 +193,13 @@ def named(play: Any) -> Any:
 
 
 def as_table(readings: Sequence[tuple[str, str, str]]) -> str:
-    """The readings of a dream as an HTML table with heads."""
+    """`Dream.readings` as an HTML table with heads."""
     heads = "".join(f'<th scope="col">{x}</th>' for x in ("", "dream", "reality"))
     rows = "".join(
         f'<tr><th scope="row">{html.escape(what)}</th>'
-        + "".join(f"<td>{html.escape(x) or 'unknown'}</td>" for x in said)
+        + "".join(f"<td>{html.escape(x) or 'unknown'}</td>" for x in values)
         + "</tr>"
-        for what, *said in readings
+        for what, *values in readings
     )
     return f"<table><tr>{heads}</tr>{rows}</table>"
 
