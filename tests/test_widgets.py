@@ -190,9 +190,9 @@ def test_what_is_not_there_is_said_in_a_sentence(agent, dream, game):
     with pytest.raises(ValueError, match=r"no action 'jump': stay, left, right, agent decides\."):
         dream.step("jump")
     last = int(np.flatnonzero(game.is_last)[0])
-    with pytest.raises(ValueError, match=f"moment is {last}: choose a row from"):
+    with pytest.raises(ValueError, match=f"moment is {last}: choose a time step from"):
         dream.begin(last)
-    with pytest.raises(ValueError, match="no moment to dream from"):
+    with pytest.raises(ValueError, match="no moment to start from"):
         good_moments(game._replace(is_first=np.ones_like(game.is_first)))
     assert all(not game.is_last[m] for m in good_moments(game))
 

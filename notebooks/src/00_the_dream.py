@@ -139,7 +139,7 @@ show_film(
 # Now *you* choose the actions. There is no game behind these buttons: every picture on the right is
 # dreamt. Press a button, or go to it with the Tab key and press the space bar. Try to
 #
-# 1. move the paddle away, so that the ball is lost. What happens to the chance to go on?
+# 1. move the paddle away, so that the ball is lost. What happens to the probability of continuation?
 # 2. press *left* many times. Does the paddle leave the grid?
 # 3. catch the ball, and go for a brick. Does the dreamt reward come at the right moment?
 # 4. let the *agent decide*, and see how long it survives in its own head.

@@ -267,8 +267,8 @@ class Dream:
     def _states(self, moments: np.ndarray) -> State:
         """The agent's states (M, 1, ...) at moments (M,) of the recording."""
         assert self.recording.deter is not None and self.recording.stoch is not None
-        deter, stoch = (x[moments, None] for x in (self.recording.deter, self.recording.stoch))
-        return State(deter, stoch)
+        kept = self.recording.deter, self.recording.stoch
+        return State(*(jnp.asarray(x)[moments, None] for x in kept))
 
     def many(
         self, moments: np.ndarray, seeds: np.ndarray, horizon: int, temperature: float = 1.0,
