@@ -21,7 +21,7 @@ from dreamer_lite.course import notebook
 from dreamer_lite.course.widgets import Dashboard, Dream, DreamPlayer, Panel
 from dreamer_lite.evaluation import rollouts
 from dreamer_lite.runs.checkpoints import LoadedAgent
-from dreamer_lite.show import pictures, plots
+from dreamer_lite.show import images, plots
 
 TEXT, GRAPHIC = 4.5, 3.0
 APART = 15.0  # CIELAB distance; about 2 is just noticeable side by side
@@ -121,10 +121,10 @@ def test_curves_differ_in_dashes_and_markers_too():
 
 def test_films_can_be_read_on_their_dark_ground():
     for name in ("TEXT", "FAINT", "GREEN", "PURPLE"):  # the last two write what the header says
-        assert contrast(getattr(pictures, name), pictures.GROUND) >= TEXT, name
+        assert contrast(getattr(images, name), images.GROUND) >= TEXT, name
     for name in ("LINE", "ORANGE", "SKY"):
-        assert contrast(getattr(pictures, name), pictures.GROUND) >= GRAPHIC, name
-    missing = np.unique(pictures.key_to_difference(320)[12:24, 170:182].reshape(-1, 3), axis=0)
+        assert contrast(getattr(images, name), images.GROUND) >= GRAPHIC, name
+    missing = np.unique(images.key_to_difference(320)[12:24, 170:182].reshape(-1, 3), axis=0)
     assert len(missing) == 2, "two blues"
     assert contrast(*missing) >= GRAPHIC, "stripes are what tells blue from orange"
 
@@ -132,13 +132,13 @@ def test_films_can_be_read_on_their_dark_ground():
 @pytest.mark.parametrize("sight", SIGHT)
 def test_what_films_tell_by_colour_is_told_by_more(sight):
     """Only dreamt and only real: colours, and stripes. Awake and dreaming: colours, and dashes."""
-    assert distance(pictures.ORANGE, pictures.SKY, sight) >= APART
-    assert distance(pictures.GREEN, pictures.PURPLE, sight) >= APART
+    assert distance(images.ORANGE, images.SKY, sight) >= APART
+    assert distance(images.GREEN, images.PURPLE, sight) >= APART
     dark, light = np.zeros((40, 40, 3), np.uint8), np.full((40, 40, 3), 255, np.uint8)
-    dreamt, real = pictures.difference(light, dark), pictures.difference(dark, light)
+    dreamt, real = images.difference(light, dark), images.difference(dark, light)
     assert len(np.unique(dreamt.reshape(-1, 3), axis=0)) == 1
     assert len(np.unique(real.reshape(-1, 3), axis=0)) == 2
-    plain, dashed = (pictures.frame(dark, pictures.GREEN, 8, x)[0] for x in (False, True))
+    plain, dashed = (images.frame(dark, images.GREEN, 8, x)[0] for x in (False, True))
     assert len(np.unique(plain, axis=0)) == 1 and len(np.unique(dashed, axis=0)) == 2
 
 

@@ -15,7 +15,7 @@ from dreamer_lite.agent import behavior
 from dreamer_lite.agent.agent import embed_action, make_agent
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.evaluation import dreams, open_loop, rollouts
-from dreamer_lite.show import pictures
+from dreamer_lite.show import images
 from dreamer_lite.training import streams
 from dreamer_lite.worlds import Breakout, Catch
 
@@ -298,26 +298,26 @@ def test_the_film_has_a_frame_for_each_row_and_says_when_it_sleeps(catch) -> Non
     assert film.shape[1] % 2 == film.shape[2] % 2 == 0
     assert len(film) == clips.valid.sum() + dreams.HOLD * clips.valid.shape[1]
 
-    def has(picture: np.ndarray, colour: pictures.Colour) -> bool:
+    def has(picture: np.ndarray, colour: images.Colour) -> bool:
         return (picture == colour).all(-1).sum() > 500
 
     for i, step in enumerate(clips.step[clips.valid[:, 0]]):
-        assert has(film[i], pictures.GREEN) or step > 0
+        assert has(film[i], images.GREEN) or step > 0
         border = film[i][120:300, 360:380]  # left of the dream: gaps only while it dreams
-        assert has(border, pictures.PURPLE) == (step > 0)
-        assert has(border, pictures.GREEN) == (step <= 0)
+        assert has(border, images.PURPLE) == (step > 0)
+        assert has(border, images.GREEN) == (step <= 0)
 
 
 def test_the_difference_is_orange_for_too_much_and_striped_blue_for_too_little() -> None:
     real = np.full((32, 48, 3), 20, np.uint8)
     dream = real.copy()
     dream[:, :16], real[:, 32:] = 250, 250
-    picture = pictures.difference(dream, real).astype(int)
-    assert (picture[:, :16] == pictures.ORANGE).all()
+    picture = images.difference(dream, real).astype(int)
+    assert (picture[:, :16] == images.ORANGE).all()
     assert np.ptp(picture[:, 16:32]) < 25 and picture[:, 16:32].max() < 60  # equal: dark grey
     blue = picture[:, 32:]
     assert (blue[..., 2] > blue[..., 0]).all()
-    bright = (blue == pictures.SKY).all(-1)
+    bright = (blue == images.SKY).all(-1)
     assert 0.4 < bright.mean() < 0.6
 
 

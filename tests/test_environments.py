@@ -22,7 +22,7 @@ from dreamer_lite import __main__ as commands
 from dreamer_lite import config, worlds
 from dreamer_lite.agent import learner, networks
 from dreamer_lite.evaluation import rollouts
-from dreamer_lite.worlds import Space, WorldError, gym, gym_spaces, hosted
+from dreamer_lite.worlds import Space, WorldError, checks, gym, gym_actions, gym_spaces
 
 U8 = np.uint8
 INF = np.inf
@@ -132,8 +132,8 @@ def test_every_action_lies_in_its_space():
     rng = np.random.default_rng(0)
     for _ in range(600):
         space = random_action_space(rng)
-        ours = gym_spaces.convert_action_space("gym/X", space)
-        change = gym_spaces.action_map(space)
+        ours = gym_actions.agent_space("gym/X", space)
+        change = gym_actions.action_map(space)
         if ours.is_discrete:
             actions = list(range(ours.classes))
             assert len({str(change(np.int32(x))) for x in actions}) == ours.classes
@@ -169,7 +169,7 @@ def test_environments_get_actions_of_their_space(action, register):
 
 
 def test_each_integer_gets_an_equal_part():
-    change = gym_spaces.action_map(box((1,), -1, 2, np.int8))
+    change = gym_actions.action_map(box((1,), -1, 2, np.int8))
     found = [int(change(np.array([x], "f"))[0]) for x in np.linspace(-1, 1, 4001)]
     assert np.bincount(np.array(found) + 1).tolist() == [1000, 1000, 1000, 1001]
 
@@ -180,7 +180,7 @@ def test_open_bounds_are_said_and_can_be_named(register):
         worlds.make(name)
     with warnings.catch_warnings(action="error"):
         world = worlds.make(f"{name}@action=0..50")
-    change = gym_spaces.action_map(box((2,), 0, INF), world.options)
+    change = gym_actions.action_map(box((2,), 0, INF), world.options)
     assert change(np.array([0, 1], "f")).tolist() == [25, 50]
     with pytest.raises(ValueError, match="no action of"):
         worlds.make(f"{name}@action=-9..-5")
@@ -446,16 +446,16 @@ FRAMES = [
     (lambda env: np.full((5, 7), True), 255),
     (lambda env: [[[9, 9, 9]] * 7] * 5, 9),
     (lambda env: None, None),
-    (lambda env: np.full((5, 7, 3), 200.0), "the picture is float64 and not within 0 to 1"),
-    (lambda env: np.full((5, 7, 3), np.nan), "the picture is float64 and not within 0 to 1"),
-    (lambda env: np.full((5, 7, 3), -1), "the picture is int64 and not within 0 to 255"),
-    (lambda env: np.zeros((5, 7, 2)), "the picture has shape (5, 7, 2), it must be (h, w)"),
-    (lambda env: np.zeros((0, 7, 3)), "the picture has shape (0, 7, 3), it must be (h, w)"),
-    (lambda env: "text", "the picture has shape ()"),
-    (lambda env: [[1], [2, 3]], "the picture is no array (ValueError"),
+    (lambda env: np.full((5, 7, 3), 200.0), "the frame is float64 and not within 0 to 1"),
+    (lambda env: np.full((5, 7, 3), np.nan), "the frame is float64 and not within 0 to 1"),
+    (lambda env: np.full((5, 7, 3), -1), "the frame is int64 and not within 0 to 255"),
+    (lambda env: np.zeros((5, 7, 2)), "the frame has shape (5, 7, 2), it must be (h, w)"),
+    (lambda env: np.zeros((0, 7, 3)), "the frame has shape (0, 7, 3), it must be (h, w)"),
+    (lambda env: "text", "the frame has shape ()"),
+    (lambda env: [[1], [2, 3]], "the frame is no array (ValueError"),
     (lambda env: 1 / 0, "drawing it raised ZeroDivisionError: division by zero."),
     (lambda env: np.zeros((5 + env.time, 7, 3)), "has shape (6, 7, 3), earlier it was (5, 7, 3)"),
-    (lambda env: None if env.time else np.zeros((5, 7, 3)), "the picture is None."),
+    (lambda env: None if env.time else np.zeros((5, 7, 3)), "the frame is None."),
 ]
 
 
@@ -594,7 +594,7 @@ class Alone(Tiny):
 
 def test_where_only_one_may_exist_they_play_one_after_another(register):
     world = worlds.make(register(Alone))
-    with pytest.raises(hosted.TooMany) as caught:
+    with pytest.raises(checks.TooMany) as caught:
         world.start(16, 0)
     assert "making number 2 of 16 environments raised OSError: address in use." in str(caught.value)
     assert "--set worlds=1" in str(caught.value) and Alone.alive == 0

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dreamer_lite.worlds import Space, TimeStep, WorldError, hosted
+from dreamer_lite.worlds import Space, TimeStep, WorldError, checks, hosted
 
 WORLD = hosted.Description(
     name="gym/Foo-v0",
@@ -132,7 +132,7 @@ def test_frames_and_close():
     stepper.step(np.zeros(2, int))
     assert (stepper.frames() == np.ones((2, 4, 6, 3))).all()
     two.frame = lambda: None
-    with pytest.raises(WorldError, match=r"the picture is None\.$"):
+    with pytest.raises(WorldError, match=r"the frame is None\.$"):
         stepper.frames()
     stepper.close()
     assert loop(one, two).frames() is None  # of a world that cannot draw from the start
@@ -205,7 +205,7 @@ def good_row():
 
 def test_check_row_passes_what_is_right_and_names_what_is_not():
     row = good_row()
-    assert hosted.check_row(WORLD, row) is row
+    assert checks.check_timestep(WORLD, row) is row
     for change, field in [
         ({"reward": np.zeros(2)}, "the reward"),
         ({"reward": np.zeros(3, np.float32)}, "the reward"),
@@ -214,12 +214,12 @@ def test_check_row_passes_what_is_right_and_names_what_is_not():
         ({"obs": {"position": row.obs["position"]}}, "the observation"),
     ]:
         with pytest.raises(WorldError, match=rf"^gym/Foo-v0: {field} [^\n]*$"):
-            hosted.check_row(WORLD, row._replace(**change))
+            checks.check_timestep(WORLD, row._replace(**change))
 
 
 def test_as_array_takes_what_loses_nothing_and_refuses_the_rest():
     def take(raw, shape, dtype):
-        return hosted.as_array("x", "observation 'y'", raw, shape, dtype)
+        return checks.as_array("x", "observation 'y'", raw, shape, dtype)
 
     fine = [([1, 2], "float32"), (np.zeros(2), "float32"), ([True, False], "int64")]
     for raw, dtype in [*fine, (np.array([0, 255]), "uint8")]:
@@ -243,12 +243,12 @@ def test_descriptions_are_hashable_and_equal_by_value():
     assert WORLD.obs_space["room"].classes == 5
 
 
-def test_as_picture_draws_grey_colour_stacks_and_dreams():
+def test_as_rgb_draws_grey_colour_stacks_and_dreams():
     image = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), np.uint8)
-    np.testing.assert_array_equal(hosted.as_picture(image), image)
-    np.testing.assert_array_equal(hosted.as_picture(image / np.float32(255)), image)
-    grey = hosted.as_picture(image[..., :1])
+    np.testing.assert_array_equal(hosted.as_rgb(image), image)
+    np.testing.assert_array_equal(hosted.as_rgb(image / np.float32(255)), image)
+    grey = hosted.as_rgb(image[..., :1])
     assert grey.shape == image.shape and (grey == image[..., :1]).all()
     stack = np.concatenate([image, image[..., :1]], -1)
-    np.testing.assert_array_equal(hosted.as_picture(stack), grey)
-    assert hosted.as_picture(np.full((2, 2, 3), 7.0)).max() == 255
+    np.testing.assert_array_equal(hosted.as_rgb(stack), grey)
+    assert hosted.as_rgb(np.full((2, 2, 3), 7.0)).max() == 255

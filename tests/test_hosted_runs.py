@@ -11,7 +11,7 @@ import small_run
 from dreamer_lite import worlds
 from dreamer_lite.__main__ import main
 from dreamer_lite.runs import run as runs
-from dreamer_lite.show import pictures
+from dreamer_lite.show import images
 from dreamer_lite.training.progress import Limits
 
 SETTINGS = [
@@ -104,13 +104,13 @@ def test_a_replay_that_does_not_fit_is_refused(
 def test_gauges_stand_where_the_numbers_are() -> None:
     world = worlds.make("gym/CartPole-v1")
     seen = {"vector": np.array([[-1.0, 0, 2, 5], [1, 1, 4, 5]], np.float32)}
-    draw = pictures.painter(world, [seen])
-    blue = np.array(pictures.SKY)
+    draw = images.painter(world, [seen])
+    blue = np.array(images.SKY)
 
     def columns(values: list[float]) -> list[float]:
         """Where the discs of the four lines are, in pixels from the left."""
         picture = draw({"vector": np.array(values, np.float32)})
-        assert picture.shape == (pictures.PANEL, pictures.PANEL, 3) and picture.dtype == np.uint8
+        assert picture.shape == (images.PANEL, images.PANEL, 3) and picture.dtype == np.uint8
         return [
             float(np.nonzero((part == blue).all(-1))[1].mean()) for part in np.split(picture, 4)
         ]
@@ -126,5 +126,5 @@ def test_gauges_stand_where_the_numbers_are() -> None:
 def test_worlds_that_draw_are_drawn_by_themselves() -> None:
     world = worlds.make("catch")
     obs = {"image": np.zeros((10, 10, 2), np.uint8)}
-    draw = pictures.painter(world, [{"image": obs["image"][None]}])
+    draw = images.painter(world, [{"image": obs["image"][None]}])
     np.testing.assert_array_equal(draw(obs), world.render(obs))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dreamer_lite import worlds
-from dreamer_lite.worlds import Pendulum, base, pendulum
+from dreamer_lite.worlds import Pendulum, next_timestep, pendulum, sprites
 
 KEY = jax.random.key(0)
 STEP = jax.jit(Pendulum().step)
@@ -66,7 +66,7 @@ def test_random_start_has_gymnasiums_range_and_is_even():
 
 def test_time_limit_cuts_and_the_next_row_is_a_reset():
     world = Pendulum(time_limit=3)
-    step = jax.jit(lambda s, row, a, k: base.next_timestep(world, s, row, a, k))
+    step = jax.jit(lambda s, row, a, k: next_timestep(world, s, row, a, k))
     state, row = world.reset(KEY)
     flags = []
     for t in range(9):
@@ -113,5 +113,8 @@ def test_the_arc_shows_speed_and_direction(angle):
 
 def test_an_unsure_dream_is_a_short_rod():
     sure, unsure = (Pendulum().render({"vector": np.array([x, 0, 0])}) for x in (1.0, 0.3))
-    rod = (np.array(base.ORANGE) == sure).all(-1).sum(), (np.array(base.ORANGE) == unsure).all(-1)
+    rod = (
+        (np.array(sprites.ORANGE) == sure).all(-1).sum(),
+        (np.array(sprites.ORANGE) == unsure).all(-1),
+    )
     assert rod[1].sum() < rod[0] / 2

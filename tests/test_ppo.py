@@ -135,7 +135,7 @@ def lived(made: ppo.Ppo, length: int = 24) -> tuple[ppo.ActorCritic, ppo.State, 
     state = made.init(3)
     agent = made.merge(state.params)
     settings = Settings(length=length)
-    state, samples = jax.jit(lambda s: ppo.live(agent, s, CATCH, settings))(state)
+    state, samples = jax.jit(lambda s: ppo.collect(agent, s, CATCH, settings))(state)
     return agent, state, samples
 
 
@@ -163,7 +163,9 @@ def test_returns_and_advantages_of_catch_by_hand(made):
     """The reward of 1 comes with the last row, and is discounted back to the first action."""
     state = made.init(3)
     agent = made.merge(state.params)
-    _, samples = jax.jit(lambda s: ppo.live(agent, s, CATCH, Settings(length=10, lam=1.0)))(state)
+    _, samples = jax.jit(lambda s: ppo.collect(agent, s, CATCH, Settings(length=10, lam=1.0)))(
+        state
+    )
     returns = np.asarray(samples.returns).reshape(10, 16)
     first, before_last = returns[0], returns[8]
     assert set(np.round(before_last, 5)) <= {0.0, 1.0}

@@ -16,7 +16,7 @@ from dreamer_lite.training.loop import make_driver, train
 from dreamer_lite.training.progress import Limits, keep_score
 from dreamer_lite.training.state import COUNTED, EPISODES, EnvState, RunState
 from dreamer_lite.training.xla import compiler_options
-from dreamer_lite.worlds.base import Space, TimeStep, first_row
+from dreamer_lite.worlds.base import Space, TimeStep, first_timestep
 
 CONFIG = Config(
     worlds=3, batch=3, length=4, capacity=100, train_ratio=8, deter=4, hidden=3, stoch=2, classes=2,
@@ -36,7 +36,7 @@ class Dice:
 
     def reset(self, key: jax.Array):
         state = jax.random.uniform(key)
-        return state, first_row({"x": jnp.stack([state, jnp.float32(0)])})
+        return state, first_timestep({"x": jnp.stack([state, jnp.float32(0)])})
 
     def step(self, state, action, key):
         die = jax.random.randint(key, (), 1, 13).astype(jnp.float32)
@@ -275,7 +275,7 @@ def test_xla_is_tuned_unless_jax_is_asked_to_compile_quickly(quickly: bool) -> N
 
 def test_counters_do_not_overflow() -> None:
     """Episodes are counted up to a bound, and the ring of their returns goes on."""
-    row = first_row({"x": jnp.zeros((3, 2))})
+    row = first_timestep({"x": jnp.zeros((3, 2))})
     last = row._replace(reward=jnp.arange(3.0), is_last=jnp.array([True, False, True]))
     count = COUNTED - 101
     envs = EnvState(None, last, None, jnp.zeros(3), jnp.zeros(EPISODES), jnp.int32(count))

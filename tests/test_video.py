@@ -7,14 +7,14 @@ import mediapy
 import numpy as np
 import pytest
 
-from dreamer_lite.show import pictures, video
+from dreamer_lite.show import images, video
 
 
 def moving_square(count: int, height: int, width: int) -> np.ndarray:
     """A bright square on a dark ground that moves 8 pixels a frame."""
     frames = np.full((count, height, width, 3), 20, np.uint8)
     for i in range(count):
-        frames[i, 16:48, 8 * i : 8 * i + 32] = pictures.ORANGE
+        frames[i, 16:48, 8 * i : 8 * i + 32] = images.ORANGE
     return frames
 
 
@@ -44,9 +44,9 @@ def test_odd_sizes_are_padded_and_frames_may_come_as_a_list(tmp_path: Path) -> N
     video.write(tmp_path / "odd.mp4", frames)
     _, found = read(tmp_path / "odd.mp4")
     assert found.shape == (3, 96, 162, 3)
-    padded = pictures.pad_to_even(frames[0])
+    padded = images.pad_to_even(frames[0])
     np.testing.assert_array_equal(padded[:95, :161], frames[0])
-    assert (padded[95] == pictures.GROUND).all() and (padded[:, 161] == pictures.GROUND).all()
+    assert (padded[95] == images.GROUND).all() and (padded[:, 161] == images.GROUND).all()
 
 
 def test_a_strip_holds_the_first_and_the_last_frame(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_strip_holds_the_first_and_the_last_frame(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[:64, :100], frames[0])
     np.testing.assert_array_equal(found[:64, 100:], frames[4])
     np.testing.assert_array_equal(found[64:, :100], frames[8])
-    assert (found[64:, 100:] == pictures.GROUND).all()
+    assert (found[64:, 100:] == images.GROUND).all()
     np.testing.assert_array_equal(video.strip(frames[:1], 4), frames[0])
 
 
@@ -82,18 +82,18 @@ def test_a_file_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
 
 
 def test_a_long_caption_is_set_smaller_and_stays_inside() -> None:
-    short = pictures.caption(320, 32, "step 1", "return 2")
-    long = pictures.caption(320, 32, "episode 1000   step 1000   right", "return 123.456")
+    short = images.caption(320, 32, "step 1", "return 2")
+    long = images.caption(320, 32, "episode 1000   step 1000   right", "return 123.456")
     assert short.shape == long.shape == (32, 320, 3)
     for picture in (short, long):
-        ink = (picture != pictures.GROUND).any(-1)
+        ink = (picture != images.GROUND).any(-1)
         assert ink.any() and not ink[:, :3].any() and not ink[:, -3:].any()
         assert not ink[:4].any() and not ink[-3:].any()
 
 
 def test_small_pictures_are_enlarged_by_repeating_pixels() -> None:
     small = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)
-    large = pictures.enlarge(small)
+    large = images.enlarge(small)
     assert large.shape == (320, 320, 3)
     np.testing.assert_array_equal(large[::5, ::5], small)
-    assert pictures.enlarge(large) is not None and pictures.enlarge(large).shape == large.shape
+    assert images.enlarge(large) is not None and images.enlarge(large).shape == large.shape

@@ -50,7 +50,7 @@ class Stroll:
     action_names = ("x", "y", "z")
 
     def reset(self, key: jax.Array):
-        return jnp.float32(0), base.first_row({"vector": jnp.zeros(2)})
+        return jnp.float32(0), base.first_timestep({"vector": jnp.zeros(2)})
 
     def step(self, state, action, key):
         noise_key, end_key = jax.random.split(key)

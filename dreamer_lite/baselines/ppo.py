@@ -1,8 +1,8 @@
-"""PPO, an agent without a world model, on the same worlds and of the same widths: notebook 10.
+"""PPO, a model-free on-policy agent, on the same environments and of the same widths: notebook 10.
 
-It lives some rows, judges each action by what followed, makes a few passes over these rows in
-which no action may become much likelier or rarer, and throws the rows away (Schulman et al. 2017,
-arXiv:1707.06347).
+It collects a rollout with the current policy, makes a few passes of gradient steps over it, and
+then discards the rollout. The clipped ratio keeps the new policy near the old one (Schulman et al.
+2017, "Proximal Policy Optimization Algorithms", arXiv:1707.06347).
 """
 
 import dataclasses
@@ -20,9 +20,7 @@ from dreamer_lite.agent.agent import Params, action_size
 from dreamer_lite.agent.distributions import BoundedNormal, OneHot
 from dreamer_lite.agent.networks import Encoder, Linear, Mlp, Observation
 from dreamer_lite.config import Config
-from dreamer_lite.training.progress import Limits, keep_score
-from dreamer_lite.training.progress import check_finite as check_losses
-from dreamer_lite.training.progress import make_record as record_of
+from dreamer_lite.training.progress import Limits, check_finite, keep_score, make_record
 from dreamer_lite.training.state import EPISODES, EnvState
 from dreamer_lite.training.xla import compiler_options
 from dreamer_lite.worlds.base import Space, TimeStep, World, next_timestep
@@ -32,18 +30,23 @@ Metrics = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is PPO's own; worlds (W), seeds and widths of the networks are those of `Config`."""
+    """PPO's own hyperparameters; environments (W), seeds and widths are those of `Config`."""
 
-    length: int = 32  # rows lived before each learning (T)
-    epochs: int = 4  # passes over them
+    length: int = 32  # time steps of a rollout (T)
+    epochs: int = 4  # passes over a rollout
     minibatches: int = 8  # gradient steps of a pass; a divisor of T * W
     learning_rate: float = 1e-3
     discount: float = 0.99
     lam: float = 0.95
-    clip: float = 0.2  # how far from 1 the ratio of probabilities may go
-    entropy: float = 0.01  # advantage per nat
+    clip: float = 0.2  # ε, how far from 1 the ratio of probabilities may go
+    entropy: float = 0.01  # entropy coefficient, advantage per nat
     value_scale: float = 0.5
     max_norm: float = 0.5  # of the whole gradient
+
+    @property
+    def updates(self) -> int:
+        """Gradient steps on one rollout."""
+        return self.epochs * self.minibatches
 
 
 class ActorCritic(nnx.Module):
@@ -67,7 +70,7 @@ class ActorCritic(nnx.Module):
         self.value = Linear(config.units, 1, rng)
 
     def __call__(self, obs: Observation) -> tuple[OneHot | BoundedNormal, jax.Array]:
-        """One observation (...) to the policy and the value (...)."""
+        """Observations (...) to the policy and the value (...)."""
         embed = self.encoder(obs)
         x = self.actor(embed)
         if self.discrete:
@@ -86,28 +89,30 @@ def advantages(
     discount: float,
     lam: float,
 ) -> jax.Array:
-    """Generalised advantage estimation (Schulman et al. 2016, Eq. 16), all (T+1, W) -> (T, W).
+    """Generalised advantage estimation, all (T+1, W) -> (T, W).
 
-        d_t = r_{t+1} + discount (1 - terminal_{t+1}) v_{t+1} - v_t
-        A_t = d_t + discount lam (1 - last_{t+1}) A_{t+1},  A_T = 0
+        δ_t = r_{t+1} + γ (1 - terminal_{t+1}) v_{t+1} - v_t
+        A_t = δ_t + γ λ (1 - last_{t+1}) A_{t+1},  A_T = 0
 
-    A row that a time limit cut still has its value; nothing runs back from the episode after it.
-    What is returned for a last step means nothing: its action was ignored (`base.next_timestep`).
+    Schulman et al. 2016 (arXiv:1506.02438), Eq. 16, cut after T steps as in Schulman et al. 2017,
+    Eqs. 11 and 12. An episode that a time limit cut is bootstrapped from its last value; nothing
+    flows back from the episode after it. The result for a last time step has no meaning: its
+    action was ignored (`base.next_timestep`).
     """
     assert reward.ndim and reward.shape == is_last.shape == is_terminal.shape == value.shape
-    surprise = reward[1:] + discount * (1.0 - is_terminal[1:]) * value[1:] - value[:-1]
-    keep = discount * lam * (1.0 - is_last[1:])
+    delta = reward[1:] + discount * (1.0 - is_terminal[1:]) * value[1:] - value[:-1]
+    decay = discount * lam * (1.0 - is_last[1:])
 
     def step(later, inputs):
-        surprise, keep = inputs
-        now = surprise + keep * later
-        return now, now
+        delta, decay = inputs
+        advantage = delta + decay * later
+        return advantage, advantage
 
-    return jax.lax.scan(step, jnp.zeros_like(value[-1]), (surprise, keep), reverse=True)[1]
+    return jax.lax.scan(step, jnp.zeros_like(value[-1]), (delta, decay), reverse=True)[1]
 
 
 def weighted_mean(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """Mean of x (...) by weights (...), a scalar; 0 where all weights are 0."""
+    """Mean of x (...) by weights (...) of 0 or 1, a scalar; 0 where all weights are 0."""
     return jnp.sum(weight * x) / jnp.maximum(1.0, jnp.sum(weight))
 
 
@@ -121,14 +126,17 @@ def normalise(advantage: jax.Array, weight: jax.Array) -> jax.Array:
 def clipped_loss(
     log_prob: jax.Array, old_log_prob: jax.Array, advantage: jax.Array, clip: float
 ) -> jax.Array:
-    """-min(ratio A, clip(ratio, 1 - clip, 1 + clip) A), ratio = pi / pi_old (Eq. 7); (...)."""
+    """The clipped surrogate objective, negated (Schulman et al. 2017, Eq. 7); all (...).
+
+    -L = -min(ρ A, clip(ρ, 1 - ε, 1 + ε) A),  ρ = π(a|s) / π_old(a|s)
+    """
     ratio = jnp.exp(log_prob - old_log_prob)
     bounded = jnp.clip(ratio, 1 - clip, 1 + clip)
     return -jnp.minimum(ratio * advantage, bounded * advantage)
 
 
 class Samples(NamedTuple):
-    """What one learning is done on: a number per action taken, (n, ...)."""
+    """A rollout as PPO learns from it: one entry per action, (n, ...)."""
 
     obs: Observation
     action: jax.Array  # (n, A) as sampled: one-hot or vector
@@ -139,13 +147,12 @@ class Samples(NamedTuple):
 
 
 def loss(agent: ActorCritic, samples: Samples, settings: Settings) -> tuple[jax.Array, Metrics]:
-    """PPO's loss, with entropy bonus and squared error of the value (Eq. 9); and its parts."""
+    """PPO's loss, -L^CLIP + c_1 L^VF - c_2 S (Schulman et al. 2017, Eq. 9), and its parts."""
     policy, value = agent(samples.obs)
     advantage = normalise(samples.advantage, samples.weight)
     log_prob = policy.log_prob(samples.action)
-    surrogate = clipped_loss(log_prob, samples.log_prob, advantage, settings.clip)
     parts = {
-        "loss/policy": surrogate,
+        "loss/policy": clipped_loss(log_prob, samples.log_prob, advantage, settings.clip),
         "loss/value": 0.5 * (value - samples.returns) ** 2,
         "entropy": policy.entropy(),
         "clipped": jnp.abs(jnp.exp(log_prob - samples.log_prob) - 1) > settings.clip,
@@ -156,28 +163,24 @@ def loss(agent: ActorCritic, samples: Samples, settings: Settings) -> tuple[jax.
 
 
 def make_optimizer(settings: Settings) -> optax.GradientTransformation:
-    """Adam behind a limit on the norm of the whole gradient; one vector, as it compiles sooner."""
-    return optax.flatten(
-        optax.chain(
-            optax.clip_by_global_norm(settings.max_norm),
-            optax.adam(settings.learning_rate, eps=1e-5),
-        )
-    )
+    """Adam after clipping the global norm; on one flat vector, because that compiles faster."""
+    clip = optax.clip_by_global_norm(settings.max_norm)
+    return optax.flatten(optax.chain(clip, optax.adam(settings.learning_rate, eps=1e-5)))
 
 
 class State(NamedTuple):
-    """All of a run. With `seeds` = N > 1 every array has a leading axis (N, ...)."""
+    """The state of a run. With `seeds` = N > 1 every array has a leading axis (N, ...)."""
 
     params: Params
     optimizer: Any  # optax's
-    envs: EnvState  # the worlds in progress; there is no memory (`carry`)
-    key: jax.Array  # never changes; every row and every learning folds its own number in
-    rows: jax.Array  # () int32, rows lived by each world
+    envs: EnvState  # the environments; a PPO policy has no recurrent state (`carry`)
+    key: jax.Array  # constant; every time step and every update folds its own number in
+    rows: jax.Array  # () int32, time steps of each environment, as in `RunState`
     updates: jax.Array  # () int32, gradient steps
 
 
 class Ppo(NamedTuple):
-    """The functions that make up an agent in a world."""
+    """The functions of an agent in an environment."""
 
     init: Callable[[int], State]  # seed -> state
     advance: Callable[[State, int], tuple[State, Metrics]]  # so many rounds; donates the state
@@ -187,8 +190,10 @@ class Ppo(NamedTuple):
 def make_ppo(config: Config, settings: Settings, world: World) -> Ppo:
     """PPO in a JAX world as one compiled, donated program, mapped over `config.seeds` agents.
 
-    A round lives T rows of all W worlds, then learns from them. Raises ValueError if the
-    minibatches do not divide T * W.
+    A round collects T time steps of all W environments, then learns from them.
+
+    Raises:
+      ValueError: the minibatches do not divide T * W.
     """
     count = settings.length * config.worlds
     if count % settings.minibatches:
@@ -203,78 +208,76 @@ def make_ppo(config: Config, settings: Settings, world: World) -> Ppo:
 
     graph = nnx.graphdef(build(0))
 
+    def merge(params: Params) -> ActorCritic:
+        return nnx.merge(graph, params)
+
     def begin(params: Params, key: jax.Array) -> State:
         world_key, run_key = jax.random.split(key)
-        states, row = jax.vmap(world.reset)(jax.random.split(world_key, config.worlds))
+        states, timestep = jax.vmap(world.reset)(jax.random.split(world_key, config.worlds))
         zero = jnp.int32(0)
-        envs = EnvState(states, row, None, jnp.zeros(config.worlds), jnp.zeros(EPISODES), zero)
+        envs = EnvState(states, timestep, None, jnp.zeros(config.worlds), jnp.zeros(EPISODES), zero)
         return State(params, optimizer.init(params), envs, run_key, zero, zero)
 
-    def once(state: State, _: None) -> tuple[State, Metrics]:
-        agent = nnx.merge(graph, state.params)
-        state, samples = live(agent, state, world, settings)
-        return learn(lambda params: nnx.merge(graph, params), optimizer, state, samples, settings)
+    def one_round(state: State) -> tuple[State, Metrics]:
+        state, samples = collect(merge(state.params), state, world, settings)
+        return learn(merge, optimizer, state, samples, settings)
 
     def advance(state: State, rounds: jax.Array) -> tuple[State, Metrics]:
-        def more(_, carry):
-            state, metrics = once(carry[0], None)
+        def add_round(_, carry):
+            state, metrics = one_round(carry[0])
             return state, jax.tree.map(jnp.add, carry[1], metrics)
 
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape), jax.eval_shape(once, state, None)[1])
-        state, sums = jax.lax.fori_loop(0, rounds, more, (state, zeros))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape), jax.eval_shape(one_round, state)[1])
+        state, sums = jax.lax.fori_loop(0, rounds, add_round, (state, zeros))
         return state, jax.tree.map(lambda x: x / jnp.maximum(1, rounds), sums)
 
     many = config.seeds > 1
-    starting = jax.jit(jax.vmap(begin) if many else begin)
-    going = jax.jit(
+    begin_all = jax.jit(jax.vmap(begin) if many else begin)
+    advance_all = jax.jit(
         jax.vmap(advance, (0, None)) if many else advance,
         donate_argnums=0,
         compiler_options=compiler_options(),
     )
 
     def init(seed: int) -> State:
-        begun = [
+        agents = [
             (nnx.to_pure_dict(nnx.state(build(s))), jax.random.key(s))
             for s in range(seed, seed + config.seeds)
         ]
-        return starting(*(jax.tree.map(lambda *x: jnp.stack(x), *begun) if many else begun[0]))
+        return begin_all(*(jax.tree.map(lambda *x: jnp.stack(x), *agents) if many else agents[0]))
 
-    return Ppo(init, going, lambda params: nnx.merge(graph, params))
+    return Ppo(init, advance_all, merge)
 
 
-def live(
+def collect(
     agent: ActorCritic, state: State, world: World, settings: Settings
 ) -> tuple[State, Samples]:
-    """T rows of every world under one policy, and what each of its actions was worth."""
-    worlds = len(state.envs.score)
+    """A rollout of T time steps in every environment, with advantages and returns."""
+    worlds, discrete = len(state.envs.score), world.action_space.is_discrete
 
     def step(state: State, _: None):
-        row = state.envs.row
+        timestep = state.envs.row
         key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.rows)
         act_key, world_key = jax.random.split(key)
-        policy, value = agent(row.obs)
+        policy, value = agent(timestep.obs)
         sample = policy.sample(act_key)
-        discrete = world.action_space.is_discrete
         action = jnp.argmax(sample, -1).astype(jnp.int32) if discrete else sample
         keys = jax.random.split(world_key, worlds)
-        following, new = jax.vmap(next_timestep, (None, 0, 0, 0, 0))(
-            world, state.envs.world, row, action, keys
+        states, new = jax.vmap(next_timestep, (None, 0, 0, 0, 0))(
+            world, state.envs.world, timestep, action, keys
         )
-        envs = keep_score(state.envs._replace(world=following, row=new))
+        envs = keep_score(state.envs._replace(world=states, row=new))
         state = state._replace(envs=envs, rows=state.rows + 1)
-        return state, (row, value, sample, policy.log_prob(sample))
+        return state, (timestep, value, sample, policy.log_prob(sample))
 
-    state, (rows, value, action, log_prob) = jax.lax.scan(step, state, length=settings.length)
+    state, (timesteps, value, action, log_prob) = jax.lax.scan(step, state, length=settings.length)
     last: TimeStep = state.envs.row
-    row, value = jax.tree.map(
-        lambda before, end: jnp.concatenate([before, end[None]]),
-        (rows._replace(obs={}), value), (last._replace(obs={}), agent(last.obs)[1]),
-    )  # fmt: skip
-    advantage = advantages(
-        row.reward, row.is_last, row.is_terminal, value, settings.discount, settings.lam
-    )
-    weight = 1.0 - rows.is_last
-    samples = Samples(rows.obs, action, log_prob, advantage, advantage + value[:-1], weight)
+    ends = [timesteps.reward, timesteps.is_last, timesteps.is_terminal, value]
+    final = [last.reward, last.is_last, last.is_terminal, agent(last.obs)[1]]
+    whole = (jnp.concatenate([x, y[None]]) for x, y in zip(ends, final))
+    advantage = advantages(*whole, discount=settings.discount, lam=settings.lam)
+    weight = 1.0 - timesteps.is_last
+    samples = Samples(timesteps.obs, action, log_prob, advantage, advantage + value, weight)
     return state, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
 
 
@@ -286,50 +289,49 @@ def learn(
     settings: Settings,
 ) -> tuple[State, Metrics]:
     """A few passes over the samples in shuffled minibatches; the state and mean metrics."""
-    steps = settings.epochs * settings.minibatches
     key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.updates)
-    count = len(samples.weight)
-    order = jnp.concatenate(
-        [jax.random.permutation(k, count) for k in jax.random.split(key, settings.epochs)]
-    )
+    keys = jax.random.split(key, settings.epochs)
+    order = jnp.concatenate([jax.random.permutation(k, len(samples.weight)) for k in keys])
 
-    def step(carry, places):
+    def step(carry, indices):
         params, optimizer_state = carry
-        part = jax.tree.map(lambda x: x[places], samples)
-        slope, metrics = jax.grad(lambda p: loss(merge(p), part, settings), has_aux=True)(params)
-        change, optimizer_state = optimizer.update(slope, optimizer_state, params)
-        return (jax.tree.map(jnp.add, params, change), optimizer_state), metrics
+        batch = jax.tree.map(lambda x: x[indices], samples)
+        grads, metrics = jax.grad(lambda p: loss(merge(p), batch, settings), has_aux=True)(params)
+        updates, optimizer_state = optimizer.update(grads, optimizer_state, params)
+        return (optax.apply_updates(params, updates), optimizer_state), metrics
 
     carry = state.params, state.optimizer
-    (params, moved), metrics = jax.lax.scan(step, carry, order.reshape(steps, -1))
-    state = state._replace(params=params, optimizer=moved, updates=state.updates + steps)
+    carry, metrics = jax.lax.scan(step, carry, order.reshape(settings.updates, -1))
+    params, optimizer_state = carry
+    updates = state.updates + settings.updates
+    state = state._replace(params=params, optimizer=optimizer_state, updates=updates)
     return state, jax.tree.map(jnp.mean, metrics)
 
 
 def train(
     config: Config, settings: Settings, world: World, limits: Limits, rounds: int = 5
 ) -> Iterator[tuple[dict[str, Any], State]]:
-    """Train until a limit is reached; after the first round and then every `rounds`, a record.
+    """Trains until a limit is reached; yields a record after the first round, then every `rounds`.
 
     Records are those of `progress.make_record`. The state is donated when the generator goes on.
     Raises FloatingPointError when a loss is no longer finite.
     """
     ppo, start = make_ppo(config, settings, world), time.perf_counter()
-    state, lived, updates, times = ppo.init(config.seed), 0, 0, 1
-    each = settings.epochs * settings.minibatches
-    while not limits.reached(time.perf_counter() - start, lived * config.worlds, updates):
+    state, timesteps, updates, count = ppo.init(config.seed), 0, 0, 1
+    while not limits.reached(time.perf_counter() - start, timesteps * config.worlds, updates):
         before = time.perf_counter()
-        state, metrics = ppo.advance(state, times)
+        state, metrics = ppo.advance(state, count)
         metrics = jax.device_get(metrics)
-        lived, updates = lived + times * settings.length, updates + times * each
-        speed = times * each / (time.perf_counter() - before)
-        check_losses(metrics, updates, config)
-        state_of_run: Any = state  # has the counters that a record is made of
+        timesteps, updates = timesteps + count * settings.length, updates + count * settings.updates
+        speed = count * settings.updates / (time.perf_counter() - before)
+        check_finite(metrics, updates, config)
+        counters: Any = state  # has the counters that a record is made of
         seconds = time.perf_counter() - start
-        yield record_of(config, state_of_run, metrics, seconds, speed), state
-        left = [rounds]
+        yield make_record(config, counters, metrics, seconds, speed), state
+        count = rounds
         if limits.updates is not None:
-            left.append(-(-(limits.updates - updates) // each))
+            count = min(count, -(-(limits.updates - updates) // settings.updates))
         if limits.steps is not None:
-            left.append(-(-(limits.steps // config.worlds - lived) // settings.length))
-        times = max(1, min(left))
+            left = limits.steps // config.worlds - timesteps
+            count = min(count, -(-left // settings.length))
+        count = max(1, count)

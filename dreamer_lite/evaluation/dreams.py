@@ -28,7 +28,7 @@ from dreamer_lite.agent.agent import Params
 from dreamer_lite.config import Config
 from dreamer_lite.evaluation.open_loop import SHOWN_AWAKE, SHOWN_DREAMT, Signals, make_dreamer
 from dreamer_lite.evaluation.rollouts import action_name, make_player, start_as_many
-from dreamer_lite.show import pictures
+from dreamer_lite.show import images
 from dreamer_lite.training import streams
 from dreamer_lite.worlds import AnyWorld
 
@@ -158,7 +158,7 @@ def frames(comparison: Comparison, world: AnyWorld) -> np.ndarray:
     actions alone. A clip ends with its episode.
     """
     clips = comparison.clips
-    draw = pictures.painter(world, [clips.obs, clips.seen])
+    draw = images.painter(world, [clips.obs, clips.seen])
     film = []
     for k in range(clips.valid.shape[1]):
         film += [frame(clips, world, draw, int(i), k) for i in np.flatnonzero(clips.valid[:, k])]
@@ -180,14 +180,14 @@ def frame(
     header = f"dreaming, step {step}" if step > 0 else f"awake, eyes close in {-step}"
     says = f"reward {clips.real.reward[i, k]:g}   "
     says += "goes on" if clips.real.cont[i, k] else "the end"
-    return pictures.triptych(
-        panels=[real, dream, pictures.difference(dream, real)],
+    return images.triptych(
+        panels=[real, dream, images.difference(dream, real)],
         titles=["reality", "what it dreams" if step > 0 else "what it sees", "difference"],
         notes=[
             says,
             f"reward {clips.dream.reward[i, k]:z.2f}   goes on: {clips.dream.cont[i, k]:.0%}",
         ],
-        awake=step <= 0,
+        observing=step <= 0,
         header=header if step else "awake, eyes close now",
         corner=corner,
         done=(i + 1) / len(clips.step),

@@ -17,7 +17,7 @@ import numpy as np
 from dreamer_lite.agent.agent import Agent, Params, PolicyCarry, act, initial_carry, make_agent
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.config import Config
-from dreamer_lite.show import pictures
+from dreamer_lite.show import images
 from dreamer_lite.training import memory, streams
 from dreamer_lite.training.hosted import EnvPool
 from dreamer_lite.worlds import AnyWorld, is_hosted
@@ -342,10 +342,10 @@ def annotated_frames(world: AnyWorld, recording: Recording) -> np.ndarray:
             words.append("the end" if recording.is_terminal[i] else "time is up")
         else:
             words.append(action_name(world, recording.action[i]))
-        strip = pictures.caption(
+        strip = images.caption(
             picture.shape[1], 32, "   ".join(words), f"return {in_short(recording.score[i])}"
         )
-        picture = pictures.pad_to_even(np.concatenate([picture, strip]))
+        picture = images.pad_to_even(np.concatenate([picture, strip]))
         if i == 0:
             check_memory(count * picture.nbytes, int(episode[-1]))
             frames = np.empty((count, *picture.shape), np.uint8)
@@ -357,8 +357,8 @@ def make_picture_of(world: AnyWorld, recording: Recording) -> Callable[[int], np
     """A function from a row of a recording to its picture: the world's own, else drawn from obs."""
     frame = recording.frame
     if frame is not None:
-        return lambda i: pictures.enlarge(frame[i])
-    draw = pictures.painter(world, [recording.obs])
+        return lambda i: images.enlarge(frame[i])
+    draw = images.painter(world, [recording.obs])
     return lambda i: draw({key: x[i] for key, x in recording.obs.items()})
 
 

@@ -1,7 +1,7 @@
-"""Figures of a run and of a dream, each with a twin in words for those who cannot see it.
+"""Figures of runs, each with a description in words for readers who cannot see it.
 
 Drawn on `matplotlib.figure.Figure`, never through pyplot: no window, no global state, safe in
-threads. Lines differ in colour, in dashes and in markers. A leaf: the core never imports it.
+threads. Lines differ in colour, in dashes and in markers.
 """
 
 import csv
@@ -47,7 +47,7 @@ def style(number: int, points: int) -> dict:
 
 
 def curves(runs: Sequence[Run]) -> Figure:
-    """How the return of the training episodes grew, against agent steps and against wall time.
+    """The return of the training episodes against agent steps and against wall time.
 
     The band is one standard error; of a run of several seeds, around their mean, it goes from the
     lowest to the highest seed. A single run gets its losses below (see `draw_losses`).
@@ -62,7 +62,7 @@ def curves(runs: Sequence[Run]) -> Figure:
     by_steps, by_time = (figure.add_subplot(grid[0, i]) for i in range(2))
     for number, (label, records) in enumerate(runs):
         label = plain(label) + in_brackets(records[-1])
-        records = played(records)
+        records = with_episodes(records)
         label += "" if records else f" ({NO_EPISODE})"
         mean, (low, high) = column(records, "return_mean"), band(records, "return_mean")
         for axes, x in (
@@ -116,15 +116,16 @@ def losses(label: str, records: Sequence[Record], free_nats: float = 1.0) -> Fig
     return figure
 
 
-# Neither of the world model: behaviour's losses say little when read as curves.
+# Not of the world model: the curves of the behaviour's losses say little.
 BEHAVIOUR = {"loss/policy", "loss/value", "loss/replay_value", "loss/total", "loss/rep"}
 
 
 def draw_losses(axes: Axes, records: Sequence[Record], free_nats: float = 1.0) -> None:
     """The world model's losses on a log scale, with the line of the free nats.
 
-    `dyn` cannot fall below that line: the KL is free there (SPEC 5.7). `rep` has the same value,
-    and so is left out. Of several seeds, the bands go from the lowest to the highest.
+    `dyn` cannot fall below that line: the KL divergence is clipped there (Hafner et al. 2025,
+    "World model learning"). `rep` has the same value, and so is left out. Of several seeds, the
+    bands go from the lowest to the highest.
     """
     names = [name for name in records[-1] if name.startswith("loss/") and name not in BEHAVIOUR]
     updates = column(records, "updates")
@@ -142,14 +143,14 @@ def draw_losses(axes: Axes, records: Sequence[Record], free_nats: float = 1.0) -
 
 
 def describe_curves(runs: Sequence[Run]) -> str:
-    """What `curves` shows, one sentence a run; of several seeds also how far they are apart.
+    """A description of `curves`, one sentence per run; of several seeds also their spread.
 
     Raises ValueError as `curves` does.
     """
     check_runs(runs)
     lines = []
     for label, records in runs:
-        last, records = records[-1], played(records)
+        last, records = records[-1], with_episodes(records)
         if not records:
             lines.append(
                 f"{label}: {NO_EPISODE} after {last['agent_steps']:,} agent steps, "
@@ -188,8 +189,8 @@ def in_brackets(record: Record) -> str:
     return f" (mean of {len(record['seeds']['return_mean'])} seeds; band: lowest to highest)"
 
 
-def played(records: Sequence[Record]) -> list[Record]:
-    """Those from the first finished episode on; before it a return of 0 means nothing."""
+def with_episodes(records: Sequence[Record]) -> list[Record]:
+    """The records from the first finished episode on; before it the return of 0 has no meaning."""
     return [record for record in records if fewest_episodes(record)]
 
 
@@ -214,7 +215,7 @@ def column(records: Sequence[Record], name: str) -> np.ndarray:
 
 
 def plain(name: str) -> str:
-    """Somebody's name for a figure: no mathematics between dollars, nothing that cannot be drawn.
+    """A name for a figure: no mathematics between dollars, nothing that cannot be drawn.
 
     Matplotlib leaves names that begin with an underscore out of legends.
     """

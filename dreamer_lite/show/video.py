@@ -1,7 +1,6 @@
 """Frames to files: H.264 video, GIF, and a strip of a few frames as PNG for pages that play none.
 
-A leaf: the core never imports it. Encoding is mediapy's, by the ffmpeg that imageio-ffmpeg
-carries, so that nothing has to be installed on the system.
+Encoding is mediapy's, by the ffmpeg of imageio-ffmpeg: nothing has to be installed on the system.
 """
 
 import os
@@ -12,7 +11,7 @@ import imageio_ffmpeg
 import mediapy
 import numpy as np
 
-from dreamer_lite.show import pictures
+from dreamer_lite.show import images
 
 CODECS = {".mp4": "h264", ".gif": "gif"}
 
@@ -32,15 +31,15 @@ def write(
     if len(frames) == 0:
         raise ValueError(f"There are no frames to write to {path}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.open("ab").close()  # says at once, and in one sentence, that it cannot be written
+    path.open("ab").close()  # raises at once, in one sentence, if it cannot be written
     mediapy.set_ffmpeg(imageio_ffmpeg.get_ffmpeg_exe())
     codec = CODECS[path.suffix]
     quality = {"crf": 20, "encoded_format": "yuv420p"} if codec == "h264" else {}
-    even = (pictures.pad_to_even(np.asarray(frame)) for frame in frames)
+    even = (images.pad_to_even(np.asarray(frame)) for frame in frames)
     try:
         # An absolute path, for ffmpeg takes `-x` for an option and `x:` for a protocol.
         mediapy.write_video(path.absolute(), even, codec=codec, fps=fps, **quality)
-    except RuntimeError as error:  # ffmpeg's own words, of many lines
+    except RuntimeError as error:  # ffmpeg's own message has many lines
         full = "No space left" in str(error)
         why = "no space left on device" if full else str(error).splitlines()[0][:200].rstrip(". ")
         raise OSError(f"Cannot write {path} ({why}).") from error
@@ -69,10 +68,10 @@ def write_strip(
 
 
 def strip(frames: np.ndarray | Sequence[np.ndarray], count: int, columns: int = 1) -> np.ndarray:
-    """`count` frames, evenly spread, first and last included, as one picture (h, w, 3) uint8."""
+    """`count` frames, evenly spread, first and last included, as one image (h, w, 3) uint8."""
     picked = np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))
     chosen = [np.asarray(frames[i]) for i in picked]
-    blank = np.broadcast_to(np.array(pictures.GROUND, np.uint8), chosen[0].shape)
+    blank = np.broadcast_to(np.array(images.GROUND, np.uint8), chosen[0].shape)
     chosen += [blank] * (-len(chosen) % columns)
     rows = [np.concatenate(chosen[i : i + columns], 1) for i in range(0, len(chosen), columns)]
     return np.concatenate(rows)

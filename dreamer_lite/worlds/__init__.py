@@ -1,8 +1,9 @@
-"""The worlds by name: `make("minatar/breakout")`, `make("dmc/walker-walk")`, `make("gym/...")`.
+"""The environments by name: `make("minatar/breakout")`, `make("dmc/walker-walk")`.
 
-JAX worlds live inside the training program, hosted ones beside it (`hosted`). To add a JAX world,
-write it by the protocol `World` of `base` and give it a line in `_MAKERS`. The adapters of hosted
-worlds are imported when one of their worlds is asked for, for they need packages of their own.
+JAX worlds run inside the compiled training program, hosted ones on the CPU beside it (`hosted`).
+Read `base` first, then `catch`. To add a JAX world, write it by the protocol `World` of `base` and
+give it a line in `_MAKERS`. The adapters of hosted worlds are imported when one of their worlds is
+made, because they need packages of their own.
 """
 
 import difflib
@@ -17,7 +18,8 @@ from dreamer_lite import files
 from dreamer_lite.worlds.base import Space, TimeStep, World, next_timestep
 from dreamer_lite.worlds.breakout import Breakout
 from dreamer_lite.worlds.catch import Catch
-from dreamer_lite.worlds.hosted import HostedWorld, Stepper, WorldError
+from dreamer_lite.worlds.checks import WorldError
+from dreamer_lite.worlds.hosted import HostedWorld, Stepper
 from dreamer_lite.worlds.pendulum import Pendulum
 
 __all__ = [
@@ -42,7 +44,7 @@ __all__ = [
 
 AnyWorld = World | HostedWorld
 
-_asked_for: set[str] = set()  # names that somebody gave to `make` in this process
+_trusted: set[str] = set()  # names that were given to `make` in this process
 
 _MAKERS: dict[str, Callable[[], World]] = {
     "catch": Catch,
@@ -69,9 +71,9 @@ class Family(NamedTuple):
 
     @property
     def remedy(self) -> str:
-        """The command that installs what is missing: packages by their own names.
+        """The command that installs the missing package, by its own name.
 
-        Not an extra of dreamer_lite: pip would look for that name in an index.
+        It names no extra of dreamer_lite, because pip would search an index for that name.
         """
         if self.package != "dm_control":
             return f"pip install {self.package.replace('_', '-')}"
@@ -83,11 +85,6 @@ class Family(NamedTuple):
         )
 
 
-def families() -> list[Family]:
-    """The families of hosted worlds, installed or not."""
-    return list(_FAMILIES)
-
-
 _FAMILIES = (
     Family("atari/", "atari", "ale_py", "atari/pong", "the Atari games of ale-py"),
     Family(
@@ -95,10 +92,15 @@ _FAMILIES = (
         "dmc",
         "dm_control",
         "dmc/walker-walk",
-        "the DeepMind Control Suite (or its pictures: dmc/.../pixels)",
+        "the DeepMind Control Suite (or its images: dmc/.../pixels)",
     ),
     Family("gym/", "gym", "gymnasium", "gym/CartPole-v1", "any Gymnasium environment"),
 )
+
+
+def families() -> list[Family]:
+    """The families of hosted worlds, installed or not."""
+    return list(_FAMILIES)
 
 
 def names() -> list[str]:
@@ -112,35 +114,35 @@ def is_hosted(world: AnyWorld) -> TypeGuard[HostedWorld]:
 
 
 class ImportNeeded(ValueError):
-    """A world that was only read in a file would import a module; one sentence."""
+    """A world named in a file would import a module that was not asked for; one sentence."""
 
 
 def make(name: str) -> Any:
-    """Makes a `World` or a `HostedWorld` by its name, which somebody typed.
+    """Makes a `World` or a `HostedWorld` by a name that the user gave.
 
-    A world of one's own, `gym/MODULE:ID`, imports its module, also from the current folder. For a
-    name that comes from a file there is `make_read`.
+    A world of the user's own, `gym/MODULE:ID`, imports its module, also from the current folder.
+    For a name that was read from a file there is `make_read`.
 
     Raises:
-      ValueError: no world has this name, or its package is missing; one sentence that says what
-        is valid.
+      ValueError: no world has this name, or its package is missing; one sentence with the valid
+        names.
     """
     world = _make(name)
-    _asked_for.add(name)
+    _trusted.add(name)
     return world
 
 
 def make_read(name: str) -> Any:
-    """`make` for a name that was read in a file, which may be a stranger's.
+    """`make` for a name that was read from a file, which may be untrusted.
 
     It imports only what was installed with this package, and nothing from the current folder,
-    unless somebody gave this very name to `make` before.
+    unless the user gave this name to `make` before.
 
     Raises:
       ImportNeeded: the world needs another module.
       ValueError: as `make`.
     """
-    if name in _asked_for:
+    if name in _trusted:
         return _make(name)
     with files.without_current_folder():
         if (module := module_needed(name)) is not None:

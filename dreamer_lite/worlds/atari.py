@@ -1,17 +1,19 @@
 """Atari games, by ale-py's C++ environment: `atari/pong`, `atari/pong@200m`.
 
-Two protocols (SPEC 14.1). The plain name is that of Atari 100k, `@200m` that of the long runs:
+Two protocols, as in the released code (`dreamerv3/configs.yaml`, `embodied/envs/atari.py`). The
+plain name is that of Atari 100k, `@200m` that of the runs of 200M frames:
 
                     atari/pong              atari/pong@200m
     image           64x64x3, colour         96x96x1, grey
     sticky actions  none                    0.25
     actions         those the game needs    all 18
 
-Both repeat an action 4 times, show the brighter of the last two screens, wait up to 30 frames at
-the start of a game, cut a game 108,000 frames later, and leave rewards as they are. An episode is a
-whole game, lives do not end it; only a game that is over is terminal, a cut one is not.
+Both repeat an action 4 times, take the pixel-wise maximum of the last two screens, wait up to 30
+frames at the start of a game, cut a game 108,000 frames later, and leave rewards as they are. An
+episode is a whole game, a lost life does not end it; only a finished game is terminal, a cut one is
+not. Sticky actions are those of Machado et al. (2018).
 
-Departure: screens are made smaller by averaging areas, the reference does it by PIL's bilinear
+Departures: screens are resized by averaging areas, where the released code uses PIL's bilinear
 filter; and grey is the emulator's own palette of grey.
 """
 
@@ -27,13 +29,14 @@ from ale_py import roms
 
 from dreamer_lite.worlds import hosted
 from dreamer_lite.worlds.base import Space, TimeStep
+from dreamer_lite.worlds.checks import WorldError, blame, check_timestep
 
 REPEAT = 4  # emulator frames per agent step
 TIME_LIMIT = 108_000  # emulator frames, half an hour of play
 NO_OPS = 30  # emulator frames at most, at the start of a game
-SCREEN = (210, 160)  # height and width of the console's own picture
+SCREEN = (210, 160)  # height and width of the console's own screen
 LONG = "@200m"
-# No game for one: ale-py ends the process when it is asked to start them.
+# Games for two: ale-py ends the process when it is asked to start them.
 TWO_PLAYERS = frozenset({"combat", "joust", "maze_craze", "warlords"})
 
 
@@ -42,7 +45,7 @@ class AtariWorld(hosted.Description):
     """One game by one protocol."""
 
     game: str  # as ale-py names its ROM
-    sticky: float  # [0, 1], chance that an emulator frame repeats the action of the one before
+    sticky: float  # [0, 1], probability that an emulator frame repeats the previous action
     every_action: bool  # all 18, else those that the game needs
     time_limit: int = TIME_LIMIT  # emulator frames
     no_ops: int = NO_OPS  # emulator frames
@@ -53,15 +56,15 @@ class AtariWorld(hosted.Description):
 
     def render(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """The image as (..., h, w, 3) uint8, grey as grey."""
-        return hosted.as_picture(obs["image"])
+        return hosted.as_rgb(obs["image"])
 
 
 class AtariStepper:
-    """W games side by side, and, once somebody wants to watch, their twins at full size.
+    """W games side by side, and, once frames are asked for, their twins at full size.
 
     A twin gets the same seeds and actions, and so the same no-ops and sticky actions. It is made
-    when `frames` is first called and plays what has been played so far; until then an agent step
-    costs one remembered byte.
+    when `frames` is first called and replays the actions taken so far; until then an agent step
+    costs one stored byte.
     """
 
     def __init__(self, world: AtariWorld, worlds: int, seed: int) -> None:
@@ -71,36 +74,36 @@ class AtariStepper:
         self.played = bytearray()  # actions since `reset`, W bytes each
         self.twin: ale_py.AtariVectorEnv | None = None
         self.screens: Any = None
-        with hosted.blame(world.name, "making it"):
+        with blame(world.name, "making it"):
             shape = world.obs_space["image"].shape
             self.games = emulators(world, worlds, shape)
 
     def reset(self) -> TimeStep:
-        """Starts all over from the seed."""
-        with hosted.blame(self.world.name, "reset"):
+        """Restarts all games from the seed."""
+        with blame(self.world.name, "reset"):
             image, _ = self.games.reset(seed=self.seeds)
         self.played.clear()
         if self.twin is not None:
             self.twin.close()
         self.twin = None
         none = np.zeros(self.worlds, bool)
-        return self._row(image, np.zeros(self.worlds), ~none, none, none)
+        return self._timestep(image, np.zeros(self.worlds), ~none, none, none)
 
     def step(self, action: np.ndarray) -> TimeStep:
         """Actions (W,) int32. Raises WorldError for an action that the game does not have."""
         action = np.array(action, np.int32)
         count = self.world.action_space.classes
         if action.shape != (self.worlds,) or (action < 0).any() or (action >= count).any():
-            raise hosted.WorldError(
+            raise WorldError(
                 f"{self.world.name}: actions {action} are not {self.worlds} from 0 to {count - 1}."
             )
         first = self.over
-        with hosted.blame(self.world.name, "step"):
+        with blame(self.world.name, "step"):
             image, reward, terminated, truncated, _ = self.games.step(action)
             self.played += action.astype(np.uint8).tobytes()
             if self.twin is not None:
                 self.screens = self.twin.step(action)[0]
-        return self._row(image, reward, first, terminated | truncated, terminated)
+        return self._timestep(image, reward, first, terminated | truncated, terminated)
 
     def frames(self) -> np.ndarray:
         """The console's screens in colour, (W, 210, 160, 3) uint8.
@@ -108,7 +111,7 @@ class AtariStepper:
         The first call plays the games again, 1 to 2 ms for each agent step so far.
         """
         if self.twin is None:
-            with hosted.blame(self.world.name, "drawing it"):
+            with blame(self.world.name, "drawing it"):
                 self.twin = twin = emulators(self.world, self.worlds, (*SCREEN, 3))
                 self.screens, _ = twin.reset(seed=self.seeds)
                 for action in np.frombuffer(bytes(self.played), np.uint8).reshape(-1, self.worlds):
@@ -121,16 +124,16 @@ class AtariStepper:
                 games.close()
         self.twin = None
 
-    def _row(self, image: Any, reward: Any, first: Any, last: Any, terminal: Any) -> TimeStep:
-        """A checked row. The emulator's axis of stacked frames, of length 1, goes."""
+    def _timestep(self, image: Any, reward: Any, first: Any, last: Any, terminal: Any) -> TimeStep:
+        """A checked time step. The emulator's axis of stacked frames, of length 1, is dropped."""
         image = image[:, 0] if image.ndim == 5 else image.transpose(0, 2, 3, 1)
         self.over = np.array(last)
-        row = TimeStep({"image": image}, np.float32(reward), first, last, terminal)  # type: ignore
-        return hosted.check_row(self.world, row)
+        timestep = TimeStep({"image": image}, np.float32(reward), first, last, terminal)  # type: ignore
+        return check_timestep(self.world, timestep)
 
 
 def emulators(world: AtariWorld, worlds: int, shape: tuple[int, ...]) -> ale_py.AtariVectorEnv:
-    """W emulators that give pictures of `shape` (h, w, c); c is 1 for grey or 3."""
+    """W emulators that return screens of `shape` (h, w, c); c is 1 for grey or 3."""
     quiet()
     return ale_py.AtariVectorEnv(
         world.game,

@@ -1,17 +1,16 @@
-"""What a JAX world is: spaces, the row that a time step gives, autoreset, and how it is drawn.
+"""What a JAX world is: its spaces, its time steps, and the automatic reset.
 
 A world is a frozen dataclass of plain numbers with two pure functions, `reset` and `step`, over a
-state that the caller carries. It remembers nothing itself, so it can be jitted, vmapped over many
+state that the caller carries. It stores nothing itself, so it can be jitted, vmapped over many
 copies and put inside the training scan. The worlds beside this file, replay, training and
 notebook 01 build on it; it imports none of them.
 
-What may be changed: the drawing below, freely. The fields of `TimeStep` are those of a stored time
-step (SPEC 1.1); replay and training rely on their names and dtypes.
+The fields of `TimeStep` are those of a stored time step; replay and training rely on their names
+and dtypes. `sprites` draws grid observations.
 """
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -47,21 +46,21 @@ class Space:
 
 
 class TimeStep(NamedTuple):
-    """What a world contributes to one stored time step (SPEC 1.1).
+    """What an environment contributes to one stored time step.
 
-    The reward arrived together with the observation; the action is chosen after seeing both and is
-    not part of the row. `is_terminal` implies `is_last`; a time limit sets `is_last` alone.
+    The reward arrived together with the observation. The action is chosen after it and is not
+    part of the time step. `is_terminal` implies `is_last`; a time limit sets `is_last` alone.
     """
 
     obs: dict[str, jax.Array]  # as the world's obs_space says
-    reward: jax.Array  # () float32, 0 on the first row
+    reward: jax.Array  # () float32, 0 at the first time step
     is_first: jax.Array  # () bool, obs came from a reset
     is_last: jax.Array  # () bool, the episode ends here
     is_terminal: jax.Array  # () bool, a true end: no future reward
 
 
 class Described(Protocol):
-    """What any world, in JAX or on the host, says of itself."""
+    """The description of any world, in JAX or on the host."""
 
     @property
     def name(self) -> str: ...
@@ -81,115 +80,34 @@ class World(Described, Protocol):
         ...
 
     def step(self, state: Any, action: jax.Array, key: jax.Array) -> tuple[Any, TimeStep]:
-        """Moves on by one action and never resets by itself. The key is consumed.
+        """Takes one step and never resets by itself. The key is consumed.
 
-        What follows an `is_last` row without a reset is undefined; see `next_timestep`.
+        The step after `is_last` without a reset is undefined; see `next_timestep`.
         """
         ...
 
     def render(self, obs: dict[str, np.ndarray]) -> np.ndarray:
-        """Draws observations, real or dreamt, as (..., height, width, 3) uint8.
+        """Draws observations, real or imagined, as (..., height, width, 3) uint8.
 
         The leading axes (...) are kept. Images may be uint8 in [0, 255] or float in [0, 1].
         """
         ...
 
 
-def first_row(obs: dict[str, jax.Array]) -> TimeStep:
-    """The row of a reset: no reward, nothing has ended."""
+def first_timestep(obs: dict[str, jax.Array]) -> TimeStep:
+    """The time step of a reset: no reward, nothing has ended."""
     return TimeStep(obs, jnp.float32(0), jnp.array(True), jnp.array(False), jnp.array(False))
 
 
 def next_timestep(
-    world: World, state: Any, row: TimeStep, action: jax.Array, key: jax.Array
+    world: World, state: Any, timestep: TimeStep, action: jax.Array, key: jax.Array
 ) -> tuple[Any, TimeStep]:
-    """Gives the next row of ONE world: a reset if `row` was the last of its episode, else a step.
+    """The next time step of ONE world: a reset if `timestep` ended its episode, else a step.
 
-    So a reset has a row of its own, which ignores the action: an episode of L actions gives L + 1
-    rows (SPEC 1.1). The key is consumed.
+    So a reset has a time step of its own, which ignores the action: an episode of L actions has
+    L + 1 time steps. The key is consumed.
     """
     # Only one of the two results survives, so one key may serve both. `vmap` would turn a branch
     # into this select anyway.
     begun, stepped = world.reset(key), world.step(state, action, key)
-    return jax.tree.map(lambda new, old: jnp.where(row.is_last, new, old), begun, stepped)
-
-
-# Drawing, in numpy: it happens outside of the training scan.
-
-CELL = 32  # pixels per grid cell
-BACKGROUND = (15, 18, 28)
-# Okabe and Ito's palette, readable with every common kind of colour blindness.
-WHITE, ORANGE, SKY, GREEN = (250, 250, 245), (230, 159, 0), (86, 180, 233), (0, 158, 115)
-YELLOW, BLUE, VERMILION, PURPLE = (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)
-
-
-class Sprite(NamedTuple):
-    """How one plane of a grid observation is drawn in each cell where it is on."""
-
-    plane: int
-    mask: np.ndarray  # (CELL, CELL) float32, opacity in [0, 1]
-    colours: np.ndarray  # (rows, 3) or (1, 3) float32, one colour per grid row or one for all
-
-
-def sprite(plane: int, mask: np.ndarray, *colours: tuple[int, int, int]) -> Sprite:
-    """Makes a sprite from one colour, or from one colour per grid row."""
-    return Sprite(plane, mask.astype(np.float32), np.array(colours, np.float32))
-
-
-def box(top: float, bottom: float, left: float, right: float, radius: float = 4.0) -> np.ndarray:
-    """Opacity (CELL, CELL) of a smooth-edged rectangle with round corners, borders in pixels."""
-    y, x = np.mgrid[:CELL, :CELL] + 0.5
-    dy = np.maximum(np.abs(y - (top + bottom) / 2) - (bottom - top) / 2 + radius, 0)
-    dx = np.maximum(np.abs(x - (left + right) / 2) - (right - left) / 2 + radius, 0)
-    return np.clip(radius + 0.5 - np.hypot(dy, dx), 0, 1)
-
-
-def disc(radius: float) -> np.ndarray:
-    """Opacity (CELL, CELL) of a smooth-edged disc in the middle of a cell."""
-    return box(CELL / 2 - radius, CELL / 2 + radius, CELL / 2 - radius, CELL / 2 + radius, radius)
-
-
-def ball(radius: float) -> np.ndarray:
-    """Opacity (CELL, CELL) of a disc that glows a little."""
-    return np.maximum(disc(radius), 0.25 * np.maximum(disc(radius + 2), 0.4 * disc(radius + 5)))
-
-
-def bevel() -> np.ndarray:
-    """A factor (CELL, 1) for opacities that shades the lower edge of a brick."""
-    return np.clip((CELL - np.arange(CELL)[:, None]) / 10, 0.7, 1)
-
-
-def paint(image: np.ndarray, sprites: Sequence[Sprite], ground: np.ndarray) -> np.ndarray:
-    """Draws grid observations, later sprites over earlier ones.
-
-    A plane's value is the opacity of its sprite, so a dream that is unsure where the ball is shows
-    a faint ball in several cells.
-
-    Args:
-      image: (..., rows, columns, C), uint8 in [0, 255] or float in [0, 1].
-      sprites: bottom layer first.
-      ground: (rows, columns, CELL, CELL, 3) uint8, what is seen where all planes are 0.
-    Returns:
-      (..., rows * CELL, columns * CELL, 3) uint8.
-    """
-    image = np.asarray(image)
-    values = image / np.float32(255) if image.dtype == np.uint8 else image.astype(np.float32)
-    lead, (rows, columns) = values.shape[:-3], values.shape[-3:-1]
-    values = np.clip(values.reshape(-1, *values.shape[-3:]), 0, 1)
-    frames = np.empty((len(values), rows * CELL, columns * CELL, 3), np.uint8)
-    for number, value in enumerate(values):  # frame by frame, to keep the float pictures few
-        cells = ground.astype(np.float32)
-        for plane, mask, colours in sprites:
-            row, column = np.nonzero(value[..., plane] > 1 / 512)  # most cells are empty
-            alpha = value[row, column, plane, None, None, None] * mask[..., None]
-            colour = colours[row % len(colours), None, None]
-            cells[row, column] += alpha * (colour - cells[row, column])
-        picture = cells.transpose(0, 2, 1, 3, 4).reshape(frames.shape[1:])
-        frames[number] = np.round(picture)
-    return frames.reshape(*lead, *frames.shape[1:])
-
-
-def empty_ground(rows: int, columns: int) -> np.ndarray:
-    """A dark grid (rows, columns, CELL, CELL, 3) uint8 whose cells can just be made out."""
-    tile = box(1, CELL - 1, 1, CELL - 1, 3)[..., None] * 9 + np.array(BACKGROUND)
-    return np.broadcast_to(tile.astype(np.uint8), (rows, columns, CELL, CELL, 3))
+    return jax.tree.map(lambda new, old: jnp.where(timestep.is_last, new, old), begun, stepped)

@@ -1,10 +1,10 @@
 """Breakout on a 10x10 grid by MinAtar's rules, as a JAX world.
 
-The rules are those of MinAtar (Young and Tian 2019, arXiv:1903.03176) as SPEC section 26 states
-them; the code is our own. It is the world of notebooks 01, 07 and 10: small enough to be learnt on
-a CPU in minutes, rich enough to need looking ahead.
+The rules are those of MinAtar (Young and Tian 2019, arXiv:1903.03176); the code is our own.
+It is the environment of notebooks 01, 07 and 10: small enough to be learnt on a CPU in minutes, and
+rich enough to need planning.
 
-What may be changed: the two fields and the picture. With other rules, returns can no longer be
+What may be changed: the two fields and the drawing. With other rules, returns can no longer be
 compared with those of others.
 """
 
@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite.worlds import base
+from dreamer_lite.worlds import sprites
+from dreamer_lite.worlds.base import Space, TimeStep, first_timestep
 
 SIZE = 10  # rows and columns
 STAY, LEFT, RIGHT = range(3)
@@ -45,28 +46,17 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Breakout:
-    """Breakout: reward 1 per brick; the three rows are refilled when the last is gone (SPEC 26)."""
+    """Breakout: reward 1 per brick; the three rows are refilled when the last is gone."""
 
-    sticky: float = 0.1  # [0, 1], chance that the last executed action is repeated
+    sticky: float = 0.1  # [0, 1], probability that the last executed action is repeated
     time_limit: int = 1000  # actions, after which an episode is cut (not terminal)
 
-    @property
-    def name(self) -> str:
-        return "minatar/breakout"
+    name = "minatar/breakout"
+    obs_space = {"image": Space((SIZE, SIZE, 4), "uint8")}  # noqa: RUF012
+    action_space = Space((), "int32", classes=3)
+    action_names = ("stay", "left", "right")
 
-    @property
-    def obs_space(self) -> dict[str, base.Space]:
-        return {"image": base.Space((SIZE, SIZE, 4), "uint8")}
-
-    @property
-    def action_space(self) -> base.Space:
-        return base.Space((), "int32", classes=3)
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return ("stay", "left", "right")
-
-    def reset(self, key: jax.Array) -> tuple[State, base.TimeStep]:
+    def reset(self, key: jax.Array) -> tuple[State, TimeStep]:
         """Starts with a full wall and the ball in one of its lower corners, moving inwards."""
         from_left = jax.random.bernoulli(key)
         row = jnp.int32(3)
@@ -84,9 +74,9 @@ class Breakout:
             action=jnp.int32(STAY),
             time=jnp.int32(0),
         )
-        return state, base.first_row(_observe(state))
+        return state, first_timestep(_observe(state))
 
-    def step(self, state: State, action: jax.Array, key: jax.Array) -> tuple[State, base.TimeStep]:
+    def step(self, state: State, action: jax.Array, key: jax.Array) -> tuple[State, TimeStep]:
         """Moves paddle and ball by one cell; the action () is 0 stay, 1 left, 2 right."""
         repeat = jax.random.uniform(key) < self.sticky
         action = jnp.where(repeat, state.action, action).astype(jnp.int32)
@@ -97,8 +87,8 @@ class Breakout:
         wall = (column < 0) | (column >= SIZE)
         column = jnp.clip(column, 0, SIZE - 1)
 
-        # SPEC 26 takes the first of three cases that holds. No two can hold at once: a cell above
-        # the top is none of the grid's, and row 9 never has a brick.
+        # MinAtar tests ceiling, brick and floor in this order. No two can hold at once: a cell
+        # above the ceiling is outside of the grid, and row 9 never has a brick.
         top = row < 0
         cell = _cell(row, column)
         brick = jnp.any(state.bricks & cell)
@@ -126,11 +116,11 @@ class Breakout:
         )
         last = lost | (time >= self.time_limit)
         reward = strikes.astype(jnp.float32)
-        return state, base.TimeStep(_observe(state), reward, jnp.array(False), last, lost)
+        return state, TimeStep(_observe(state), reward, jnp.array(False), last, lost)
 
     def render(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """Draws (..., 10, 10, 4) as (..., 320, 320, 3) uint8."""
-        return base.paint(obs["image"], _SPRITES, _GROUND)
+        return sprites.paint(obs["image"], _SPRITES, _GROUND)
 
 
 def _cell(row: jax.Array, column: jax.Array) -> jax.Array:
@@ -149,12 +139,12 @@ def _observe(state: State) -> dict[str, jax.Array]:
     return {"image": jnp.uint8(255) * jnp.stack(planes, axis=-1)}
 
 
-_ROW_COLOURS = [base.GREEN] * SIZE
-_ROW_COLOURS[BRICK_ROWS] = base.VERMILION, base.ORANGE, base.GREEN
+_ROW_COLOURS = [sprites.GREEN] * SIZE
+_ROW_COLOURS[BRICK_ROWS] = sprites.VERMILION, sprites.ORANGE, sprites.GREEN
 _SPRITES = (
-    base.sprite(BRICK, base.bevel() * base.box(4, 28, 2, 30), *_ROW_COLOURS),
-    base.sprite(TRAIL, 0.35 * base.disc(6), base.WHITE),
-    base.sprite(PADDLE, base.box(6, 18, 0, 32, 6), base.SKY),
-    base.sprite(BALL, base.ball(10), base.WHITE),
+    sprites.sprite(BRICK, sprites.bevel() * sprites.box(4, 28, 2, 30), *_ROW_COLOURS),
+    sprites.sprite(TRAIL, 0.35 * sprites.disc(6), sprites.WHITE),
+    sprites.sprite(PADDLE, sprites.box(6, 18, 0, 32, 6), sprites.SKY),
+    sprites.sprite(BALL, sprites.ball(10), sprites.WHITE),
 )
-_GROUND = base.empty_ground(SIZE, SIZE)
+_GROUND = sprites.empty_ground(SIZE, SIZE)

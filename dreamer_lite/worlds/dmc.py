@@ -1,12 +1,13 @@
-"""The DeepMind Control Suite: `dmc/walker-walk` sees numbers, `dmc/walker-walk/pixels` pictures.
+"""The DeepMind Control Suite: `dmc/walker-walk` gives numbers, `dmc/walker-walk/pixels` images.
 
-Every task of dm_control's suite, `dmc/<domain>-<task>`. An action is repeated twice (SPEC 14.2: the
-published curves did, the reference's present code does not). An episode ends truly only where the
-task says so by a discount of 0, which the common ones never do.
+Every task of dm_control's suite, `dmc/<domain>-<task>`. An action is repeated twice, as in
+the runs behind the published scores; the released code now has `repeat: 1`
+(`dreamerv3/configs.yaml`). An episode is terminal only where the task sets a discount of 0, as
+`embodied/envs/from_dm.py` has it; the common tasks never do.
 
-Pixels are 64x64x3, drawn as fast as a CPU can: without shadows, reflections and anti-aliasing, and
-round limbs have 16 corners instead of 28. Scores from pixels are compared with those of others on
-these terms. Without pixels nothing is drawn in training.
+Images are 64x64x3, drawn as fast as a CPU can: without shadows, reflections and anti-aliasing, and
+round limbs have 16 corners instead of 28. Compare scores from
+pixels with published ones on these terms. Without pixels nothing is drawn in training.
 """
 
 import dataclasses
@@ -18,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from dreamer_lite.worlds import hosted, rendering
+from dreamer_lite.worlds import checks, hosted, rendering
 from dreamer_lite.worlds.base import Space
 
 REPEAT = 2  # physics steps per agent step
 SIDE = 64  # pixels of an observation
 HEIGHT, WIDTH = 240, 320  # pixels of a film
-CAMERAS = {"quadruped": 2}  # SPEC 14.2; 0 where not said
+CAMERAS = {"quadruped": 2}  # else 0, as in DMC of `embodied/envs/dmc.py`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +47,13 @@ class ControlWorld(hosted.Description):
         return hosted.Loop(self, functools.partial(ControlEnvironment, self), worlds, seed)
 
     def render(self, obs: dict[str, np.ndarray]) -> np.ndarray | None:
-        """Pixels as they are; numbers as the body that they describe, (..., 240, 320, 3) uint8.
+        """Images as they are; numbers as the body that they describe, (..., 240, 320, 3) uint8.
 
-        None for the domains whose numbers do not say how the body lies (see `POSES`), and, with a
+        None for domains whose numbers do not determine the body's pose (see `POSES`), and, with a
         warning, where nothing can draw.
         """
         if self.pixels:
-            return hosted.as_picture(obs["image"])
+            return hosted.as_rgb(obs["image"])
         if self.domain not in POSES or not can_draw(self.name):
             return None
         return body(self.domain, self.task).draw({key: np.asarray(x) for key, x in obs.items()})
@@ -66,7 +67,7 @@ class ControlEnvironment:
         self.env = self.camera = self.film_camera = None
 
     def reset(self, seed: int | None) -> dict[str, np.ndarray]:
-        """Starts an episode; a seed makes the environment anew, the suite takes it only then."""
+        """Starts an episode; a seed makes a new environment, since the suite takes it only then."""
         if seed is not None:
             self.close()
             self.env = load(self.world.domain, self.world.task, seed)
@@ -109,7 +110,7 @@ class ControlEnvironment:
             return {"image": rendering.on_thread(self.camera.render)}
         name = self.world.name
         return {
-            key: hosted.as_array(
+            key: checks.as_array(
                 name, f"observation {key!r}", np.reshape(value, -1), space.shape, space.dtype
             )
             for (key, space), value in zip(self.world.spaces, moment.observation.values())
@@ -175,7 +176,7 @@ def suite() -> Any:
     try:
         from dm_control import suite
     except Exception as error:  # a RuntimeError or ImportError of many kinds
-        raise ValueError(f"dm_control does not work: {hosted.in_one_line(error)}.") from error
+        raise ValueError(f"dm_control does not work: {checks.in_one_line(error)}.") from error
     return suite
 
 
@@ -185,17 +186,17 @@ def load(domain: str, task: str, seed: int) -> Any:
         return suite().load(domain, task, task_kwargs={"random": seed})
     except AttributeError as error:
         raise ValueError(
-            f"dm_control does not work with this mujoco ({hosted.in_one_line(error)}): make a new "
+            f"dm_control does not work with this mujoco ({checks.in_one_line(error)}): make a new "
             'environment, by `pip install dm_control "mujoco>=3.17,<4"`.'
         ) from error
 
 
-# Pictures
+# Images
 
 
 @functools.cache
 def can_draw(name: str) -> bool:
-    """Whether something can draw; if not, says once what to install."""
+    """Whether something can draw; if not, warns once with what to install."""
     choice = rendering.choose()
     if choice.backend is None:
         warnings.warn(f"{name} is not drawn: {choice.reason}", stacklevel=2)
@@ -228,7 +229,7 @@ def film_camera(physics: Any, camera: int) -> Any:
 
 
 def opened(camera: Any, physics: Any) -> Any:
-    """The camera, after a first picture, which makes the OpenGL context of its physics."""
+    """The camera, after a first frame, which makes the OpenGL context of its physics."""
     camera.render()
     rendering.free_before_dm_control(physics)
     return camera
@@ -238,7 +239,7 @@ def walker_pose(obs: Mapping[str, np.ndarray]) -> np.ndarray:
     """Joint positions (9,) of a walker from its height (1,) and orientations (14,).
 
     `orientations` are (cos, sin) of the absolute angle of torso, right thigh, leg and foot, left
-    thigh, leg and foot. How far it has walked is not observed: the camera goes with it.
+    thigh, leg and foot. Its position along x is not observed: the camera moves with it.
     """
     cos, sin = obs["orientations"].reshape(7, 2).T
     torso, *limbs = np.arctan2(sin, cos)
@@ -252,7 +253,7 @@ def walker_pose(obs: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def all_but_x(obs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Joint positions where only the way gone is not observed."""
+    """Joint positions where only the position along x is not observed."""
     return np.concatenate([[0], obs["position"]])
 
 

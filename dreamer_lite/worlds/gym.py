@@ -1,8 +1,8 @@
 """Any Gymnasium environment as a world: `gym/CartPole-v1`, `gym/my_module:MyEnv-v0`.
 
-What its spaces become, and what may follow the id behind an @, is told in `docs/environments.md`;
-`gym_spaces` has the code. What an environment raises, draws or answers is checked here and in
-`hosted`: it becomes one sentence, never a wrong number.
+`docs/environments.md` describes what its spaces become and the options behind an @; `gym_spaces`,
+`gym_actions` and `gym_options` have the code. Whatever an environment raises, renders or returns is
+checked (`gym_entries`, `checks`) and becomes one sentence, never a wrong number.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from dreamer_lite.worlds import gym_spaces, hosted, rendering
-from dreamer_lite.worlds.gym_spaces import GUIDE, Entry, Options
+from dreamer_lite.worlds import checks, gym_actions, gym_spaces, hosted, rendering
+from dreamer_lite.worlds.gym_entries import Entry
+from dreamer_lite.worlds.gym_options import GUIDE, Options, parse_options
 
 # Packages whose environments an agent file may name: what they import was installed by the user.
 INSTALLED = ("gymnasium", "ale_py", "dm_control", "dreamer_lite")
 
-
-LONG = 2000  # observations after which an episode is as good as whole for `Watch`
+LONG = 2000  # observations after which `ByteWatch` judges an episode that has not ended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +35,11 @@ class GymWorld(hosted.Description):
 
     id: str
     options: Options
-    draws: bool  # it offers pictures as arrays
+    draws: bool  # it offers frames as arrays
 
     def start(self, worlds: int, seed: int) -> hosted.Loop:
         """Makes W environments. Raises WorldError if one cannot be made."""
-        watch = Watch(self.name)
+        watch = ByteWatch(self.name)
         return hosted.Loop(self, functools.partial(GymEnvironment, self, watch), worlds, seed)
 
     def render(self, obs: dict[str, np.ndarray]) -> np.ndarray | None:
@@ -49,49 +49,45 @@ class GymWorld(hosted.Description):
         """
         for key, space in self.obs_space.items():
             if space.is_image:
-                return hosted.as_picture(obs[key])
+                return hosted.as_rgb(obs[key])
             if space.is_discrete and len(space.shape) in (2, 3):
                 x = np.asarray(obs[key])
-                if x.dtype.kind == "f":  # as a dream has it: probabilities of the classes
+                if x.dtype.kind == "f":  # imagined: probabilities of the classes
                     x = x @ np.arange(space.classes)
                 x = x if len(space.shape) == 2 else x.mean(-1)
-                return hosted.as_picture(x[..., None] / max(1.0, space.classes - 1.0))
+                return hosted.as_rgb(x[..., None] / max(1.0, space.classes - 1.0))
         return None
 
 
-class Watch:
-    """Looks at one whole episode: does an observation whose space says 0..255 ever use that?
+class ByteWatch:
+    """Warns if an observation declared as 0..255 held only small numbers in the first episode.
 
-    The agent sees such numbers as parts of 255, so it could hardly tell small ones apart.
+    The agent receives such numbers divided by 255, so it can hardly tell small ones apart.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.said: set[str] = set()  # observations that were outside of their bounds
+        self.warned: set[str] = set()  # observations that were outside of their bounds
         self.highest: dict[str, float] = {}
-        self.looks, self.over = 0, False
+        self.count, self.over = 0, False
 
-    def look(self, entry: Entry, array: np.ndarray) -> None:
-        self.looks += 1
+    def add(self, entry: Entry, array: np.ndarray) -> None:
+        self.count += 1
         self.highest[entry.key] = max(self.highest.get(entry.key, 0), float(array.max()))
 
     def judge(self, entries: list[Entry], ended: Any) -> None:
-        """Says at the end of the first episode, or of a long part of it, what stayed small."""
-        with contextlib.suppress(Exception):  # flags that are none are found later
-            self.over = bool(ended[0]) or bool(ended[1]) or self.looks > LONG
-        if not self.over:
-            return
-        for entry in entries:
+        """At the end of the first episode, or of a long part of it, warns of small numbers."""
+        with contextlib.suppress(Exception):  # invalid flags are found later
+            self.over = bool(ended[0]) or bool(ended[1]) or self.count > LONG
+        for entry in entries if self.over else ():
             highest = self.highest.get(entry.key, 255)
             if entry.full_bytes and highest < gym_spaces.FEW:
-                field = f"{self.name}: observation {entry.key!r}"
-                most = max(1, int(np.ceil(highest)))
-                other = gym_spaces.option(self.name, entry, 0, most)
+                other = entry.option(self.name, 0, max(1, int(np.ceil(highest))))
                 warnings.warn(
-                    f"{field} may hold 0 to 255 by its space, and held nothing above {highest:g} "
-                    "in a whole episode; the agent can hardly tell such values apart. If they are "
-                    "symbols, or an image divided by 255, name the world with the largest value "
-                    f"that there can be: {other}.",
+                    f"{self.name}: observation {entry.key!r} may hold 0 to 255 by its space, and "
+                    f"held nothing above {highest:g} in a whole episode; the agent can hardly tell "
+                    "such values apart. If they are symbols, or an image divided by 255, name the "
+                    f"world with the largest value that there can be: {other}.",
                     stacklevel=2,
                 )
 
@@ -99,40 +95,41 @@ class Watch:
 class GymEnvironment:
     """One Gymnasium environment in a `Loop`."""
 
-    def __init__(self, world: GymWorld, watch: Watch) -> None:
+    def __init__(self, world: GymWorld, watch: ByteWatch) -> None:
         self.name, self.watch = world.name, watch
         self.draws, self.undrawn = world.draws, ""  # why it cannot be drawn, though it should
         self.env = self._make(world.id)
         self.entries = gym_spaces.entries(self.name, self.env.observation_space, world.options)
-        self.action = gym_spaces.action_map(self.env.action_space, world.options)
-        ours = gym_spaces.convert_action_space(self.name, self.env.action_space)
+        self.action = gym_actions.action_map(self.env.action_space, world.options)
+        ours = gym_actions.agent_space(self.name, self.env.action_space)
         found = tuple((entry.key, entry.space) for entry in self.entries)
         if (found, ours) != (world.spaces, world.action_space):
-            raise hosted.WorldError(f"{self.name}: its spaces are others each time it is made.")
+            raise checks.WorldError(f"{self.name}: its spaces are others each time it is made.")
 
     def _make(self, id: str) -> gymnasium.Env:
         """The environment, ready to draw if it can."""
-        if self.draws:
-            try:
-                return gymnasium.make(id, disable_env_checker=True, render_mode="rgb_array")
-            except Exception as error:
-                with contextlib.suppress(Exception):  # if it needs more to draw than to be played
-                    env = gymnasium.make(id, disable_env_checker=True)
-                    self.undrawn = reason(error)
-                    return env
-                raise
-        return gymnasium.make(id, disable_env_checker=True)
+        make = functools.partial(gymnasium.make, id, disable_env_checker=True)
+        if not self.draws:
+            return make()
+        try:
+            return make(render_mode="rgb_array")
+        except Exception as error:
+            with contextlib.suppress(Exception):  # if it needs more to draw than to be played
+                env = make()
+                self.undrawn = reason(error)
+                return env
+            raise
 
     def reset(self, seed: int | None) -> dict[str, np.ndarray]:
         result = self.env.reset(seed=seed)
         if not isinstance(result, tuple) or len(result) != 2:
-            raise hosted.WorldError(f"{self.name}: reset does not give (observation, info).")
+            raise checks.WorldError(f"{self.name}: reset does not give (observation, info).")
         return self._observe(result[0])
 
     def step(self, action: np.ndarray) -> hosted.Transition:
         result = self.env.step(self.action(action))
         if not isinstance(result, tuple) or len(result) != 5:
-            raise hosted.WorldError(
+            raise checks.WorldError(
                 f"{self.name}: step does not give (observation, reward, terminated, truncated, "
                 "info)."
             )
@@ -143,7 +140,7 @@ class GymEnvironment:
         return hosted.Transition(obs, reward, terminated, truncated)
 
     def frame(self) -> np.ndarray | None:
-        """The environment's own picture; None, with a warning, where it needs a package more."""
+        """The environment's own frame; None, with a warning, where it needs another package."""
         if self.draws and not self.undrawn:
             try:
                 return self.env.render()  # type: ignore
@@ -160,9 +157,9 @@ class GymEnvironment:
     def _observe(self, raw: Any) -> dict[str, np.ndarray]:
         obs = {}
         for entry in self.entries:
-            array = entry.read(self.name, entry.pick(self.name, raw), self.watch.said)
+            array = entry.read(self.name, entry.pick(self.name, raw), self.watch.warned)
             if entry.full_bytes and not self.watch.over:
-                self.watch.look(entry, array)
+                self.watch.add(entry, array)
             obs[entry.key] = entry.convert(array)
         return obs
 
@@ -170,70 +167,71 @@ class GymEnvironment:
 def make(text: str) -> GymWorld:
     """The world of a Gymnasium id, described by an environment that is made and closed again.
 
-    Behind the id there may be options, each after an @; see `gym_spaces.parse_options`.
+    Behind the id there may be options, each after an @; see `gym_options.parse_options`.
 
     Raises:
       ValueError: unknown id, missing package, or a space that is not supported; one sentence.
     """
     name = f"gym/{text}"
     id, *texts = text.split("@")
-    options = gym_spaces.parse_options(name, texts)
+    options = parse_options(name, texts)
     if id.startswith("DreamerLite/"):
         from dreamer_lite.worlds import gymnasium_envs
 
         gymnasium_envs.register()
-    if ":" in id and os.getcwd() not in sys.path:  # the commands look where `python -m` would
+    if ":" in id and os.getcwd() not in sys.path:  # the commands search where `python -m` would
         sys.path.append(os.getcwd())
     choose_renderer()
     try:
         env = gymnasium.make(id, disable_env_checker=True)
-    except (Exception, SystemExit) as error:  # whatever somebody's constructor raises
+    except (Exception, SystemExit) as error:  # whatever the environment's constructor raises
         if isinstance(error, gymnasium.error.Error) and not is_registered(id):
             raise ValueError(unknown(id)) from error
         raise ValueError(f"{name} cannot be made: {reason(error)}.") from error
     try:
         found = gym_spaces.entries(name, env.observation_space, options)
-        action_space = gym_spaces.convert_action_space(name, env.action_space)
-        gym_spaces.check_action_options(name, env.action_space, options)
+        action_space = gym_actions.agent_space(name, env.action_space)
+        gym_actions.check_options(name, env.action_space, options)
         return GymWorld(
             name=name,
             spaces=tuple((entry.key, entry.space) for entry in found),
             action_space=action_space,
-            action_names=gym_spaces.action_names(env.action_space, action_space, meanings(env)),
+            action_names=gym_actions.action_names(env.action_space, action_space, meanings(env)),
             repeat=1,
             id=id,
             options=options,
-            draws=offers_pictures(env),
+            draws=offers_frames(env),
         )
     finally:
-        hosted.close_one(name, env)
+        checks.close_one(name, env)
 
 
 def choose_renderer() -> None:
-    """Lets MuJoCo draw without a screen, before it is imported, if it is there at all."""
+    """Lets MuJoCo draw without a screen, before it is imported, if it is installed."""
     if importlib.util.find_spec("mujoco") is not None:
-        with contextlib.suppress(ValueError):  # a wrong MUJOCO_GL is MuJoCo's to complain about
+        with contextlib.suppress(ValueError):  # MuJoCo itself reports a wrong MUJOCO_GL
             rendering.choose()
 
 
 def meanings(env: gymnasium.Env) -> Any:
-    """What the environment calls its actions; None if it has no names, or raises."""
+    """The environment's names of its actions; None if it has no names, or raises."""
     with contextlib.suppress(Exception):
         return env.unwrapped.get_action_meanings()  # type: ignore
 
 
-def offers_pictures(env: gymnasium.Env) -> bool:
+def offers_frames(env: gymnasium.Env) -> bool:
+    """Whether it renders frames as arrays."""
     with contextlib.suppress(Exception):  # an environment may put anything into its metadata
         return "rgb_array" in env.metadata["render_modes"]
     return False
 
 
 def reason(error: BaseException) -> str:
-    """What an environment raised, with what to do about a package that is missing."""
+    """What an environment raised, with the remedy for a missing package."""
     if isinstance(error, gymnasium.error.DependencyNotInstalled):
-        return hosted.in_one_line(error).removeprefix("DependencyNotInstalled: ")
+        return checks.in_one_line(error).removeprefix("DependencyNotInstalled: ")
     advice = ", run `pip install imageio`" if getattr(error, "name", None) == "imageio" else ""
-    return hosted.in_one_line(error) + advice
+    return checks.in_one_line(error) + advice
 
 
 def is_registered(id: str) -> bool:
@@ -245,8 +243,8 @@ def is_registered(id: str) -> bool:
 def module_needed(text: str) -> str | None:
     """The module that making this would import, unless it is of a package of `INSTALLED`.
 
-    `text` is as for `make`. Nothing is imported to find out. An entry point that is no name but a
-    function is there already.
+    `text` is as for `make`. Nothing is imported to find out. An entry point that is a
+    function, not a name, is imported already.
     """
     id = text.partition("@")[0]
     module, colon, _ = id.partition(":")
@@ -261,7 +259,7 @@ def module_needed(text: str) -> str | None:
 
 
 def unknown(id: str) -> str:
-    """A sentence with the nearest registered ids, or with the name that it has here."""
+    """A sentence with the nearest registered ids, or with the name that the library gives it."""
     module, _, name = id.rpartition(":")
     if other := elsewhere(name):
         return f"Gymnasium knows no environment {id!r}: {other}."
@@ -283,7 +281,7 @@ def with_module(known: str, module: str) -> str:
 
 
 def elsewhere(name: str) -> str | None:
-    """How an environment is called here that has a name of its own elsewhere."""
+    """The library's name of an environment that other packages name differently."""
     from dreamer_lite.worlds import families
 
     if found := re.fullmatch(r"dm_control/(\w+)-(\w+)-v\d+", name):

@@ -26,7 +26,7 @@ IDS = {
     "DreamerLite/Breakout-v0": "minatar/breakout",
     "DreamerLite/Pendulum-v0": "pendulum",
 }
-SPEEDS = {"pendulum": 8.0}  # beyond [-1, 1]: the largest last number of a vector
+SPEEDS = {"pendulum": 8.0}  # the largest last number of a vector, if not 1
 
 
 def register() -> None:
@@ -60,24 +60,30 @@ class JaxEnv(gymnasium.Env):
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Starts an episode; `seed` fixes all that follows."""
         super().reset(seed=seed)
-        self._state, row = self._reset(self._key())
-        return self._observe(row), {}
+        self._state, timestep = self._reset(self._key())
+        return self._observe(timestep), {}
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """One action; `truncated` is the time limit of the world."""
-        self._state, row = self._step(self._state, action, self._key())
-        terminated, last = bool(row.is_terminal), bool(row.is_last)
-        return self._observe(row), float(row.reward), terminated, last and not terminated, {}
+        self._state, timestep = self._step(self._state, action, self._key())
+        terminated, last = bool(timestep.is_terminal), bool(timestep.is_last)
+        return (
+            self._observe(timestep),
+            float(timestep.reward),
+            terminated,
+            last and not terminated,
+            {},
+        )
 
     def render(self) -> np.ndarray | None:  # type: ignore
-        """The world's picture of the last observation, (h, w, 3) uint8."""
+        """The world's image of the last observation, (h, w, 3) uint8."""
         return None if self.render_mode is None else self.world.render(self._obs)
 
     def _key(self) -> jax.Array:
         return jax.random.key(int(self.np_random.integers(2**31)))
 
-    def _observe(self, row: Any) -> dict[str, np.ndarray]:
-        self._obs = {key: np.array(value) for key, value in row.obs.items()}
+    def _observe(self, timestep: Any) -> dict[str, np.ndarray]:
+        self._obs = {key: np.array(value) for key, value in timestep.obs.items()}
         return self._obs
 
 

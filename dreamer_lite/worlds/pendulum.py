@@ -2,9 +2,9 @@
 
 The equations, the random start and the time limit are those of Gymnasium's Pendulum-v1 (MIT
 licence), so returns can be compared: -1200 is random play, better than -200 is solved. It is the
-world of the continuous actor in notebook 06. It builds on `base` alone.
+environment of the continuous actor in notebook 06.
 
-What may be changed: the two fields and the picture. With other equations, returns can no longer be
+What may be changed: the time limit and the drawing. With other equations, returns can no longer be
 compared with those of others.
 """
 
@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite.worlds import base
+from dreamer_lite.worlds import sprites
+from dreamer_lite.worlds.base import Space, TimeStep, first_timestep
 
 GRAVITY = 10.0  # m/s²; the rod has a mass of 1 kg and a length of 1 m
 STEP = 0.05  # s
@@ -38,34 +39,22 @@ class Pendulum:
 
     time_limit: int = 200  # actions, after which an episode is cut (not terminal)
 
-    @property
-    def name(self) -> str:
-        return "pendulum"
+    name = "pendulum"
+    obs_space = {"vector": Space((3,), "float32")}  # noqa: RUF012
+    action_space = Space((1,), "float32")
+    action_names = ("torque",)
 
-    @property
-    def obs_space(self) -> dict[str, base.Space]:
-        """{"vector": (cos angle, sin angle, speed)}."""
-        return {"vector": base.Space((3,), "float32")}
-
-    @property
-    def action_space(self) -> base.Space:
-        return base.Space((1,), "float32")
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return ("torque",)
-
-    def reset(self, key: jax.Array) -> tuple[State, base.TimeStep]:
+    def reset(self, key: jax.Array) -> tuple[State, TimeStep]:
         """Starts at any angle, with a speed of up to 1 rad/s either way."""
         draws = jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0)
         state = State(jnp.pi * draws[0], draws[1], jnp.int32(0))
-        return state, base.first_row(_observe(state))
+        return state, first_timestep(_observe(state))
 
-    def step(self, state: State, action: jax.Array, key: jax.Array) -> tuple[State, base.TimeStep]:
+    def step(self, state: State, action: jax.Array, key: jax.Array) -> tuple[State, TimeStep]:
         """Turns the joint with the torque 2 * action (1,) for 0.05 s. The key is not used.
 
         speed' = speed + (3g/2 sin angle + 3 torque) dt;  angle' = angle + speed' dt
-        The reward is that of the state which the action was chosen in.
+        The reward is that of the state in which the action was chosen.
         """
         torque = TORQUE * jnp.clip(action[0], -1, 1)
         wrapped = (state.angle + jnp.pi) % (2 * jnp.pi) - jnp.pi
@@ -74,14 +63,12 @@ class Pendulum:
         speed = jnp.clip(state.speed + push * STEP, -MAX_SPEED, MAX_SPEED)
         state = State(state.angle + speed * STEP, speed, state.time + 1)
         last = state.time >= self.time_limit
-        return state, base.TimeStep(
-            _observe(state), -cost, jnp.array(False), last, jnp.array(False)
-        )
+        return state, TimeStep(_observe(state), -cost, jnp.array(False), last, jnp.array(False))
 
     def render(self, obs: dict[str, np.ndarray]) -> np.ndarray:
-        """Draws (..., 3) as (..., 320, 320, 3) uint8: the rod, and an arc for where it will be.
+        """Draws (..., 3) as (..., 320, 320, 3) uint8: the rod, and an arc that shows its speed.
 
-        A rod shorter than the circle is a dream that is unsure of the angle.
+        A rod shorter than the circle is an imagined frame that is uncertain of the angle.
         """
         vector = np.nan_to_num(np.asarray(obs["vector"], np.float32))
         flat = vector.reshape(-1, 3)
@@ -95,7 +82,7 @@ def _observe(state: State) -> dict[str, jax.Array]:
     return {"vector": jnp.stack([jnp.cos(state.angle), jnp.sin(state.angle), state.speed])}
 
 
-# The picture. Lengths are pixels, x to the right and y upwards from the joint.
+# The image. Lengths are pixels, x to the right and y upwards from the joint.
 
 SIDE = 320
 ROD, RING = 112.0, 138.0  # length of the rod, radius of the circle on which the arc lies
@@ -112,24 +99,24 @@ def _cover(distance: np.ndarray, width: float | np.ndarray) -> np.ndarray:
     return np.clip(width + 0.5 - distance, 0, 1)
 
 
-def _layer(picture: np.ndarray, opacity: np.ndarray, colour: tuple[int, int, int]) -> None:
-    picture += opacity[..., None] * (np.array(colour, np.float32) - picture)
+def _layer(image: np.ndarray, opacity: np.ndarray, colour: tuple[int, int, int]) -> None:
+    image += opacity[..., None] * (np.array(colour, np.float32) - image)
 
 
 def _ground() -> np.ndarray:
-    """What is always there: the circle of the tip, and a mark where it should be."""
-    picture = np.full((SIDE, SIDE, 3), base.BACKGROUND, np.float32)
-    _layer(picture, 0.12 * _cover(np.abs(_RADIUS - ROD), 1), base.WHITE)
-    _layer(picture, _cover(np.hypot(_X, _Y - RING - 12), 5), base.GREEN)
-    return picture
+    """The background: the circle of the tip, and a mark where it should be."""
+    image = np.full((SIDE, SIDE, 3), sprites.BACKGROUND, np.float32)
+    _layer(image, 0.12 * _cover(np.abs(_RADIUS - ROD), 1), sprites.WHITE)
+    _layer(image, _cover(np.hypot(_X, _Y - RING - 12), 5), sprites.GREEN)
+    return image
 
 
 _GROUND = _ground()
 
 
 def _draw(cos: float, sin: float, speed: float) -> np.ndarray:
-    """One picture (320, 320, 3) uint8 of an observation."""
-    picture = _GROUND.copy()
+    """One frame (320, 320, 3) uint8 of an observation."""
+    image = _GROUND.copy()
     angle = math.atan2(sin, cos)
     length = ROD * min(math.hypot(cos, sin), 1.1)
     x, y = -length * math.sin(angle), length * math.cos(angle)
@@ -138,10 +125,10 @@ def _draw(cos: float, sin: float, speed: float) -> np.ndarray:
     ahead = (_ANGLE - angle if sweep > 0 else angle - _ANGLE) % (2 * math.pi)
     inside = np.clip((abs(sweep) - ahead) * RING, 0, 1)
     thins = 1 - 0.7 * ahead / max(abs(sweep), 1e-6)  # a tail that points where the rod goes
-    _layer(picture, inside * _cover(np.abs(_RADIUS - RING), 5 * np.clip(thins, 0, 1)), base.SKY)
+    _layer(image, inside * _cover(np.abs(_RADIUS - RING), 5 * np.clip(thins, 0, 1)), sprites.SKY)
 
     along = np.clip((_X * x + _Y * y) / max(length**2, 1e-6), 0, 1)
-    _layer(picture, _cover(np.hypot(_X - along * x, _Y - along * y), 8), base.ORANGE)
-    _layer(picture, _cover(np.hypot(_X - x, _Y - y), 14), base.WHITE)
-    _layer(picture, _cover(_RADIUS, 5), base.BACKGROUND)
-    return np.round(picture).astype(np.uint8)
+    _layer(image, _cover(np.hypot(_X - along * x, _Y - along * y), 8), sprites.ORANGE)
+    _layer(image, _cover(np.hypot(_X - x, _Y - y), 14), sprites.WHITE)
+    _layer(image, _cover(_RADIUS, 5), sprites.BACKGROUND)
+    return np.round(image).astype(np.uint8)

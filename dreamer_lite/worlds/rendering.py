@@ -1,8 +1,8 @@
 """How MuJoCo draws without a screen: chosen before its first import, which settles it for good.
 
 `MUJOCO_GL` is respected where the user has set it. Else EGL is taken if it really starts, else
-OSMesa if its library is there. If neither, pictures are off: physics works, and only who wants a
-picture is told what to install. `dmc` and `dreamer-lite doctor` build on this module.
+OSMesa if its library is there. If neither, drawing is off: physics works, and only a request for
+an image ends in a sentence with what to install. `dmc` and `dreamer-lite doctor` use this module.
 """
 
 import atexit
@@ -46,7 +46,7 @@ def choose() -> Choice:
     if wanted == "":  # as good as not set; dm_control would insist on a window
         del os.environ[VARIABLE]
     elif wanted is not None:
-        return _as_told(wanted.lower(), wanted)
+        return _as_set(wanted.lower(), wanted)
     if sys.platform != "linux":
         return Choice("glfw", f"{sys.platform} draws by its own window system.")
     only = os.environ.get("PYOPENGL_PLATFORM")  # dm_control's import fails with another
@@ -57,7 +57,7 @@ def choose() -> Choice:
     if window_opens():
         return Choice("glfw", "There is a screen, and neither EGL nor OSMesa.")
     os.environ[VARIABLE] = "off"  # else dm_control tries a window, with a warning that helps nobody
-    return Choice(None, f"No picture can be drawn without EGL or OSMesa: {REMEDY}.")
+    return Choice(None, f"No image can be drawn without EGL or OSMesa: {REMEDY}.")
 
 
 def _too_late(backend: str | None) -> Choice:
@@ -74,11 +74,11 @@ def _screenless() -> bool:
     return sys.platform == "linux" and not os.environ.get("DISPLAY")
 
 
-def _as_told(wanted: str, written: str) -> Choice:
+def _as_set(wanted: str, written: str) -> Choice:
     """The choice when MUJOCO_GL is set."""
     os.environ[VARIABLE] = wanted  # dm_control knows no capitals
     if wanted in OFF:
-        return Choice(None, f"{VARIABLE}={written} turns pictures off: unset it to have them.")
+        return Choice(None, f"{VARIABLE}={written} turns drawing off: unset it to draw.")
     if wanted not in BACKENDS + ON:
         raise ValueError(
             f"{VARIABLE}={written} names no way to draw: set it to egl or osmesa, or unset it."
@@ -93,7 +93,7 @@ def _as_told(wanted: str, written: str) -> Choice:
 
 
 def require() -> Choice:
-    """The choice, where a picture is needed. Raises ValueError, one sentence, if none can be."""
+    """The choice, where an image is needed. Raises ValueError, one sentence, if none can be."""
     choice = choose()
     if choice.backend is None:
         raise ValueError(choice.reason)
@@ -142,7 +142,7 @@ def window_opens() -> bool:
     """Whether a window opens on the screen that DISPLAY names, tried in a process of its own.
 
     DISPLAY may name a screen that is gone, and a window needs libGL as well: then dm_control would
-    fail at the first picture.
+    fail at the first image.
     """
     if _screenless():
         return False
@@ -166,8 +166,8 @@ def osmesa_loads() -> bool:
         return False
 
 
-# An OpenGL context belongs to the thread that made it, while training may step its worlds in any.
-# So one thread, which lives until the very end, does all the drawing.
+# An OpenGL context belongs to the thread that made it, and training may step in any thread.
+# So one thread, which runs until Python ends, does all the drawing.
 
 _tasks: queue.SimpleQueue = queue.SimpleQueue()
 _open: weakref.WeakSet = weakref.WeakSet()
@@ -197,7 +197,7 @@ def _draw_for_others() -> None:
         answer, function, args = _tasks.get()
         try:
             answer.set_result(function(*args))
-        except BaseException as error:  # for the one who waits
+        except BaseException as error:  # for the caller, who waits
             answer.set_exception(error)
         del answer, function, args
 

@@ -34,7 +34,7 @@ from dreamer_lite.course.notebook import in_notebook, live
 from dreamer_lite.evaluation.open_loop import decode
 from dreamer_lite.runs import run as runs
 from dreamer_lite.runs.checkpoints import LoadedAgent
-from dreamer_lite.show import pictures, plots
+from dreamer_lite.show import images, plots
 from dreamer_lite.training import streams
 from dreamer_lite.training.loop import Driver
 from dreamer_lite.training.progress import Limits
@@ -324,7 +324,7 @@ class Dashboard:
         return figure
 
     def _draw_return(self, axes: Any) -> None:
-        played = plots.played(self.records)
+        played = plots.with_episodes(self.records)
         updates = plots.column(played, "updates")
         low, high = plots.band(played, "return_mean")
         axes.plot(updates, plots.column(played, "return_mean"), **plots.style(0, len(updates)))
@@ -339,7 +339,7 @@ class Dashboard:
         if self._dream is None:
             return
         if self._brush is None:
-            self._brush = pictures.painter(self.world, [self._dream])
+            self._brush = images.painter(self.world, [self._dream])
         for step, axes in enumerate(strip):
             axes.imshow(self._brush({name: x[step] for name, x in self._dream.items()}))
             axes.set_title(f"dream {step}" if step else "it sees", fontsize=8)

@@ -24,7 +24,7 @@ from dreamer_lite.evaluation.dreams import AWAKE, ages
 from dreamer_lite.evaluation.open_loop import Signals
 from dreamer_lite.evaluation.rollouts import Recording, action_name, record
 from dreamer_lite.runs.checkpoints import LoadedAgent
-from dreamer_lite.show import pictures
+from dreamer_lite.show import images
 from dreamer_lite.training import streams
 from dreamer_lite.worlds.base import TimeStep
 
@@ -61,7 +61,7 @@ class Dream:
         self.moments = good_moments(self.recording)
         self.choices = choices(self.world.action_space, self.world.action_names)
         self._predict, self._step = make_step(config, self.world)
-        self.draw = pictures.painter(self.world, [self.recording.obs])
+        self.draw = images.painter(self.world, [self.recording.obs])
         self.reality, self.temperature = reality, temperature
         self.most_entropy = config.stoch * float(np.log(config.classes))  # nats
         self.begin(self.first_moment() if moment is None else moment, seed)
@@ -186,15 +186,15 @@ class Dream:
         """The real time step beside what is imagined."""
         real = self.real
         assert real is not None
-        images, imagining = (self.draw(real.obs), self.draw(self.current.obs)), self.steps > 0
-        return pictures.triptych(
-            panels=[*images, pictures.difference(images[1], images[0])],
+        frames, imagining = (self.draw(real.obs), self.draw(self.current.obs)), self.steps > 0
+        return images.triptych(
+            panels=[*frames, images.difference(frames[1], frames[0])],
             titles=["reality", "imagined" if imagining else "reconstruction", "difference"],
             notes=[
                 f"reward {real.reward:g}   {'terminal' if real.is_terminal else 'continues'}",
                 self._note(),
             ],
-            awake=not imagining,
+            observing=not imagining,
             header=f"open loop, step {self.steps}" if imagining else "observing; open loop follows",
             corner=f"action {self.chosen}" if imagining else "",
             done=done,
@@ -218,12 +218,12 @@ class Dream:
         else:
             image, title = self.draw(real.obs), f"reality, step {self.steps}"
             note = "episode over" if real.is_last else f"reward {real.reward:g}   continues"
-        return pictures.pad_to_even(
-            pictures.side_by_side(
+        return images.pad_to_even(
+            images.side_by_side(
                 panels=[image, self.draw(self.current.obs)],
                 titles=[title, f"dream, step {self.steps}"],
                 notes=[note, self._note()],
-                borders=[(pictures.GREEN, False), (pictures.PURPLE, imagining)],
+                borders=[(images.GREEN, False), (images.PURPLE, imagining)],
             )
         )
 

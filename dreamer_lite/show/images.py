@@ -1,7 +1,6 @@
-"""What the films are put together from: captions, borders, and a picture of a difference.
+"""The parts of films: captions, borders, and the difference of two images.
 
-Numpy arrays in and out, (..., height, width, 3) uint8; text is drawn by Pillow with the font that
-it carries. A leaf: the core never imports it.
+Numpy arrays in and out, (..., height, width, 3) uint8; text is drawn by Pillow with its own font.
 """
 
 import functools
@@ -17,8 +16,8 @@ Colour = tuple[int, int, int]
 GROUND, TEXT, FAINT, LINE = (15, 18, 28), (240, 240, 235), (160, 165, 175), (105, 110, 120)
 ORANGE, SKY, GREEN, PURPLE = (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167)
 
-PANEL = 320  # pixels, the least height or width to which small pictures are enlarged
-STRIPE = 8  # pixels, period of the stripes that tell two colours apart without colour
+PANEL = 320  # pixels, the least height or width to which small images are enlarged
+STRIPE = 8  # pixels, period of the stripes that distinguish two colours without colour
 
 
 @functools.lru_cache(maxsize=8)
@@ -47,9 +46,9 @@ def caption(
         size -= 1
     draw.text((4, height / 2), left, colour, font(size), anchor="lm")
     draw.text((width - 4, height / 2), right, right_colour, font(size), anchor="rm")
-    picture = np.asarray(strip)
-    picture.flags.writeable = False
-    return picture
+    image = np.asarray(strip)
+    image.flags.writeable = False
+    return image
 
 
 def enlarge(frames: np.ndarray, least: int = PANEL) -> np.ndarray:
@@ -58,16 +57,16 @@ def enlarge(frames: np.ndarray, least: int = PANEL) -> np.ndarray:
     return frames.repeat(times, -3).repeat(times, -2)
 
 
-def frame(picture: np.ndarray, colour: Colour, width: int, dashed: bool = False) -> np.ndarray:
-    """Put a border of `width` pixels around a picture (h, w, 3); a dashed one has gaps."""
-    h, w = (side + 2 * width for side in picture.shape[:2])
+def frame(image: np.ndarray, colour: Colour, width: int, dashed: bool = False) -> np.ndarray:
+    """Put a border of `width` pixels around an image (h, w, 3); a dashed one has gaps."""
+    h, w = (side + 2 * width for side in image.shape[:2])
     framed = np.empty((h, w, 3), np.uint8)
     framed[:] = colour
     if dashed:
         y, x = np.mgrid[:h, :w]
         along = np.where((y < width) | (y >= h - width), x, y)
         framed[along // (2 * width) % 2 == 1] = GROUND
-    framed[width:-width, width:-width] = picture
+    framed[width:-width, width:-width] = image
     return framed
 
 
@@ -77,10 +76,10 @@ def stripes(height: int, width: int) -> np.ndarray:
 
 
 def difference(dream: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Where two pictures (h, w, 3) differ, on a faint grey copy of the real one.
+    """Where two images (h, w, 3) differ, on a faint grey copy of the real one.
 
-    Plain orange where the dream is brighter: it shows what is not there. Striped blue where
-    reality is brighter: the dream misses it. So the stripes say it too, not the colour alone.
+    Plain orange where the imagined image is brighter, striped blue where the real one is: the
+    stripes distinguish the two also without colour.
     """
     signed = dream.astype(np.float32) - real
     largest = np.take_along_axis(signed, np.abs(signed).argmax(-1)[..., None], -1)
@@ -88,15 +87,15 @@ def difference(dream: np.ndarray, real: np.ndarray) -> np.ndarray:
     grey = 0.25 * real.mean(-1, keepdims=True) + 0.75 * np.array(GROUND)
     striped = stripes(*real.shape[:2])[..., None]
     missing = np.where(striped, SKY, 0.45 * np.array(SKY))
-    picture = grey + np.maximum(strength, 0) * (np.array(ORANGE) - grey)
-    picture += np.maximum(-strength, 0) * (missing - grey)
-    return np.round(np.clip(picture, 0, 255)).astype(np.uint8)
+    image = grey + np.maximum(strength, 0) * (np.array(ORANGE) - grey)
+    image += np.maximum(-strength, 0) * (missing - grey)
+    return np.round(np.clip(image, 0, 255)).astype(np.uint8)
 
 
 def painter(world: Any, seen: Iterable[dict[str, np.ndarray]]) -> Callable[..., np.ndarray]:
-    """A function from one observation, real or dreamt, to a picture (h, w, 3) uint8.
+    """A function from one observation, real or imagined, to an image (h, w, 3) uint8.
 
-    It is the world's own `render`, or, where a world cannot draw what it observes, gauges: a line
+    It is the world's own `render`, or, where a world cannot draw its observations, gauges: a line
     per number, whose ends are the extremes of `seen`, observations with any leading axes.
     """
     spaces = dict(sorted(world.obs_space.items()))
@@ -128,21 +127,21 @@ def gauges(values: np.ndarray, low: np.ndarray, high: np.ndarray, names: list[st
 
     (PANEL, PANEL, 3) uint8. The names are left out where the lines are too close for them.
     """
-    picture = Image.new("RGB", (PANEL, PANEL), GROUND)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (PANEL, PANEL), GROUND)
+    draw = ImageDraw.Draw(image)
     step = PANEL / len(values)
     named = step >= 16
     left, right = (PANEL * 0.36 if named else 16), PANEL - 16
-    share = np.clip((values - low) / np.maximum(high - low, 1e-8), 0, 1)
+    position = np.clip((values - low) / np.maximum(high - low, 1e-8), 0, 1)
     radius = min(8.0, 0.4 * step)
     for i, name in enumerate(names):
         y = (i + 0.5) * step
         if named:
             draw.text((8, y), name, TEXT, font(14), anchor="lm")
         draw.line((left, y, right, y), LINE, 2)
-        x = left + share[i] * (right - left)
+        x = left + position[i] * (right - left)
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), SKY)
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 def pad_to_even(frames: np.ndarray) -> np.ndarray:
@@ -167,9 +166,9 @@ def side_by_side(
     borders: Sequence[tuple[Colour, bool]],
     last_note: Callable[[int], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Framed pictures (h, w, 3) in a row, with titles above and notes below.
+    """Framed images (h, w, 3) in a row, with titles above and notes below.
 
-    A border is a colour and whether it is dashed. `last_note` draws what stands below the last
+    A border is a colour and whether it is dashed. `last_note` draws the note below the last
     panel from its width, if `notes` has none for it.
     """
     framed = [frame(x, y[0], BORDER, y[1]) for x, y in zip(panels, borders, strict=True)]
@@ -186,7 +185,7 @@ def triptych(
     panels: list[np.ndarray],
     titles: list[str],
     notes: list[str],
-    awake: bool,
+    observing: bool,
     header: str,
     corner: str,
     done: float,
@@ -194,13 +193,14 @@ def triptych(
 ) -> np.ndarray:
     """Reality, dream and difference (h, w, 3) in a row, with titles above and notes below.
 
-    The dream's border is green and plain while `awake`, purple and dashed after; `header` says it
-    in words. `notes` stand below the first two panels, the key to the difference below the third.
-    A bar fills with `done` in [0, 1]; its mark at `closing` is where the eyes close. Height and
+    The border of the imagined rollout (the dream) is green and plain while `observing`, purple and
+    dashed in open loop; `header` says it in words. `notes` stand below the first two panels, the
+    key to the difference below the third. A bar fills with `done` in [0, 1]; its mark at `closing`
+    is where the open loop begins. Height and
     width of the result are even.
     """
-    colour = GREEN if awake else PURPLE
-    borders = [(FAINT, False), (colour, not awake), (FAINT, False)]
+    colour = GREEN if observing else PURPLE
+    borders = [(FAINT, False), (colour, not observing), (FAINT, False)]
     body = side_by_side(panels, titles, notes, borders, key_to_difference)
     width = body.shape[1]
     head = caption(width - 2 * GAP, 44, header, corner, 26, colour, FAINT)
@@ -217,11 +217,11 @@ def triptych(
 @functools.lru_cache(maxsize=8)
 def key_to_difference(width: int) -> np.ndarray:
     """What orange and striped blue mean, (36, width, 3) uint8."""
-    picture = np.array(caption(width, 36))
+    image = np.array(caption(width, 36))
     half = width // 2
-    picture[:, 28:half] = caption(half - 28, 36, "only dreamt", size=16)
-    picture[:, half + 28 :] = caption(width - half - 28, 36, "only real", size=16)
-    picture[10:26, 8:24] = ORANGE
+    image[:, 28:half] = caption(half - 28, 36, "only dreamt", size=16)
+    image[:, half + 28 :] = caption(width - half - 28, 36, "only real", size=16)
+    image[10:26, 8:24] = ORANGE
     blue = np.where(stripes(16, 16)[..., None], SKY, 0.45 * np.array(SKY))
-    picture[10:26, half + 8 : half + 24] = blue.astype(np.uint8)
-    return picture
+    image[10:26, half + 8 : half + 24] = blue.astype(np.uint8)
+    return image
