@@ -34,7 +34,7 @@ from dreamer_lite.tools.flops import Product, clock, flops, matmul_rate, product
 from dreamer_lite.training import replay
 from dreamer_lite.training.loop import make_driver
 from dreamer_lite.training.xla import compiler_options
-from dreamer_lite.worlds.base import Space, TimeStep, first_row
+from dreamer_lite.worlds.base import Space, TimeStep, first_timestep
 
 try:
     import resource
@@ -61,7 +61,7 @@ class Stub:
     def reset(self, key: jax.Array) -> tuple[tuple, TimeStep]:
         """Starts an episode that never ends; all observations are 0."""
         obs = {name: jnp.zeros(x.shape, x.dtype) for name, x in self.obs_space.items()}
-        return (), first_row(obs)
+        return (), first_timestep(obs)
 
     def step(self, state: tuple, action: jax.Array, key: jax.Array) -> tuple[tuple, TimeStep]:
         """The observation again."""
