@@ -13,7 +13,8 @@ import numpy as np
 import small_run
 
 from dreamer_lite import worlds
-from dreamer_lite.config import Config, make_config
+from dreamer_lite.config import Config
+from dreamer_lite.presets import make_config
 from dreamer_lite.runs import run as runs
 from dreamer_lite.training.progress import Limits
 from dreamer_lite.worlds.base import TimeStep

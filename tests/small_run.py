@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite.config import Config, make_config
+from dreamer_lite.config import Config
+from dreamer_lite.presets import make_config
 from dreamer_lite.runs import checkpoints
 from dreamer_lite.training.loop import Driver
 from dreamer_lite.training.state import RunState

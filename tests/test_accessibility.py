@@ -16,10 +16,10 @@ from matplotlib.colors import to_rgb
 from tiny_agent import tiny
 
 from dreamer_lite import worlds
-from dreamer_lite.config import make_config
 from dreamer_lite.course import notebook
 from dreamer_lite.course.widgets import Dashboard, Dream, DreamPlayer, Panel
 from dreamer_lite.evaluation import rollouts
+from dreamer_lite.presets import make_config
 from dreamer_lite.runs.checkpoints import LoadedAgent
 from dreamer_lite.show import images, plots
 
@@ -285,7 +285,7 @@ def test_what_changes_is_announced(player):
 
 CELLS = (
     """from dreamer_lite.course import notebook; from dreamer_lite.runs import run as runs
-from dreamer_lite.config import make_config
+from dreamer_lite.presets import make_config
 from dreamer_lite.course.widgets import Dashboard, Dream, DreamPlayer, Panel
 DreamPlayer(Dream(runs.load("minatar-breakout")), more=True).show()""",
     "Panel(make_config('catch'), 100).show()",

@@ -9,22 +9,15 @@ import pytest
 from golden_cases import VECTORS
 
 from dreamer_lite import worlds
-from dreamer_lite.config import (
-    PRESETS,
-    PRESETS_AT_SIZE,
-    SIZES,
-    Config,
-    from_dict,
-    make_config,
-    to_dict,
-)
+from dreamer_lite.config import Config, from_dict, to_dict
+from dreamer_lite.presets import PRESETS, PRESETS_AT_SIZE, SIZES, make_config
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 NUMBERS = [name for name, field in FIELDS.items() if "low" in field.metadata]
 
 
 def test_defaults_are_those_of_the_paper() -> None:
-    """SPEC section 2, which a preset must not change by accident."""
+    """Those of the released code (configs.yaml), which a preset must not change by accident."""
     paper = dict(
         batch=16, length=64, bins=255, units=1024, encoder_layers=3, decoder_layers=3,
         reward_layers=1, cont_layers=1, policy_layers=3, value_layers=3, depth=64,
@@ -89,7 +82,7 @@ def test_unknown_names_get_a_suggestion() -> None:
 @pytest.mark.parametrize("classes,size", [(4, "1m"), (16, "12m"), (24, "25m"), (32, "50m"),
                                           (48, "100m"), (64, "200m"), (96, "400m")])  # fmt: skip
 def test_sizes_follow_one_dial(classes: int, size: str) -> None:
-    """SPEC 16: everything follows the number of classes per latent."""
+    """Everything follows the number of classes per latent."""
     config = make_config("some/world", size)
     wide = (config.hidden, config.units, config.depth, config.deter)
     assert (config.classes, *wide) == (classes, 16 * classes, 16 * classes, classes, 128 * classes)
@@ -243,7 +236,8 @@ def test_a_size_is_what_it_says_for_every_world() -> None:
 
 def test_the_defaults_are_a_size() -> None:
     assert dataclasses.asdict(Config()).items() >= SIZES[Config().size].items()
-    with pytest.raises(ValueError, match=r"^Unknown size '13m'"):
+    assert Config.__dataclass_fields__["size"].metadata["options"] == tuple(SIZES)
+    with pytest.raises(ValueError, match=r"^size is '13m': valid are tiny, "):
         Config(size="13m")
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from dreamer_lite import assets
 from dreamer_lite.baselines.ppo import Settings, train
-from dreamer_lite.config import make_config
 from dreamer_lite.course import curves
 from dreamer_lite.course.curves import AGENTS, Curve
+from dreamer_lite.presets import make_config
 from dreamer_lite.training.progress import Limits
 from dreamer_lite.worlds import make
 

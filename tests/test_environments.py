@@ -19,7 +19,7 @@ import pytest
 from gymnasium import spaces
 
 from dreamer_lite import __main__ as commands
-from dreamer_lite import config, worlds
+from dreamer_lite import presets, worlds
 from dreamer_lite.agent import learner, networks
 from dreamer_lite.evaluation import rollouts
 from dreamer_lite.worlds import Space, WorldError, checks, gym, gym_actions, gym_spaces
@@ -310,7 +310,7 @@ def test_small_symbols_of_a_grid_can_be_named_classes(register):
 
 
 def test_names_of_observations_cannot_meet_those_of_losses(register):
-    settings = config.make_config("gym", image_net="dense")
+    settings = presets.make_config("gym", image_net="dense")
     assert gym_spaces.TAKEN == {*learner.loss_scales(settings), "total"}
     odd = {name: box((1,)) for name in ("reward", "total", "", "a/b", "é .x", "reward_", "0")}
     space = spaces.Dict(**odd, a=spaces.Dict(b=box((1,)), c=spaces.Tuple([box((1,))])))
@@ -329,7 +329,7 @@ def test_arrays_of_classes_are_one_hot_and_predicted_as_such():
     flat = networks.flatten(x, space)
     np.testing.assert_array_equal(flat, np.eye(4)[np.asarray(x)].reshape(1, 24))
     logits = np.random.default_rng(0).normal(size=(1, 24)).astype("f")
-    loss = networks.guess(jnp.asarray(logits), space).loss(jax.nn.one_hot(x, 4))
+    loss = networks.prediction(jnp.asarray(logits), space).loss(jax.nn.one_hot(x, 4))
     probabilities = np.exp(logits.reshape(6, 4))
     probabilities /= probabilities.sum(1, keepdims=True)
     want = -np.log(probabilities[np.arange(6), np.asarray(x).ravel()])
@@ -531,7 +531,7 @@ def test_an_environment_that_cannot_be_closed_loses_nothing(register):
 
     with pytest.warns(UserWarning, match=r"closing it raised KeyError: 'door'\.$"):
         world = worlds.make(register(Stuck))
-        returns = rollouts.evaluate(config.make_config(world.name), None, world, 3, 0)
+        returns = rollouts.evaluate(presets.make_config(world.name), None, world, 3, 0)
     assert returns.tolist() == [3, 3, 3]
 
 
@@ -599,9 +599,9 @@ def test_where_only_one_may_exist_they_play_one_after_another(register):
     assert "making number 2 of 16 environments raised OSError: address in use." in str(caught.value)
     assert "--set worlds=1" in str(caught.value) and Alone.alive == 0
     with pytest.warns(UserWarning, match="Here 1 is taken at a time"):
-        returns = rollouts.evaluate(config.make_config(world.name), None, world, 3, 0)
+        returns = rollouts.evaluate(presets.make_config(world.name), None, world, 3, 0)
     assert returns.tolist() == [3, 3, 3] and Alone.alive == 0
-    config.make_config(world.name, worlds=1)
+    presets.make_config(world.name, worlds=1)
 
 
 # Commands
@@ -615,8 +615,8 @@ def test_images_of_any_size_are_played_at_random_and_refused_with_a_way_out(regi
     sentence = capsys.readouterr().err
     way = re.search(r"take --world (gym/\S+),", sentence)[1]
     world = worlds.make(way)
-    networks.split_keys(world.obs_space, config.make_config(way))
-    networks.split_keys(worlds.make(name).obs_space, config.make_config(name, image_net="dense"))
+    networks.split_keys(world.obs_space, presets.make_config(way))
+    networks.split_keys(worlds.make(name).obs_space, presets.make_config(name, image_net="dense"))
 
 
 NOISY = """

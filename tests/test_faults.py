@@ -32,7 +32,7 @@ from small_run import metrics, state_of
 
 from dreamer_lite import worlds
 from dreamer_lite.__main__ import main
-from dreamer_lite.config import make_config
+from dreamer_lite.presets import make_config
 from dreamer_lite.runs import checkpoints, records
 from dreamer_lite.runs import run as runs
 from dreamer_lite.runs.checkpoints import CheckpointError

@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # The rooms of the library, by level: a room imports those of earlier levels only.
 LEVELS = (
     "notices files assets config show",
-    "worlds",
+    "presets worlds",
     "agent",
     "training",
     "runs evaluation baselines",

@@ -18,13 +18,13 @@ from golden_cases import (
     use_the_mode,
 )
 
-from dreamer_lite.agent import behavior, networks
+from dreamer_lite.agent import behavior, images, layers
 from dreamer_lite.agent import learner as learning
 from dreamer_lite.agent.agent import make_agent
 from dreamer_lite.agent.learner import LearnerState, make_learner
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.agent.world_model import Batch
-from dreamer_lite.config import make_config
+from dreamer_lite.presets import make_config
 from dreamer_lite.worlds.base import Space
 
 MODULES = {
@@ -204,7 +204,8 @@ PER_MODULE = {
 @pytest.mark.parametrize(("size", "world"), TOTALS)
 def test_parameter_counts(size: str, world: str, monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = lambda rng, shape, *_: np.zeros(shape, np.float32)  # noqa: E731
-    monkeypatch.setattr(networks, "truncated_normal", zeros)
+    for module in (layers, images):
+        monkeypatch.setattr(module, "truncated_normal", zeros)
     params = make_agent(make_config(world, size), *WORLDS[world]).init(0)
     counts = {m: sum(x.size for x in jax.tree.leaves(part(params, m))) for m in MODULES}
     assert sum(counts.values()) == TOTALS[size, world]

@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from golden_cases import VECTORS
 
-from dreamer_lite.agent import coarse
+from dreamer_lite.agent import images, layers
 from dreamer_lite.agent import networks as nets
 from dreamer_lite.agent.behavior import Actor
 from dreamer_lite.agent.distributions import Cells, OneHot, Pixels, SymlogVector
@@ -161,25 +160,29 @@ def test_images_of_unequal_size() -> None:
 
 
 def test_initial_kernels() -> None:
-    """SPEC 3: standard deviation 1/sqrt(fan in), cut at two sigma; the block rule is Q4."""
+    """Standard deviation 1/sqrt(fan in), cut at two sigma; block layers count their full input."""
     for fan_in, std in VECTORS["init_std_trunc_normal_in"].items():
-        x = nets.truncated_normal(rng(), (int(fan_in), 200), int(fan_in))
+        x = layers.truncated_normal(rng(), (int(fan_in), 200), int(fan_in))
         assert x.std() == pytest.approx(std, rel=0.02)
         assert np.abs(x).max() <= 2 * 1.1368 * std * 1.0001
-    assert (nets.truncated_normal(rng(), (4, 5), 4, 0.0) == 0).all()
-    assert nets.BlockLinear(64, 512, 8, rng()).kernel[...].std() == pytest.approx(1 / 8, rel=0.05)
-    assert nets.Conv(4, 64, 5, rng()).kernel[...].std() == pytest.approx(1 / 10, rel=0.05)
-    layers = nets.Linear(3, 5, rng()), nets.BlockLinear(4, 6, 2, rng()), nets.Conv(2, 3, 3, rng())
-    for layer in layers:
+    assert (layers.truncated_normal(rng(), (4, 5), 4, 0.0) == 0).all()
+    assert layers.BlockLinear(64, 512, 8, rng()).kernel[...].std() == pytest.approx(1 / 8, rel=0.05)
+    assert images.Conv(4, 64, 5, rng()).kernel[...].std() == pytest.approx(1 / 10, rel=0.05)
+    made = (
+        layers.Linear(3, 5, rng()),
+        layers.BlockLinear(4, 6, 2, rng()),
+        images.Conv(2, 3, 3, rng()),
+    )
+    for layer in made:
         assert (layer.bias[...] == 0).all()
 
 
 def test_norm_and_silu() -> None:
     case = VECTORS["rmsnorm"]
     x = jnp.array(case["x"])
-    np.testing.assert_allclose(nets.Norm(4)(x), case["y"], rtol=1e-5)
-    np.testing.assert_allclose(nets.Norm(4)(0.001 * x), case["0.001*x"], rtol=1e-5)
-    scaled = nets.Norm(4)
+    np.testing.assert_allclose(layers.Norm(4)(x), case["y"], rtol=1e-5)
+    np.testing.assert_allclose(layers.Norm(4)(0.001 * x), case["0.001*x"], rtol=1e-5)
+    scaled = layers.Norm(4)
     scaled.scale[...] = np.array([1, 2, 3, 4], np.float32)
     np.testing.assert_allclose(scaled(x), np.array(case["y"]) * [1, 2, 3, 4], rtol=1e-5)
     for value, expected in VECTORS["silu"].items():
@@ -187,41 +190,17 @@ def test_norm_and_silu() -> None:
 
 
 def test_a_layer_is_linear_then_norm_then_silu() -> None:
-    layer, x = nets.Layer(3, 5, rng()), np.asarray(normal(4, 3))
+    layer, x = layers.Layer(3, 5, rng()), np.asarray(normal(4, 3))
     layer.linear.bias[...] = np.arange(5, dtype=np.float32)
     y = x @ np.asarray(layer.linear.kernel[...]) + np.arange(5)
     y = y / np.sqrt((y**2).mean(-1, keepdims=True) + 1e-4)
     np.testing.assert_allclose(layer(jnp.array(x)), y / (1 + np.exp(-y)), rtol=1e-4, atol=1e-6)
-    sizes = [(one.linear.kernel.shape) for one in nets.Mlp(3, 7, 3, rng()).layers]
+    sizes = [(one.linear.kernel.shape) for one in layers.Mlp(3, 7, 3, rng()).layers]
     assert sizes == [(3, 7), (7, 7), (7, 7)]
 
 
-@pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (2, 3, 4, 5)])
-@pytest.mark.parametrize("kind", ["linear", "norm"])
-def test_gradients_written_out_for_speed_are_the_gradients(kind: str, shape: tuple) -> None:
-    """Of the input and of every parameter, for any number of leading axes."""
-
-    def plain(x, params):
-        lead = (1,) * (len(shape) - 1)
-        if kind == "linear":
-            return jnp.tensordot(x, params["kernel"], 1) + params["bias"].reshape(*lead, -1)
-        y = x / jnp.sqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-4)
-        return y * params["scale"].reshape(*lead, -1)
-
-    graph, state = nnx.split(nets.Linear(5, 7, rng()) if kind == "linear" else nets.Norm(5))
-    params = {name: normal(*x.shape, seed=3) for name, x in nnx.to_pure_dict(state).items()}
-    x, weight = normal(*shape), normal(*shape[:-1], 7 if kind == "linear" else 5, seed=2)
-
-    def slopes(function):
-        total = jax.value_and_grad(lambda x, p: jnp.sum(weight * function(x, p) ** 2), (0, 1))
-        return jax.tree.leaves(jax.jit(total)(x, params))
-
-    for found, expected in zip(slopes(lambda x, p: nnx.merge(graph, p)(x)), slopes(plain)):
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-
-
 def test_block_linear_is_a_block_diagonal_matrix() -> None:
-    layer = nets.BlockLinear(6, 9, 3, rng())
+    layer = layers.BlockLinear(6, 9, 3, rng())
     layer.bias[...] = np.arange(9, dtype=np.float32)
     kernel, dense = np.asarray(layer.kernel[...]), np.zeros((6, 9), np.float32)
     for k in range(3):
@@ -233,7 +212,7 @@ def test_block_linear_is_a_block_diagonal_matrix() -> None:
 
 
 def test_convolution_pool_and_upsample() -> None:
-    conv, x = nets.Conv(2, 3, 3, rng()), np.asarray(normal(2, 4, 5, 2))
+    conv, x = images.Conv(2, 3, 3, rng()), np.asarray(normal(2, 4, 5, 2))
     kernel, padded = np.asarray(conv.kernel[...]), np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     expected = np.zeros((2, 4, 5, 3))
     for i in range(3):
@@ -242,53 +221,22 @@ def test_convolution_pool_and_upsample() -> None:
     np.testing.assert_allclose(conv(jnp.array(x)), expected, rtol=1e-4, atol=1e-5)
     y = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3).astype(np.float32) % 17
     pooled = np.array([y[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]).max(0)
-    np.testing.assert_array_equal(nets.max_pool(jnp.array(y)), pooled)
+    np.testing.assert_array_equal(images.max_pool(jnp.array(y)), pooled)
     np.testing.assert_array_equal(
-        nets.upsample(jnp.array(y)), np.kron(y, np.ones((1, 2, 2, 1), np.float32))
+        images.upsample(jnp.array(y)), np.kron(y, np.ones((1, 2, 2, 1), np.float32))
     )
-
-
-@pytest.mark.parametrize("form", ["pool", "upsample"])
-def test_convolution_on_the_coarser_grid_is_the_same(form: str) -> None:
-    """Values and both gradients, borders included, against the plain 5x5 convolution."""
-    plain, fast = {
-        "pool": (lambda x, k: nets.max_pool(coarse.convolve(x, k)), coarse.convolve_and_pool),
-        "upsample": (
-            lambda x, k: coarse.convolve(nets.upsample(x), k),
-            coarse.upsample_and_convolve,
-        ),
-    }[form]
-    x, kernel = normal(2, 6, 8, 3), normal(5, 5, 3, 7, seed=1)
-    expected, back = jax.vjp(plain, x, kernel)
-    found, fast_back = jax.vjp(fast, x, kernel)
-    grad = normal(*expected.shape, seed=2)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    for a, b in zip(fast_back(grad), back(grad), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-
-
-def test_the_coarser_grid_is_for_cpus_and_5x5(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, usual = nets.Conv(1, 1, 3, rng()), nets.Conv(1, 1, 5, rng())
-    assert usual.is_faster_coarse and not small.is_faster_coarse
-    x = normal(1, 4, 4, 1)
-    fast = usual.then_pool(x), usual.after_upsample(x)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert not usual.is_faster_coarse
-    plain = usual.then_pool(x), usual.after_upsample(x)
-    for a, b in zip(fast, plain, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_patches_do_not_overlap_and_go_back_where_they_were() -> None:
     x = normal(2, 6, 9, 4)
-    patches = nets.to_patches(x, 3)
+    patches = images.to_patches(x, 3)
     assert patches.shape == (2, 2, 3, 36)
     np.testing.assert_array_equal(patches[1, 1, 2], x[1, 3:6, 6:9].ravel())
-    np.testing.assert_array_equal(nets.from_patches(patches, 3), x)
+    np.testing.assert_array_equal(images.from_patches(patches, 3), x)
 
 
 def test_patch_encoder_is_one_layer_for_each_patch() -> None:
-    encoder = nets.PatchEncoder(3, PATCH, rng())
+    encoder = images.PatchEncoder(3, PATCH, rng())
     x = normal(2, 9, 15, 3)
     embed = encoder(x).reshape(2, 3, 5, 4)
     for i in range(3):
@@ -298,7 +246,7 @@ def test_patch_encoder_is_one_layer_for_each_patch() -> None:
 
 
 def test_patch_decoder_mirrors_the_encoder() -> None:
-    decoder = nets.PatchDecoder((12, 20, 3), TWO_PATCHES, rng())
+    decoder = images.PatchDecoder((12, 20, 3), TWO_PATCHES, rng())
     assert decoder.start == (3, 5, 6)
     assert [x.kernel.shape for x in decoder.linears] == [(6, 2 * 2 * 4)]
     assert decoder.out.kernel.shape == (4, 2 * 2 * 3)
@@ -307,9 +255,9 @@ def test_patch_decoder_mirrors_the_encoder() -> None:
 
 
 def test_decoder_starts_from_blocks_side_by_side() -> None:
-    """SPEC 6: (g, h, w, K/g) -> (h, w, K), as the golden layout says."""
+    """(g, h, w, K/g) -> (h, w, K), as the reference layout says."""
     config = Config(**(ODD | dict(deter=16, depth=2, multipliers=(2,), image_blocks=2)))
-    decoder = nets.ConvDecoder((4, 4, 1), config, rng())
+    decoder = images.ConvDecoder((4, 4, 1), config, rng())
     assert decoder.start == (2, 2, 4) and not decoder.convs
     kernel_of(decoder.from_deter, np.stack([np.eye(8), np.eye(8)]))
     kernel_of(decoder.from_stoch, np.zeros((26, 16)))
@@ -319,7 +267,7 @@ def test_decoder_starts_from_blocks_side_by_side() -> None:
     np.testing.assert_array_equal(seen["x"][0], VECTORS["bspace_layout_arange16_g2_h2_w2_C4"])
 
 
-def test_decoder_of_cells_begins_by_saying_that_all_are_off() -> None:
+def test_decoder_of_cells_first_predicts_that_all_are_off() -> None:
     decoder = nets.Decoder(
         {"g": Space((5, 7, 2), "uint8"), "v": Space((3,), "float32")}, DENSE, rng()
     )
@@ -329,7 +277,7 @@ def test_decoder_of_cells_begins_by_saying_that_all_are_off() -> None:
 
 def test_decoder_widths_mirror_the_encoder() -> None:
     config = Config(**(ODD | dict(multipliers=(2, 3, 4), depth=2)))
-    decoder = nets.ConvDecoder((24, 40, 3), config, rng())
+    decoder = images.ConvDecoder((24, 40, 3), config, rng())
     assert [c.kernel.shape[2:] for c in decoder.convs] == [(8, 6), (6, 4)]
     assert decoder.out.kernel.shape == (3, 3, 4, 3) and decoder.start == (3, 5, 8)
     assert [n.scale.shape for n in decoder.norms] == [(6,), (4,)]
@@ -366,7 +314,7 @@ def test_no_item_of_a_batch_sees_another(changes: dict) -> None:
     def everything(obs, state, action, u):
         embed = model.encoder(obs)
         after, logits = model.rssm.observe_step(state, embed, action, jnp.zeros(3, bool), u)
-        seen = {k: guess.mean() for k, guess in model.decoder(*state).items()}
+        seen = {k: prediction.mean() for k, prediction in model.decoder(*state).items()}
         return embed, after, logits, model.rssm.imagine_step(state, action, u), seen
 
     other = jax.tree.map(lambda x: x.at[1].set(x[2]), inputs)
@@ -381,11 +329,11 @@ def test_no_item_of_a_batch_sees_another(changes: dict) -> None:
 def test_parts_that_do_not_fit_are_refused_at_the_border() -> None:
     """A reshape alone would take the missing numbers from the next item of the batch."""
     with pytest.raises(AssertionError, match="8 blocks do not divide 12"):
-        nets.split_blocks(jnp.zeros((4, 12)), 8)
+        layers.split_blocks(jnp.zeros((4, 12)), 8)
     with pytest.raises(AssertionError):
-        nets.BlockLinear(8, 12, 8, rng())
+        layers.BlockLinear(8, 12, 8, rng())
     with pytest.raises(AssertionError):
-        nets.join_blocks(jnp.zeros((2, 6, 3)), (2, 2))
+        layers.join_blocks(jnp.zeros((2, 6, 3)), (2, 2))
     with pytest.raises(AssertionError):
         nets.flatten(jnp.zeros((5, 2)), Space((5,), "float32"))
     with pytest.raises(AssertionError):
@@ -425,7 +373,7 @@ def test_forward_mode_agrees_with_reverse_mode(image_net: str) -> None:
 
 
 def test_hessian_of_a_layer() -> None:
-    mlp, x = nets.Mlp(4, 6, 2, rng()), normal(4)
+    mlp, x = layers.Mlp(4, 6, 2, rng()), normal(4)
     hessian = jax.hessian(lambda x: mlp(x).sum())(x)
     np.testing.assert_allclose(hessian, hessian.T, rtol=1e-3, atol=1e-5)
     step = 1e-2 * np.eye(4, dtype=np.float32)

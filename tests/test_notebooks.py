@@ -21,9 +21,9 @@ from PIL import Image
 
 from dreamer_lite import worlds
 from dreamer_lite.agent.agent import make_agent
-from dreamer_lite.config import make_config
 from dreamer_lite.course import notebook
 from dreamer_lite.course.notebook import live
+from dreamer_lite.presets import make_config
 from dreamer_lite.runs import checkpoints
 from dreamer_lite.runs import run as runs
 from dreamer_lite.training import loop as training

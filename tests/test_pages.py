@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamer_lite import config
+from dreamer_lite import presets
 from dreamer_lite.commands.parser import make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,4 +130,4 @@ def name_exists(dotted: str) -> bool:
 
 def test_departures_on_that_page_are_settings_or_files() -> None:
     for setting in re.findall(r"`(\w+)=", PAGE.partition("## Where we depart")[2]):
-        assert setting in config.make_config("catch").__dataclass_fields__
+        assert setting in presets.make_config("catch").__dataclass_fields__

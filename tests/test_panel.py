@@ -10,8 +10,9 @@ import small_run
 
 from dreamer_lite.commands.parser import make_parser
 from dreamer_lite.commands.settings import settings
-from dreamer_lite.config import SIZES, Config, make_config
+from dreamer_lite.config import Config
 from dreamer_lite.course.widgets import Panel, panel
+from dreamer_lite.presets import SIZES, make_config
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import math
 import pytest
 import small_run
 
-from dreamer_lite.config import Config, make_config
+from dreamer_lite.config import Config
 from dreamer_lite.course import planner
+from dreamer_lite.presets import make_config
 
 
 def test_minutes_become_updates_steps_and_frames() -> None:

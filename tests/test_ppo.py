@@ -12,7 +12,7 @@ from dreamer_lite.agent import behavior
 from dreamer_lite.agent.distributions import BoundedNormal
 from dreamer_lite.baselines import ppo
 from dreamer_lite.baselines.ppo import Settings
-from dreamer_lite.config import make_config
+from dreamer_lite.presets import make_config
 from dreamer_lite.training import loop as training
 
 DISCOUNT, LAM = 0.9, 0.8

@@ -109,7 +109,7 @@ def everything(tag: str, precision: str, params: Any) -> dict[str, Any]:
 
 
 # Second factors of products that are always float32: the sums over 4 classes or 3 actions that a
-# sample is drawn from, and how `coarse` rearranges a float32 kernel before it is cast.
+# sample is drawn from, and how `fast_cpu` rearranges a float32 kernel before it is cast.
 EXACT = {(4, 4), (3, 3), (3, 2, 2, 5), (3, 2, 5)}
 COMPUTED = {"embed", "states", "feature", "dream", "dream from stored", "open loop from stored"}
 

@@ -24,7 +24,7 @@ from small_run import metrics, state_of
 from dreamer_lite import assets
 from dreamer_lite.commands.parser import make_parser
 from dreamer_lite.commands.settings import settings
-from dreamer_lite.config import make_config
+from dreamer_lite.presets import make_config
 from dreamer_lite.runs import checkpoints, records
 from dreamer_lite.runs import run as runs
 from dreamer_lite.runs.checkpoints import CheckpointError

@@ -8,8 +8,8 @@ import pytest
 import tiny_agent
 
 from dreamer_lite import worlds
-from dreamer_lite.config import make_config
 from dreamer_lite.evaluation import rollouts
+from dreamer_lite.presets import make_config
 from dreamer_lite.training import hosted, streams
 from dreamer_lite.training import loop as training
 

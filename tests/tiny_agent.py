@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamer_lite.agent.agent import Params, make_agent
-from dreamer_lite.config import Config, make_config
+from dreamer_lite.config import Config
+from dreamer_lite.presets import make_config
 from dreamer_lite.worlds import base
 
 SMALL = dict(

@@ -13,10 +13,10 @@ from flax import nnx
 
 from dreamer_lite.agent import devices
 from dreamer_lite.agent.distributions import BoundedNormal, OneHot, Scalar, outputs_of, scalar
-from dreamer_lite.agent.networks import Linear, Mlp
+from dreamer_lite.agent.layers import Head, Linear, Mlp
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.agent.transforms import percentile_range
-from dreamer_lite.agent.world_model import Batch, Head, WorldModel
+from dreamer_lite.agent.world_model import Batch, WorldModel
 from dreamer_lite.config import Config
 from dreamer_lite.worlds.base import Space
 

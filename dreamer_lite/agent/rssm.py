@@ -13,15 +13,15 @@ import numpy as np
 from flax import nnx
 
 from dreamer_lite.agent.distributions import OneHot
-from dreamer_lite.agent.networks import (
+from dreamer_lite.agent.layers import (
     BlockLinear,
     Layer,
     Linear,
     Mlp,
     Norm,
-    block_product,
     cast,
     join_blocks,
+    shared_block_affine,
     split_blocks,
 )
 from dreamer_lite.agent.transforms import straight_through
@@ -106,16 +106,9 @@ class Rssm(nnx.Module):
         return self.gru(state.deter, jax.nn.silu(self.mix_norm(mixed)))
 
     def mix_blocks(self, deter: jax.Array, shared: jax.Array) -> jax.Array:
-        """BlockLinear of concat[own part of deter, shared]; (..., D), (..., 3H) -> (..., D).
-
-        All blocks see the same `shared`, so their kernels for it are one dense matrix. That is
-        the same sum as the block-wise product over the concatenation, and twice as fast.
-        """
-        kernel = cast(self.mix.kernel, deter)  # (g, D/g + 3H, D/g)
-        part = kernel.shape[2]
-        dense = jnp.moveaxis(kernel[:, part:], 0, 1).reshape(shared.shape[-1], -1)
-        own = block_product(deter, kernel[:, :part])
-        return own + shared @ dense + cast(self.mix.bias, deter)
+        """Block-linear in [own part of deter, shared]; (..., D), (..., 3*hidden) -> (..., D)."""
+        kernel, bias = cast(self.mix.kernel, deter), cast(self.mix.bias, deter)
+        return shared_block_affine(deter, shared, kernel, bias)
 
     def gru(self, deter: jax.Array, x: jax.Array) -> jax.Array:
         """Gate the old state (SPEC 5.3). Each block's output splits in reset, candidate, update."""

@@ -12,7 +12,8 @@ import numpy as np
 from flax import nnx
 
 from dreamer_lite.agent.distributions import Bernoulli, OneHot, Pixels, Scalar, outputs_of, scalar
-from dreamer_lite.agent.networks import Decoder, Encoder, Linear, Mlp, Observation
+from dreamer_lite.agent.layers import Head
+from dreamer_lite.agent.networks import Decoder, Encoder, Observation
 from dreamer_lite.agent.rssm import Rssm, State
 from dreamer_lite.config import Config
 from dreamer_lite.worlds.base import Space
@@ -30,25 +31,6 @@ class Batch(NamedTuple):
     is_terminal: jax.Array  # (T, B)
     previous_action: jax.Array  # (T, B, A) embedded, the action before each obs
     context: State  # (B, ...) stored latents of the step before the first
-
-
-class Head(nnx.Module):
-    """An MLP and one linear output; (..., inputs) -> (..., outputs) float32."""
-
-    def __init__(
-        self,
-        inputs: int,
-        units: int,
-        layers: int,
-        outputs: int,
-        scale: float,
-        rng: np.random.Generator,
-    ):
-        self.mlp = Mlp(inputs, units, layers, rng)
-        self.out = Linear(units, outputs, rng, scale)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.out(self.mlp(x)).astype(jnp.float32)
 
 
 class WorldModel(nnx.Module):

@@ -18,7 +18,8 @@ from flax import nnx
 
 from dreamer_lite.agent.agent import Params, action_size
 from dreamer_lite.agent.distributions import BoundedNormal, OneHot
-from dreamer_lite.agent.networks import Encoder, Linear, Mlp, Observation
+from dreamer_lite.agent.layers import Linear, Mlp
+from dreamer_lite.agent.networks import Encoder, Observation
 from dreamer_lite.config import Config
 from dreamer_lite.training.progress import Limits, check_finite, keep_score, make_record
 from dreamer_lite.training.state import EPISODES, EnvState

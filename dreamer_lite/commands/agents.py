@@ -43,7 +43,7 @@ def load_agent(agent: str, own: str | None) -> Any:
 
 def load_player(agent: str, world: str | None) -> tuple[Any, Any, Any]:
     """As `load`; for the agent `random`, which plays in `world`, there are no parameters."""
-    from dreamer_lite.config import make_config
+    from dreamer_lite.presets import make_config
 
     if agent != "random":
         return load(agent, world)

@@ -27,7 +27,7 @@ def train(args: argparse.Namespace) -> int:
     """Make or continue a run, with a progress bar."""
     if args.minutes is args.steps is args.updates is None:
         note("No limit given: training until you press Ctrl-C, which saves.")
-    from dreamer_lite import config, worlds
+    from dreamer_lite import worlds
     from dreamer_lite.agent import devices
     from dreamer_lite.runs import run as runs
     from dreamer_lite.training.progress import Limits
@@ -35,7 +35,7 @@ def train(args: argparse.Namespace) -> int:
     with refusing():
         devices.first()
         worlds.make(args.world)
-        settled = config.make_config(args.world, args.size, **settings(args.set))
+        settled = presets.make_config(args.world, args.size, **settings(args.set))
         settled = dataclasses.replace(settled, seed=args.seed, seeds=args.seeds)
     name = f"{args.world.replace('/', '-')}-{settled.size}-s{settled.seed}"
     many = f"-n{settled.seeds}" if settled.seeds > 1 else ""

@@ -25,7 +25,8 @@ import numpy as np
 
 from dreamer_lite import assets, worlds
 from dreamer_lite.baselines import ppo
-from dreamer_lite.config import Config, make_config
+from dreamer_lite.config import Config
+from dreamer_lite.presets import make_config
 from dreamer_lite.training import loop as training
 
 

@@ -16,7 +16,8 @@ import jax
 import numpy as np
 
 from dreamer_lite import assets, worlds
-from dreamer_lite.config import Config, make_config
+from dreamer_lite.config import Config
+from dreamer_lite.presets import make_config
 from dreamer_lite.runs import run as runs
 
 UPDATES = 20  # timed

@@ -35,7 +35,8 @@ from typing import IO, Any, cast
 import jax
 
 from dreamer_lite import __version__, assets, worlds
-from dreamer_lite.config import Config, complete, from_dict, make_config, to_dict
+from dreamer_lite.config import Config, complete, from_dict, to_dict
+from dreamer_lite.presets import make_config
 from dreamer_lite.runs import checkpoints, mirror, records
 from dreamer_lite.runs.checkpoints import LoadedAgent
 from dreamer_lite.runs.records import Log

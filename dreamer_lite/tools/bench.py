@@ -29,7 +29,8 @@ from dreamer_lite.agent.agent import action_size
 from dreamer_lite.agent.learner import LearnerState, make_learner
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.agent.world_model import Batch
-from dreamer_lite.config import SIZES, Config, check_name, make_config
+from dreamer_lite.config import Config, check_name
+from dreamer_lite.presets import SIZES, make_config
 from dreamer_lite.tools.flops import Product, clock, flops, matmul_rate, products, trials
 from dreamer_lite.training import replay
 from dreamer_lite.training.loop import make_driver

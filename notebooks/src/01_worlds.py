@@ -53,10 +53,10 @@ from matplotlib.figure import Figure
 
 import dreamer_lite
 from dreamer_lite import worlds
-from dreamer_lite.config import make_config
 from dreamer_lite.course import checks
 from dreamer_lite.course.notebook import show, show_film
 from dreamer_lite.evaluation import rollouts
+from dreamer_lite.presets import make_config
 
 print(dreamer_lite.__doc__)
 

@@ -427,7 +427,7 @@ from dreamer_lite.agent.networks import Decoder
 from dreamer_lite.agent.optimizer import make_optimizer
 from dreamer_lite.agent.rssm import Rssm, State
 from dreamer_lite.agent.world_model import Batch, WorldModel
-from dreamer_lite.config import make_config
+from dreamer_lite.presets import make_config
 from dreamer_lite.training.xla import compiler_options
 
 ROWS, SEEN, OUT = 10, 2, 7  # rows of an episode; the ball is last seen, and comes out

@@ -395,8 +395,8 @@ from dreamer_lite import worlds
 from dreamer_lite.agent.learner import loss_scales
 from dreamer_lite.agent.optimizer import make_optimizer
 from dreamer_lite.agent.world_model import Batch, WorldModel
-from dreamer_lite.config import make_config
 from dreamer_lite.evaluation.rollouts import Trace, make_player
+from dreamer_lite.presets import make_config
 from dreamer_lite.training.xla import compiler_options
 
 sticky = 0.0  # turn me: by the rules it is 0.1

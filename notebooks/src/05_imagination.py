@@ -138,7 +138,7 @@ from dreamer_lite import worlds
 from dreamer_lite.agent.learner import loss_scales
 from dreamer_lite.agent.optimizer import make_optimizer
 from dreamer_lite.agent.world_model import Batch, WorldModel
-from dreamer_lite.config import make_config
+from dreamer_lite.presets import make_config
 from dreamer_lite.training.xla import compiler_options
 
 WORLDS, LENGTH = 128, 16  # worlds side by side; rows of a training window

@@ -414,8 +414,9 @@ from dreamer_lite.agent.learner import loss_scales
 from dreamer_lite.agent.optimizer import make_optimizer
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.agent.world_model import Batch
-from dreamer_lite.config import Config, make_config
+from dreamer_lite.config import Config
 from dreamer_lite.evaluation.rollouts import Trace, evaluate, make_player, record
+from dreamer_lite.presets import make_config
 from dreamer_lite.training.xla import compiler_options
 
 WORLDS, LIVED, CHUNK = 128, 400, 20  # worlds side by side, rows of each, updates in one call

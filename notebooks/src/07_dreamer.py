@@ -291,7 +291,7 @@ schedule = checks.schedule(my_schedule)
 # have made after 100,000 agent steps?
 
 # %%
-from dreamer_lite.config import make_config
+from dreamer_lite.presets import make_config
 
 print("world              ratio  live rows, learn   agent steps per update   updates per 100,000")
 for name in ("minatar/breakout", "pendulum", "atari/pong", "dmc/walker-walk"):

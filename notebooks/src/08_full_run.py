@@ -81,10 +81,10 @@ from matplotlib.figure import Figure
 
 from dreamer_lite import worlds
 from dreamer_lite.agent import devices
-from dreamer_lite.config import make_config
 from dreamer_lite.course import planner
 from dreamer_lite.course.notebook import show, show_film
 from dreamer_lite.evaluation import rollouts
+from dreamer_lite.presets import make_config
 from dreamer_lite.runs import run as runs
 from dreamer_lite.show.plots import style
 from dreamer_lite.tools import doctor

@@ -147,7 +147,7 @@ advantages = checks.advantages(my_advantages)
 
 # %%
 from dreamer_lite.agent import behavior
-from dreamer_lite.config import make_config
+from dreamer_lite.presets import make_config
 
 lam = 0.95  # turn me: 0, 0.8, 1
 last = jnp.zeros((20, 1), bool).at[9].set(True).at[19].set(True)  # 9 actions and a reset, twice

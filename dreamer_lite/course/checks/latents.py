@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from dreamer_lite.agent import transforms
 from dreamer_lite.agent.distributions import OneHot
-from dreamer_lite.agent.networks import block_product
+from dreamer_lite.agent.layers import block_affine
 from dreamer_lite.course.checks.exercise import check, normal, uniform
 from dreamer_lite.course.compare import Exercise, Function, gradient, on
 
@@ -25,7 +25,7 @@ def block_gru() -> Exercise:
         """A block GRU from its last formula: formula(reset, candidate, update, deter)."""
 
         def step(deter, x, kernel, bias):
-            flat = block_product(x, kernel) + bias
+            flat = block_affine(x, kernel, bias)
             blocks = kernel.shape[0] if split_inside else 1
             gates = flat.reshape(*x.shape[:-1], blocks, 3, -1)
             reset, candidate, update = (gates[..., i, :].reshape(deter.shape) for i in range(3))

@@ -9,9 +9,10 @@ import optax
 
 from dreamer_lite.agent.optimizer import clip_by_parameter_norm
 from dreamer_lite.agent.rssm import State
-from dreamer_lite.config import Config, make_config
+from dreamer_lite.config import Config
 from dreamer_lite.course.checks.exercise import check, normal
 from dreamer_lite.course.compare import Exercise, Function, Part, on
+from dreamer_lite.presets import make_config
 from dreamer_lite.training import replay as rp
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import jax
 
-from dreamer_lite.config import SIZES, Config, make_config
+from dreamer_lite.config import Config
 from dreamer_lite.course.notebook import dial, present
 from dreamer_lite.course.planner import UPDATES, seconds_per_update
+from dreamer_lite.presets import SIZES, make_config
 from dreamer_lite.runs import run as runs
 
 SLIDER = 200  # a range up to so many times the value gets a slider; a longer one only its box
@@ -189,9 +190,8 @@ def make_control(field: dataclasses.Field, value: Any) -> tuple[Any, Any]:
         style={"description_width": LABEL},
         layout=widgets.Layout(width="32em"),
     )
-    if field.name == "size" or "options" in meta:
-        options = list(SIZES) if field.name == "size" else list(meta["options"])
-        control = widgets.Dropdown(options=options, **common)
+    if "options" in meta:
+        control = widgets.Dropdown(options=list(meta["options"]), **common)
     elif field.type is bool:
         control = widgets.Checkbox(**common)
     else:
