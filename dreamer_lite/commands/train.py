@@ -27,7 +27,7 @@ def train(args: argparse.Namespace) -> int:
     """Make or continue a run, with a progress bar."""
     if args.minutes is args.steps is args.updates is None:
         note("No limit given: training until you press Ctrl-C, which saves.")
-    from dreamer_lite import worlds
+    from dreamer_lite import presets, worlds
     from dreamer_lite.agent import devices
     from dreamer_lite.runs import run as runs
     from dreamer_lite.training.progress import Limits
