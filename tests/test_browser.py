@@ -84,7 +84,7 @@ def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
     says(student, "running, update")
     student.press("stop")
     says(student, "stopped, update")
-    says(student, "What was learnt is saved")
+    says(student, "The run is saved")
     student.press("go on")
     says(student, "running, update")
     student.run_on("dashboard.wait()", 300)

@@ -32,7 +32,7 @@ def until(condition: Callable[[], bool], seconds: float = 300) -> None:
 
 @pytest.fixture(scope="module")
 def driver() -> Driver:
-    """The package's own loop, compiled once for all boards."""
+    """The library's own loop, compiled once for all boards."""
     return make_driver(small_run.config(), worlds.make("catch"))
 
 
@@ -68,7 +68,7 @@ def test_pause_go_on_and_stop(board):
     assert board.state == "stopped" and not board.running and able(board) == {"go on"}
     summary = json.loads((board.folder / "summary.json").read_text(encoding="utf-8"))
     assert summary["updates"] == board.records[-1]["updates"] > 0
-    assert "is saved; start goes on" in board.report.value
+    assert "is saved; start resumes" in board.report.value
     assert f"Folder: {board.folder}" in board.report.value
     # What was saved is an agent, and the run goes on from it.
     assert board.agent().config.world == "catch"
@@ -225,19 +225,19 @@ def test_the_picture_shows_return_losses_and_a_dream_of_the_training_agent(
     legend = figure.axes[1].get_legend().get_texts()
     assert any("free nats" in text.get_text() for text in legend)
     strip = [axes.get_title() for axes in figure.axes[2:]]
-    assert strip == ["it sees"] + [f"dream {i}" for i in range(1, dashboard.AHEAD + 1)]
+    assert strip == ["reconstruction"] + [f"imagined {i}" for i in range(1, dashboard.AHEAD + 1)]
     assert all(axes.images for axes in figure.axes[2:])
 
 
-def test_the_glimpse_is_a_dream_from_what_the_agent_sees(driver):
+def test_the_preview_starts_at_the_posterior_of_the_agent(driver):
     config, world = small_run.config(), worlds.make("catch")
     state = driver.init(0)
-    glimpse = dashboard.make_glimpse(config, world)
+    preview = dashboard.make_preview(config, world)
     carry = state.envs.carry.state
-    found = glimpse(state.learner.params, carry, jax.random.key(0))["image"]
+    found = preview(state.learner.params, carry, jax.random.key(0))["image"]
     assert found.shape == (dashboard.AHEAD + 1, 10, 10, 2)
-    other = glimpse(state.learner.params, carry, jax.random.key(1))["image"]
-    np.testing.assert_array_equal(found[0], other[0])  # no dice in what it sees
+    other = preview(state.learner.params, carry, jax.random.key(1))["image"]
+    np.testing.assert_array_equal(found[0], other[0])  # nothing is sampled there
     assert (np.asarray(found[1:]) != np.asarray(other[1:])).any()
 
 
@@ -302,7 +302,7 @@ def test_a_temporary_folder_is_made_late(tmp_path, driver, monkeypatch):
     board.start()
     (folder,) = tmp_path.iterdir()
     assert board.folder == folder and board.agent().config.world == "catch"
-    assert "This temporary folder goes with the kernel: folder=... keeps it." in board.words()
+    assert "This temporary folder is deleted with the kernel: folder=... keeps it." in board.words()
 
 
 @pytest.mark.slow
@@ -321,7 +321,7 @@ def test_a_copy_that_fails_is_shown(tmp_path, driver, monkeypatch):
     monkeypatch.setattr(runs.mirror, "push", push)
     board = Dashboard(small_run.config(), 20, tmp_path / "a", driver, False, tmp_path / "copy")
     board.start()
-    assert "failed: Could not copy the run. What was learnt is saved" in board.words()
+    assert "failed: Could not copy the run. The run is saved" in board.words()
     assert "Could not copy the run. It will be tried again" in board.words()
 
 
