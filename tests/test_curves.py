@@ -86,6 +86,6 @@ def test_the_command_stores_a_curve(tmp_path, capsys, monkeypatch):
 
 def test_bad_input_gets_a_sentence(capsys):
     assert curves.main(["ppo", "--world", "gym/CartPole-v1"]) == 2
-    assert "is no JAX world" in capsys.readouterr().err
+    assert "is no environment in JAX" in capsys.readouterr().err
     assert curves.main(["ppo", "--world", "pong"]) == 2
     assert "pong" in capsys.readouterr().err

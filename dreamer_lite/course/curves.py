@@ -2,10 +2,10 @@
 
     taskset -c 0 python -m dreamer_lite.course.curves dreamer --out assets/curves/dreamer.json
 
-`AGENTS` names those that notebook 10 compares, and ablations. Each curve is one run of several
-seeds in one program, measured in CPU seconds of the process. On one core, which `taskset` sees to,
-that is what the run takes by the clock where nothing else runs; other work on the machine changes
-it little. Compiling is included, from an empty cache.
+`AGENTS` names the agents that notebook 10 compares, and ablations. Each curve is one run of several
+seeds in one program, measured in CPU seconds of the process. On one core, which `taskset` ensures,
+CPU seconds equal wall-clock time if nothing else runs; other work on the machine changes them
+little. Compilation is included, from an empty cache.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,42 +31,38 @@ from dreamer_lite.training import loop as training
 
 
 class Agent(NamedTuple):
-    """One contestant."""
+    """An agent whose curve is measured."""
 
-    updates: int  # gradient steps of each seed
-    changes: dict[str, Any]  # of the world's preset
+    updates: int = 4000  # gradient steps of each seed
+    changes: Mapping[str, Any] = {}  # of the environment's preset
     model_free: ppo.Settings | None = None  # None: Dreamer
 
 
 AGENTS = {
-    "dreamer": Agent(4000, {}),
-    # 16 times as much learnt from each step, from few worlds: where steps are dear
+    "dreamer": Agent(),
+    # each step is replayed 16 times as often, from fewer environments: for expensive steps
     "dreamer_thrifty": Agent(4000, dict(worlds=8, train_ratio=64)),
     "ppo": Agent(12_000, {}, ppo.Settings()),
-    # the same thought for PPO: a learning after every 1,024 agent steps, not 4,096
+    # the same for PPO: it learns after every 1,024 agent steps, not 4,096
     "ppo_thrifty": Agent(4_000, dict(worlds=8), ppo.Settings(length=128, minibatches=4)),
     # Ablations of Dreamer, one change each
-    "horizon_1": Agent(4000, dict(horizon=1)),
-    "horizon_5": Agent(4000, dict(horizon=5)),
-    "horizon_15": Agent(4000, dict(horizon=15)),
-    "horizon_30": Agent(4000, dict(horizon=30)),
+    **{f"horizon_{steps}": Agent(4000, dict(horizon=steps)) for steps in (1, 5, 15, 30)},
     "no_free_nats": Agent(4000, dict(free_nats=0.0)),
     "no_unimix": Agent(4000, dict(unimix=0.0, policy_unimix=0.0)),
     "no_normaliser": Agent(4000, dict(return_rate=0.0)),  # the scale of returns stays 1
     "no_two_hot": Agent(4000, dict(scalars="symlog")),
     "no_symlog": Agent(4000, dict(scalars="plain")),  # and no two-hot
-    "train_ratio_1": Agent(4000, dict(train_ratio=1)),
-    "train_ratio_16": Agent(4000, dict(train_ratio=16)),
+    **{f"train_ratio_{ratio}": Agent(4000, dict(train_ratio=ratio)) for ratio in (1, 16)},
 }
 
 
 class Curve(NamedTuple):
-    """How n records of S seeds grew; numbers of one agent but for `seconds`, which are of all S."""
+    """n records of S seeds; all numbers are those of one agent, except `seconds`."""
 
     agent: str  # a name in AGENTS
     updates: np.ndarray  # (n,)
     agent_steps: np.ndarray  # (n,)
-    seconds: np.ndarray  # (n,) CPU seconds of all S agents together, compiling included
+    seconds: np.ndarray  # (n,) CPU seconds of all S agents together, compilation included
     returns: np.ndarray  # (n, S) mean of each seed's latest 100 training episodes
     about: dict[str, Any]  # command, world, seeds, cores, processor, versions
 
@@ -79,9 +75,9 @@ def load(name: str) -> Curve:
 
 
 def when(curve: Curve, level: float) -> tuple[float, float]:
-    """(agent steps, seconds) of one agent until the mean of the seeds first is at `level`.
+    """(agent steps, seconds) of one agent until the mean return of the seeds first reaches `level`.
 
-    Both are NaN if it never is. A third of what three seeds side by side took is one agent's time.
+    Both are NaN if it never does. One agent's time is the run's time divided by the seeds.
     """
     there = np.flatnonzero(curve.returns.mean(1) >= level)
     if not len(there):
@@ -90,12 +86,12 @@ def when(curve: Curve, level: float) -> tuple[float, float]:
 
 
 def seconds_of_one(curve: Curve) -> np.ndarray:
-    """CPU seconds (n,) of one agent: an equal share of the run."""
+    """CPU seconds (n,) of one agent: those of the run divided by the number of seeds."""
     return curve.seconds / curve.returns.shape[1]
 
 
 def as_json(curve: Curve) -> str:
-    """The text of a file that `load` reads: rounded, one record of each list after another."""
+    """The text of a file that `load` reads, with rounded numbers; one list for each quantity."""
     points = {
         "updates": [int(x) for x in curve.updates],
         "agent_steps": [int(x) for x in curve.agent_steps],
@@ -106,10 +102,10 @@ def as_json(curve: Curve) -> str:
 
 
 def follow(agent: Agent, config: Config) -> Iterator[dict[str, Any]]:
-    """Train `config.seeds` agents on a JAX world; progress records as `progress.make_record`."""
+    """Train `config.seeds` agents in a JAX environment; yields its progress records."""
     world = worlds.make(config.world)
     if worlds.is_hosted(world):
-        raise ValueError(f"{config.world} is no JAX world: curves are of those only.")
+        raise ValueError(f"{config.world} is no environment in JAX: only those have curves.")
     limits = training.Limits(updates=agent.updates)
     if agent.model_free is not None:
         news = ppo.train(config, agent.model_free, world, limits)
@@ -121,28 +117,24 @@ def follow(agent: Agent, config: Config) -> Iterator[dict[str, Any]]:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def processor() -> str:
-    """What the system calls its processor, with family and model where a name is that of many."""
+    """The processor's name, with family and model where the system tells them."""
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8") if info.exists() else ""
-    found = {
-        key: re.search(rf"^{key}\s*:\s*(.*)", text, re.M)
-        for key in ("model name", "cpu family", "model")
-    }
-    name, family, model = (match and match[1] for match in found.values())
-    if name and family and model:
-        return f"{name}, family {family}, model {model}"
-    return name or platform.processor() or platform.machine()
+    found = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.*)", text, re.M))
+    if len(found) == 3:
+        return f"{found['model name']}, family {found['cpu family']}, model {found['model']}"
+    return found.get("model name") or platform.processor() or platform.machine()
 
 
 def measure(name: str, world: str, seeds: int, updates: int | None = None) -> Iterator[Curve]:
-    """The curve so far, after every record. `updates` in place of the agent's own number."""
+    """The curve so far, after every record. `updates` replaces the agent's own number."""
     agent = AGENTS[name]
     agent = agent._replace(updates=updates or agent.updates)
     config = make_config(world, seeds=seeds, **agent.changes)
@@ -166,7 +158,7 @@ def measure(name: str, world: str, seeds: int, updates: int | None = None) -> It
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command at the head of this file."""
+    """The command at the top of this file; returns the exit status."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="python -m dreamer_lite.course.curves", description=__doc__, formatter_class=form
@@ -181,12 +173,9 @@ def main(arguments: list[str] | None = None) -> int:
         for curve in measure(options.agent, options.world, options.seeds, options.updates):
             if options.out:
                 options.out.write_text(as_json(curve), encoding="utf-8")
-            print(
-                f"update {curve.updates[-1]:7,.0f}, {curve.agent_steps[-1]:11,.0f} agent steps, "
-                f"{curve.seconds[-1]:6.0f} CPU s: return "
-                + ", ".join(f"{x:.2f}" for x in curve.returns[-1]),
-                flush=True,
-            )
+            counts = f"{curve.updates[-1]:7,.0f}, {curve.agent_steps[-1]:11,.0f} agent steps"
+            returns = ", ".join(f"{x:.2f}" for x in curve.returns[-1])
+            print(f"update {counts}, {curve.seconds[-1]:6.0f} CPU s: return {returns}", flush=True)
     except (ValueError, OSError) as error:
         print(f"curves: {error}", file=sys.stderr)
         return 2

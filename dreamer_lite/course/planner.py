@@ -34,15 +34,15 @@ class ReferenceCurve(NamedTuple):
 
     def at(self, frames: float) -> tuple[float, float] | None:
         """(mean, spread) there, interpolated linearly between the points; None outside of them."""
-        x, mean, spread = np.array(self.points).T
-        if not 1e3 * x[0] <= frames <= 1e3 * x[-1]:
-            return None
-        return float(np.interp(frames / 1e3, x, mean)), float(np.interp(frames / 1e3, x, spread))
+        inside, mean, spread = self.near(frames)
+        return (mean, spread) if inside == frames else None
 
     def near(self, frames: float) -> tuple[float, float, float]:
         """(frames, mean, spread) there, or at the nearer end of the curve."""
-        inside = min(max(frames, 1e3 * self.points[0][0]), 1e3 * self.points[-1][0])
-        return inside, *(self.at(inside) or (np.nan, np.nan))
+        x, mean, spread = np.array(self.points).T
+        inside = min(max(frames, 1e3 * x[0]), 1e3 * x[-1])
+        mean, spread = (float(np.interp(inside / 1e3, x, values)) for values in (mean, spread))
+        return float(inside), mean, spread
 
 
 @functools.cache

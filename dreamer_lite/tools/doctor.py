@@ -1,7 +1,7 @@
-"""What this machine has for Dreamer Lite, and what to do about what is missing.
+"""Checks what this machine has for Dreamer Lite, and says how to install what is missing.
 
-`examine` gives one finding per thing; `dreamer-lite doctor` prints them. A finding that only some
-worlds need says which. Nothing is changed, and nothing is fetched.
+`examine` returns one finding per check; `dreamer-lite doctor` prints them. A finding that matters
+to some environments only says to which. The checks change nothing and download nothing.
 """
 
 import importlib.util
@@ -24,31 +24,31 @@ CUDA = 'pip install -U "jax[cuda12]"'
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """The result of a check."""
 
     name: str
     good: bool
-    found: str  # what is there
-    remedy: str = ""  # what to do if it is not good
+    found: str
+    remedy: str = ""  # what to do if the result is not good
 
 
 def examine() -> list[Finding]:
-    """Look at everything; a look that fails is a finding too."""
-    looks = (python, device, memory, precision, *map(package_of, worlds.families()), mujoco, roms)
-    return [finding for look in (*looks, drawing, films) for finding in safely(look)]
+    """Run all checks; a check that fails gives a finding, too."""
+    checks = (python, device, memory, precision, *map(package_of, worlds.families()), mujoco, roms)
+    return [finding for check in (*checks, drawing, films) for finding in safely(check)]
 
 
-def safely(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """What a look finds; a finding too if it fails."""
+def safely(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """The findings of a check, or its error as a finding."""
     try:
-        yield from look()
+        yield from check()
     except Exception as error:  # whatever a broken package or driver raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        yield Finding(look.__name__, False, reason)
+        yield Finding(check.__name__, False, reason)
 
 
 def as_text(findings: list[Finding]) -> str:
-    """One line per finding, and one more for what to do."""
+    """One line per finding, and one more for its remedy if it is not good."""
     lines = []
     for name, good, found, remedy in findings:
         lines.append(f"{'ok  ' if good else 'MISS'}  {name:11} {found}")
@@ -58,7 +58,7 @@ def as_text(findings: list[Finding]) -> str:
 
 
 def python() -> Iterator[Finding]:
-    """Python and the packages that the agent is made of."""
+    """Versions of Python and of the packages that training needs."""
     names = ("jax", "jaxlib", "flax", "optax", "numpy", "gymnasium", "orbax-checkpoint")
     found = ", ".join(f"{name} {installed(name)}" for name in names)
     yield Finding(
@@ -75,7 +75,7 @@ def installed(package: str) -> str:
 
 
 def device() -> Iterator[Finding]:
-    """JAX's devices; a NVIDIA card that JAX does not use is a finding."""
+    """JAX's devices, and whether there is an NVIDIA card that JAX does not use."""
     devices.first()  # says in a sentence if there is none
     all_devices = jax.devices()
     found = f"{len(all_devices)} x {all_devices[0].device_kind} ({all_devices[0].platform})"
@@ -87,63 +87,63 @@ def device() -> Iterator[Finding]:
 
 
 def nvidia_card() -> str | None:
-    """The name of an NVIDIA card by its driver's own tool; None if there is none."""
+    """The name of an NVIDIA card as its driver's own tool prints it; None if there is none."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
     try:
         words = [tool, "--query-gpu=name", "--format=csv,noheader"]
-        output = subprocess.run(
-            words, capture_output=True, encoding="utf-8", timeout=20, check=True
-        ).stdout
+        lines = subprocess.check_output(
+            words, stderr=subprocess.DEVNULL, encoding="utf-8", timeout=20
+        ).split("\n")
     except (OSError, subprocess.SubprocessError):
         return None
-    return output.strip().splitlines()[0] if output.strip() else None
+    return lines[0].strip() or None
 
 
 def memory() -> Iterator[Finding]:
-    """Free memory of the device, in replay steps of Pong."""
+    """Free memory of the device."""
     free = free_bytes()
     if free is None:
-        yield Finding("memory", True, "the device does not tell")
+        yield Finding("memory", True, "the device does not report it")
         return
-    need = 2 * GIB
     found = f"{free / GIB:.1f} GiB free on the device"
-    yield Finding("memory", free >= need, found, "close other programs, or use --set capacity=...")
+    remedy = "close other programs, or use --set capacity=..."
+    yield Finding("memory", free >= 2 * GIB, found, remedy)
 
 
 def precision() -> Iterator[Finding]:
-    """What `precision=auto` means here."""
+    """The floating point format of `precision=auto` on this device."""
     name = devices.compute_dtype("auto").__name__
-    why = "the device multiplies it" if name == "bfloat16" else "faster or exacter here"
+    why = "the device has units for it" if name == "bfloat16" else "faster or more exact here"
     yield Finding("precision", True, f"auto computes in {name} ({why})")
 
 
 def package_of(family: worlds.Family) -> Any:
-    """A look at the package of one family of worlds."""
+    """A check of the package of one family of environments."""
 
-    def look() -> Iterator[Finding]:
+    def check() -> Iterator[Finding]:
         found = f"{family.prefix}* needs {family.package}"
         if family.installed:
             found = f"{family.package} {installed(family.package)}: {family.prefix}*"
         yield Finding("worlds", family.installed, found, family.remedy)
 
-    return look
+    return check
 
 
 def mujoco() -> Iterator[Finding]:
-    """dm_control and mujoco 4 do not go together, and pip does not know it."""
+    """dm_control breaks with mujoco 4, and pip does not know it."""
     found = installed("mujoco")
     if found != "missing":
         good = int(found.split(".")[0]) < 4
-        remedy = "make a new environment with mujoco<4: in this one the two share a folder"
+        remedy = "make a new virtual environment with mujoco<4: both versions use the same folder"
         yield Finding("mujoco", good, f"{found} (dm_control needs one below 4)", remedy)
 
 
 def roms() -> Iterator[Finding]:
-    """The Atari games that ale-py brought."""
+    """The Atari games that ale-py contains."""
     if importlib.util.find_spec("ale_py") is None:
-        return  # `package_of` has said so
+        return  # `package_of` reports it
     from ale_py import roms
 
     count = len(roms.get_all_rom_ids())
@@ -151,7 +151,7 @@ def roms() -> Iterator[Finding]:
 
 
 def drawing() -> Iterator[Finding]:
-    """How MuJoCo draws; only dmc pictures need it."""
+    """How MuJoCo renders; only films and images of dmc/* need it."""
     try:
         choice = rendering.choose()
         good, found = choice.backend is not None, choice.reason
@@ -161,7 +161,7 @@ def drawing() -> Iterator[Finding]:
 
 
 def films() -> Iterator[Finding]:
-    """The ffmpeg that writes films."""
+    """The ffmpeg that encodes films."""
     try:
         import imageio_ffmpeg
 
