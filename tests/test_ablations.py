@@ -75,7 +75,7 @@ def test_seconds_of_another_processor_are_not_compared(made):
     assert lines(made) == [PRESET, "horizon 5", "horizon 30"]
     row = next(line for line in made.words().splitlines() if line.startswith("horizon 5 "))
     assert row.split()[-1] == "-"
-    made.turn("CPU seconds")
+    made.set_axis("CPU seconds")
     assert lines(made) == [PRESET, "horizon 30"] and "horizon 5" not in made.sentence()
     assert "not drawn against seconds: horizon 5." in made.report.value
 
@@ -102,7 +102,7 @@ def test_bad_input_is_one_sentence(made, tmp_path):
     with pytest.raises(ValueError, match="no ablation 'horizon 2': valid are no two-hot, "):
         made.toggle("horizon 2", True)
     with pytest.raises(ValueError, match="no axis 'weeks': valid are updates, agent steps, "):
-        made.turn("weeks")
+        made.set_axis("weeks")
     (tmp_path / "curves" / "breakout_dreamer.json").unlink()
     with pytest.raises(ValueError, match="no stored curve 'breakout_dreamer'"):
         Ablations()

@@ -95,9 +95,9 @@ def test_size_sets_the_widths_and_keeps_other_changes(breakout):
 def test_what_is_invalid_is_said_and_not_taken(breakout):
     breakout.controls["starts"].value = 1
     assert breakout.config == breakout.before
-    assert "Not taken: starts is 1: it must be 0" in breakout.words()
+    assert "Not applied: starts is 1: it must be 0" in breakout.words()
     breakout.controls["starts"].value = 2
-    assert breakout.config.starts == 2 and "Not taken" not in breakout.words()
+    assert breakout.config.starts == 2 and "Not applied" not in breakout.words()
     breakout.set(blocks=7)
     assert "deter is 128: it must be a multiple of blocks=7" in breakout.report.value
 

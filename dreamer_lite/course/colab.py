@@ -1,4 +1,4 @@
-"""Sets a notebook up after its bootstrap cell; on Colab, installs what is missing there.
+"""Sets a notebook up after its bootstrap cell; on Colab, installs the packages it lacks.
 
 Colab's own jax, flax and numpy are never touched: replacing them swaps the GPU build for a CPU one.
 Whatever is installed is written into a constraints file first, so that pip can only add. Standard
@@ -38,13 +38,13 @@ def on_colab() -> bool:
 def setup(*extras: str) -> None:
     """Install what is missing, on Colab only; print versions and device. May be run twice.
 
-    From here on the package's warnings are sentences among the output: nbgrader takes anything on
-    stderr for a failure. `extras` are those of pyproject.toml: "atari", "dmc".
+    From here on the library's warnings are printed to stdout: nbgrader takes anything on stderr for
+    a failure. `extras` are those of pyproject.toml: "atari", "dmc".
 
     Raises:
       ValueError: an extra that does not exist.
-      ImportError: the kernel is that of another Python, which has not what the package needs.
-      RuntimeError: pip failed; the sentence has its last line.
+      ImportError: the kernel is that of another Python, which lacks what the library needs.
+      RuntimeError: pip failed; the message has its last line.
     """
     wanted = requirements(*extras)
     notices.say_plainly(print)
@@ -67,7 +67,7 @@ def setup(*extras: str) -> None:
 
 
 def drive(folder: str) -> Path:
-    """Mount Google Drive, on Colab, which asks for permission; `folder` in it, made if need be.
+    """Mount Google Drive, on Colab, which asks for permission; `folder` in it, made if missing.
 
     Raises:
       RuntimeError: not on Colab.
@@ -81,7 +81,7 @@ def drive(folder: str) -> Path:
 
 
 def requirements(*extras: str) -> list[str]:
-    """What the package and these extras need, from pyproject.toml; NEVER left out.
+    """The requirements of the library and these extras, without those in NEVER.
 
     Raises ValueError for an unknown extra.
     """

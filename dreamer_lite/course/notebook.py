@@ -1,4 +1,4 @@
-"""Shows pictures, films and sliders in notebooks, and says the same in words in scripts.
+"""Shows pictures, films and sliders in notebooks, and prints the same in words in scripts.
 
 Every picture has an alt text, which is what a script prints. Figures are drawn on
 `matplotlib.figure.Figure`, never through pyplot. Nothing but notebooks imports this.
@@ -21,7 +21,7 @@ from dreamer_lite.show import video
 
 
 def in_notebook() -> bool:
-    """Whether output goes to a notebook rather than to a terminal."""
+    """Whether output goes to a notebook, not to a terminal."""
     if "ipykernel" not in sys.modules:
         return False
     from IPython.core.getipython import get_ipython
@@ -41,7 +41,7 @@ def png(figure: Figure, alt: str) -> bytes:
 def with_alt(picture: Any, alt: str, colourful: bool) -> bytes:
     """A picture of Pillow's as a PNG of 64 colours that carries its alt text.
 
-    In a colourful one, rare colours are kept at the cost of fine shades: a ball, not a grey line.
+    If `colourful`, rare colours (a ball) are kept at the cost of fine shades (a grey line).
     """
     from PIL import Image, PngImagePlugin
 
@@ -55,7 +55,7 @@ def with_alt(picture: Any, alt: str, colourful: bool) -> bytes:
 
 
 def as_html(data: bytes, alt: str, style: str = "max-width:100%") -> str:
-    """A PNG as an <img> that carries itself, for widgets.HTML: unlike widgets.Image, with alt text.
+    """A PNG as an <img> with its data, for widgets.HTML: unlike widgets.Image, it has an alt text.
 
     Text, because binary messages to widgets get lost on Colab.
     """
@@ -64,7 +64,7 @@ def as_html(data: bytes, alt: str, style: str = "max-width:100%") -> str:
 
 
 def show(figure: Figure, alt: str, name: str = "") -> None:
-    """Show a figure. `alt` says what a sighted reader sees; a script prints it.
+    """Show a figure. `alt` describes what a sighted reader sees; a script prints it.
 
     With a `name`, and DREAMER_LITE_FIGURES set to a folder, it is saved there too: that is how
     `notebooks/build.py run` makes the pictures of what a reader should see.
@@ -83,10 +83,10 @@ def present(build: Callable[[], Any], words: Callable[[], str]) -> None:
 
 
 def live() -> Callable[..., None]:
-    """A place in a cell for a figure that changes: call what this returns as you call `show`.
+    """A place in a cell for a figure that changes: call the result as you call `show`.
 
-    The last picture stays, and is what the notebook keeps. In a script every call prints its alt
-    text, which should say how far things are.
+    The last picture remains, and is stored in the notebook. In a script every call prints its alt
+    text, which should describe the progress.
     """
     handle = None
 
@@ -118,7 +118,7 @@ def keep(draw: Callable[[], bytes], name: str) -> None:
 def show_film(
     frames: np.ndarray, alt: str, name: str = "", fps: float = 8, columns: int = 4, rows: int = 1
 ) -> None:
-    """Play frames (n, h, w, 3) uint8, and show some of them as a picture for pages that play none.
+    """Play frames (n, h, w, 3) uint8, and show some as a picture for pages that play no films.
 
     `alt`, `name` and scripts as in `show`.
     """
@@ -149,7 +149,7 @@ def show_film(
 
 
 def slide(draw: Callable[[float], None], low: float, high: float, start: float, label: str) -> None:
-    """A slider that calls `draw(value)` when it is let go. In a script: one call at `start`."""
+    """A slider that calls `draw(value)` when it is released. In a script: one call at `start`."""
     if not in_notebook():
         draw(start)
         return
@@ -163,10 +163,10 @@ def slide(draw: Callable[[float], None], low: float, high: float, start: float, 
 def dial(
     label: str, value: float, low: float, high: float, step: float, width: str = "initial"
 ) -> tuple[Any, Any]:
-    """A number to type, and a row of it with a slider that follows: whole numbers if `low` is one.
+    """A box for a number, and the box beside a slider that follows it; integers if `low` is one.
 
-    A slider's handle has no name for those who hear a page, and ipywidgets can give it none; the
-    box has `label`, and arrow keys move it as well. `width` is that of the label.
+    Screen readers find no name on a slider's handle, and ipywidgets cannot give it one; the box has
+    `label`, and arrow keys change it as well. `width` is that of the label.
     """
     import ipywidgets as widgets
 
@@ -185,7 +185,7 @@ def dial(
 
 
 def buttons(labels: Sequence[str], press: Callable[[str], tuple[Figure, str]]) -> None:
-    """A row of buttons; pressing one shows the figure of `press(label)`, its alt text below.
+    """Buttons side by side; pressing one shows the figure of `press(label)`, its alt text below.
 
     In a script: every label is pressed once, in order, and the alt text printed.
     """

@@ -1,7 +1,7 @@
-"""Ablations: what becomes of Dreamer when one part is taken out, from stored curves.
+"""Ablations: the returns of Dreamer with one part removed or changed, from stored curves.
 
-Ticks choose which curves stand beside the preset's; each is the mean of its seeds with a band from
-the lowest to the highest. `python -m dreamer_lite.course.curves NAME` makes one. Notebook 07.
+Checkboxes choose the curves beside the preset's; each is the mean of its seeds with a band from the
+lowest to the highest. `python -m dreamer_lite.course.curves NAME` makes one. Notebook 07.
 """
 
 import html
@@ -40,7 +40,7 @@ MOST = len(COLOURS) - 1  # more lines cannot be told apart
 
 
 class Ablations:
-    """Stored curves, of which some are shown. In a script nothing is drawn; `words` says it all."""
+    """Stored curves, of which some are shown. In a script, `words` is printed instead."""
 
     def __init__(self, world: str = "breakout"):
         stored = set(assets.names("curves", ".json"))
@@ -53,24 +53,24 @@ class Ablations:
             raise ValueError(f"There is no stored curve {files[PRESET]!r} to compare with.")
         self.shown: list[str] = []
         self.against = "updates"
-        self.trouble = ""
+        self.warning = ""
         self.ticks: dict[str, Any] = {}
         self.view: Any = None
 
     def toggle(self, label: str, on: bool) -> None:
-        """Show a curve beside the preset's, or take it away. Raises ValueError for unknown ones."""
+        """Show a curve beside the preset's, or hide it. Raises ValueError for an unknown one."""
         known = [name for name in self.curves if name != PRESET]
         if label not in known:
             raise ValueError(f"There is no ablation {label!r}: valid are {', '.join(known)}.")
-        self.trouble = ""
+        self.warning = ""
         if on and label not in self.shown and len(self.shown) == MOST:
-            self.trouble = f"{label} is left out: {MOST} fit beside the preset, untick one first."
+            self.warning = f"{label} is left out: {MOST} fit beside the preset, uncheck one first."
         else:
             chosen = set(self.shown) - {label} | ({label} if on else set())
             self.shown = [name for name in known if name in chosen]
         self._refresh()
 
-    def turn(self, against: str) -> None:
+    def set_axis(self, against: str) -> None:
         """Draw against updates, agent steps or CPU seconds. Raises ValueError for another axis."""
         if against not in AXES:
             raise ValueError(f"There is no axis {against!r}: valid are {', '.join(AXES)}.")
@@ -78,7 +78,7 @@ class Ablations:
         self._refresh()
 
     def timed_elsewhere(self) -> list[str]:
-        """The shown curves whose seconds are those of another processor than the preset's."""
+        """The shown curves that were timed on another processor than the preset's."""
         here = self.curves[PRESET].about.get("processor")
         return [name for name in self.shown if self.curves[name].about.get("processor") != here]
 
@@ -97,24 +97,22 @@ class Ablations:
             axes.plot(x, y.mean(1), label=label, **style(number, len(x)))
             axes.fill_between(x, y.min(1), y.max(1), alpha=0.15, color=COLOURS[number])
         unit = "CPU seconds of one agent, on one core" if "CPU" in self.against else self.against
-        decorate(axes, unit, "bricks a game, latest 100 games")
+        decorate(axes, unit, "return (bricks per episode), latest 100")
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False, fontsize=9)
         return figure
 
     def sentence(self) -> str:
-        """What `figure` shows, in one sentence for those who do not see it."""
+        """The alt text of `figure`."""
         ends = [f"{label} {self.curves[label].returns[-1].mean():.1f}" for label in self.drawn()]
         return (
-            f"Bricks a game against {self.against}, a line for the mean of the seeds and a band "
+            f"Return against {self.against}, a line for the mean of the seeds and a band "
             f"from the lowest to the highest; the lines end at: {', '.join(ends)}."
         )
 
     def words(self) -> str:
         """A table of the curves that are shown, with the command that made each."""
-        lines = [
-            f"{'':25} {'at half time':>12} {'at the end':>11}   seeds at the end   ms an update"
-        ]
+        lines = [f"{'':25} {'half way':>12} {'at the end':>11}   seeds at the end   ms per update"]
         away = self.timed_elsewhere()
         for label in [PRESET, *self.shown]:
             curve = self.curves[label]
@@ -130,16 +128,16 @@ class Ablations:
                 f"Timed on another processor, not drawn against seconds: {', '.join(away)}."
             )
         lines += [self.curves[label].about["command"] for label in [PRESET, *self.shown]]
-        return "\n".join([*lines, self.trouble] if self.trouble else lines)
+        return "\n".join([*lines, self.warning] if self.warning else lines)
 
     # Widgets
 
     def show(self) -> None:
-        """Display ticks and picture in a notebook; in a script, print the words."""
+        """Display checkboxes and picture in a notebook; in a script, print the words."""
         present(self.build, self.words)
 
     def build(self) -> Any:
-        """Ticks, a choice of axis, the picture and its words."""
+        """Checkboxes, a choice of axis, the picture and its words."""
         import ipywidgets as widgets
 
         wide = {"description_width": "initial"}
@@ -152,7 +150,7 @@ class Ablations:
         self.axis = widgets.Dropdown(
             options=list(AXES), value=self.against, description="against", style=wide
         )
-        self.axis.observe(lambda event: self.turn(event["new"]), "value")
+        self.axis.observe(lambda event: self.set_axis(event["new"]), "value")
         self.picture, self.report = widgets.HTML(), widgets.HTML()
         grid = widgets.Layout(grid_template_columns="repeat(auto-fill, minmax(15em, 1fr))")
         ticks = widgets.GridBox(list(self.ticks.values()), layout=grid)
@@ -165,7 +163,7 @@ class Ablations:
             self.toggle(label, on)
 
     def _refresh(self) -> None:
-        """Bring ticks, picture and words up to date, where they are shown."""
+        """Update checkboxes, picture and words, where they are shown."""
         if self.view is None:
             return
         for label, tick in self.ticks.items():

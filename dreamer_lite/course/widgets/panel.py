@@ -1,7 +1,7 @@
-"""The panel of settings: every field of `Config` as a control that its own metadata makes.
+"""The panel of hyperparameters: every field of `Config` as a control made from its metadata.
 
-It says what a change will cost, by timing updates on the device at hand, and how to say the same
-without a panel: as a command and as a cell of parameters. Notebook 07.
+It measures what a change costs, by timing updates on the device at hand, and shows the same
+settings as a command and as a cell of parameters. Notebook 07.
 """
 
 import dataclasses
@@ -17,43 +17,43 @@ from dreamer_lite.course.planner import UPDATES, seconds_per_update
 from dreamer_lite.presets import SIZES, make_config
 from dreamer_lite.runs import run as runs
 
-SLIDER = 200  # a range up to so many times the value gets a slider; a longer one only its box
+SLIDER = 200  # a range up to so many times the value gets a slider; a longer one only a box
 LABEL = "11em"  # width of the names
 
 # The first field of each group, in the order of `Config`.
 GROUPS = {
     "The run": "size",
-    "Worlds and replay (notebook 01)": "worlds",
+    "Environments and replay (notebook 01)": "worlds",
     "Predictions and networks (02, 03)": "bins",
     "Recurrent state-space model (03)": "deter",
     "World model (04)": "free_nats",
     "Imagination, actor and critic (05, 06)": "horizon",
     "Optimiser and loop (07)": "learning_rate",
 }
-LEFT_OUT = ("world", "seeds", "multipliers")  # another notebook; another picture; no single number
+LEFT_OUT = ("world", "seeds", "multipliers")  # other notebooks; not a single number
 
 
 class Panel:
-    """Controls for a config. `config` is what they say, as long as that is valid.
+    """Controls for a config. `config` has their values, as long as these are valid.
 
-    In a script nothing is shown; `set` changes what a control would.
+    In a script nothing is shown; `set` does what a control would.
     """
 
     def __init__(self, config: Config, updates: int):
         self.before = self.config = config
         self.updates = updates
-        self.trouble, self.timing = "", ""
+        self.error, self.timing = "", ""
         self.controls: dict[str, Any] = {}
         self.view: Any = None
 
     def set(self, **changes: Any) -> None:
-        """Change settings; "size" sets all widths together. What is invalid is said and not taken.
+        """Change settings; "size" sets all widths together. An invalid change is not applied.
 
-        A control that is shown follows.
+        Its error is shown, and controls that are shown follow.
         """
         try:
             if "size" in changes:
-                # The widths of this size, and of the rest what had been changed.
+                # The widths of this size, and all other settings as they were changed.
                 usual = make_config(self.config.world, self.config.size)
                 kept = {n: v for n, v in difference(usual, self.config).items() if n != "size"}
                 widths = SIZES[self.config.size].keys() | SIZES[changes["size"]].keys()
@@ -61,13 +61,13 @@ class Panel:
                 self.config = make_config(self.config.world, **(kept | changes))
             else:
                 self.config = dataclasses.replace(self.config, **changes)
-            self.trouble = ""
+            self.error = ""
         except ValueError as error:
-            self.trouble = str(error)
+            self.error = str(error)
         self._refresh()
 
     def changes(self) -> dict[str, Any]:
-        """What differs from the preset of this world and size, which is kept out if usual."""
+        """What differs from the preset of this environment and size, and a size of its own."""
         usual = make_config(self.config.world)
         if self.config.size != usual.size:
             usual = make_config(self.config.world, self.config.size)
@@ -84,9 +84,9 @@ class Panel:
         return f"seed = {self.config.seed}\nupdates = {self.updates}\nchanges = {changes!r}"
 
     def time(self) -> str:
-        """Time updates with these settings and with those before; compiling takes a while.
+        """Time updates with these settings and with those before; compiling takes about 20 s each.
 
-        Returns a sentence, which the panel shows too.
+        Returns the sentence that the panel shows.
         """
         self.timing = "Compiling and timing; some 20 s, and again for the settings before ..."
         self._refresh()
@@ -100,7 +100,7 @@ class Panel:
         return self.timing
 
     def cost(self, now: float, before: float) -> str:
-        """What seconds per update mean for the whole training."""
+        """Seconds per update now and before, as a time for the whole training, in a sentence."""
         text = (
             f"{UPDATES} updates were timed on {jax.devices()[0].device_kind}: "
             f"{1 / now:.1f} updates/s, {self.updates:,} updates in {minutes(now * self.updates)}"
@@ -113,8 +113,8 @@ class Panel:
         )
 
     def words(self) -> str:
-        """What the panel says: trouble, command, parameters, timing."""
-        parts = [f"Not taken: {self.trouble}"] if self.trouble else []
+        """The error if any, command, parameters, timing."""
+        parts = [f"Not applied: {self.error}"] if self.error else []
         parts += ["As a command:", self.command(), "As a cell of parameters:", self.parameters()]
         return "\n".join([*parts, self.timing] if self.timing else parts)
 
@@ -134,7 +134,7 @@ class Panel:
             rows = []
             for field in fields:
                 control, row = make_control(field, getattr(self.config, field.name))
-                control.observe(self._turned(field.name), "value")
+                control.observe(self._setter(field.name), "value")
                 self.controls[field.name] = control
                 rows.append(widgets.VBox([row, widgets.HTML(about(field))]))
             folds += fold(title, widgets.VBox(rows))
@@ -147,18 +147,18 @@ class Panel:
         self._refresh()
         return self.view
 
-    def _turned(self, name: str) -> Any:
-        def turn(event: Any) -> None:
-            if self.trouble or event["new"] != getattr(self.config, name):
+    def _setter(self, name: str) -> Any:
+        def change(event: Any) -> None:
+            if self.error or event["new"] != getattr(self.config, name):
                 self.set(**{name: event["new"]})
 
-        return turn
+        return change
 
     def _refresh(self) -> None:
-        """Bring controls and report up to date, where they are shown."""
+        """Update controls and report, where they are shown."""
         if self.view is None:
             return
-        if not self.trouble:
+        if not self.error:
             for name, control in self.controls.items():
                 control.value = getattr(self.config, name)
         self.report.value = f'<pre role="status">{html.escape(self.words())}</pre>'
@@ -180,7 +180,7 @@ def grouped() -> Iterator[tuple[str, list[dataclasses.Field]]]:
 
 
 def make_control(field: dataclasses.Field, value: Any) -> tuple[Any, Any]:
-    """(a widget for one setting, what to show), by the kind and range that its metadata says."""
+    """(a widget for one setting, what to show), by the kind and range in its metadata."""
     import ipywidgets as widgets
 
     meta = field.metadata
@@ -213,11 +213,11 @@ def fold(title: str, box: Any) -> list[Any]:
         description=title, icon="caret-right", layout=widgets.Layout(width="32em")
     )
 
-    def turn(event: Any) -> None:
+    def toggle(event: Any) -> None:
         button.icon = "caret-down" if event["new"] else "caret-right"
         box.layout.display = "" if event["new"] else "none"
 
-    button.observe(turn, "value")
+    button.observe(toggle, "value")
     box.layout.display = "none"
     return [button, box]
 
