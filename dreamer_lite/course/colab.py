@@ -74,7 +74,7 @@ def drive(folder: str) -> Path:
     """
     if not on_colab():
         raise RuntimeError("Google Drive can be mounted on Colab only: name a local folder.")
-    importlib.import_module("google.colab.drive").mount(files.DRIVE)
+    importlib.import_module("google.colab.drive").mount(str(files.DRIVE))
     place = Path(files.DRIVE) / "MyDrive" / folder
     place.mkdir(parents=True, exist_ok=True)
     return place
