@@ -18,7 +18,7 @@ from dreamer_lite.training import loop as training
 DISCOUNT, LAM = 0.9, 0.8
 
 
-def rows(seed: int, length: int = 12, count: int = 40) -> tuple[np.ndarray, ...]:
+def timesteps(seed: int, length: int = 12, count: int = 40) -> tuple[np.ndarray, ...]:
     """reward, is_last, is_terminal, value (length + 1, count), with ends of both kinds."""
     rng = np.random.default_rng(seed)
     reward, value = rng.standard_normal((2, length + 1, count))
@@ -29,7 +29,7 @@ def rows(seed: int, length: int = 12, count: int = 40) -> tuple[np.ndarray, ...]
 def brute_force(reward, is_last, is_terminal, value) -> np.ndarray:
     """A_t = sum over k of lam^(k-1) (1 - lam) (k-step return - v_t), episode by episode.
 
-    The last k, at the end of the episode or of the rows, has all the weight that is left.
+    The last k, at the end of the episode or of the rollout, has all the weight that is left.
     """
     found = np.full((len(reward) - 1, reward.shape[1]), np.nan)
     for world in range(reward.shape[1]):
@@ -42,8 +42,8 @@ def brute_force(reward, is_last, is_terminal, value) -> np.ndarray:
                 rewards += DISCOUNT ** (k - 1) * reward[now, world]
                 still = DISCOUNT**k * value[now, world] * (not is_terminal[now, world])
                 ends = is_last[now, world] or now == len(reward) - 1
-                share = LAM ** (k - 1) * (1.0 if ends else 1 - LAM)
-                total += share * (rewards + still)
+                weight = LAM ** (k - 1) * (1.0 if ends else 1 - LAM)
+                total += weight * (rewards + still)
                 if ends:
                     break
             found[start, world] = total - value[start, world]
@@ -51,16 +51,16 @@ def brute_force(reward, is_last, is_terminal, value) -> np.ndarray:
 
 
 def test_advantages_are_the_weighted_sums_of_all_n_step_returns():
-    lived = rows(0)
-    expected = brute_force(*lived)
-    got = ppo.advantages(*map(jnp.asarray, lived), DISCOUNT, LAM)
-    counts = ~lived[1][:-1]
-    assert counts.sum() > 200 and (lived[1] & ~lived[2]).any() and lived[2].any()
+    batch = timesteps(0)
+    expected = brute_force(*batch)
+    got = ppo.advantages(*map(jnp.asarray, batch), DISCOUNT, LAM)
+    counts = ~batch[1][:-1]
+    assert counts.sum() > 200 and (batch[1] & ~batch[2]).any() and batch[2].any()
     np.testing.assert_allclose(np.asarray(got)[counts], expected[counts], atol=1e-5)
 
 
 def test_advantages_are_dreamers_lambda_returns_less_the_value():
-    reward, is_last, is_terminal, value = map(jnp.asarray, rows(1))
+    reward, is_last, is_terminal, value = map(jnp.asarray, timesteps(1))
     config = make_config("catch", discount_horizon=10, lam=LAM)  # a discount of 0.9
     returns = behavior.replay_returns(reward, 1.0 * is_last, 1.0 * is_terminal, value, config)
     got = ppo.advantages(reward, is_last, is_terminal, value, DISCOUNT, LAM)
@@ -69,7 +69,7 @@ def test_advantages_are_dreamers_lambda_returns_less_the_value():
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_nothing_crosses_an_episode_border(terminal):
-    """Neither a reward nor a value after the last row moves an advantage before it."""
+    """Neither a reward nor a value after the last time step moves an advantage before it."""
 
     def before_the_end(later):
         reward = jnp.zeros(6).at[4:].add(later)
@@ -93,10 +93,10 @@ CLIPPED = [
     (1.0, 2.0, -2.0, -2.0),  # at 1 it is REINFORCE
     (1.0, -2.0, 2.0, 2.0),
     (1.1, 2.0, -2.2, -2.2),
-    (1.5, 2.0, -2.4, 0.0),  # likely enough
-    (1.5, -2.0, 3.0, 3.0),  # a mistake is always mended
+    (1.5, 2.0, -2.4, 0.0),  # clipped
+    (1.5, -2.0, 3.0, 3.0),  # not clipped
     (0.5, 2.0, -1.0, -1.0),
-    (0.5, -2.0, 1.6, 0.0),  # rare enough
+    (0.5, -2.0, 1.6, 0.0),  # clipped
 ]
 
 
@@ -131,7 +131,7 @@ def made() -> ppo.Ppo:
     return ppo.make_ppo(CONFIG, SETTINGS, CATCH)
 
 
-def lived(made: ppo.Ppo, length: int = 24) -> tuple[ppo.ActorCritic, ppo.State, ppo.Samples]:
+def collected(made: ppo.Ppo, length: int = 24) -> tuple[ppo.ActorCritic, ppo.State, ppo.Samples]:
     state = made.init(3)
     agent = made.merge(state.params)
     settings = Settings(length=length)
@@ -140,8 +140,8 @@ def lived(made: ppo.Ppo, length: int = 24) -> tuple[ppo.ActorCritic, ppo.State, 
 
 
 def test_actions_that_a_reset_ignored_teach_nothing(made):
-    """Catch has episodes of 9 actions and 10 rows: each tenth row is a last one."""
-    agent, state, samples = lived(made)
+    """Catch has episodes of 9 actions and 10 time steps: each tenth one is a last one."""
+    agent, state, samples = collected(made)
     weight = np.asarray(samples.weight).reshape(24, 16)
     ignored = (np.arange(24) % 10) == 9
     assert (weight[ignored] == 0).all() and (weight[~ignored] == 1).all()
@@ -160,7 +160,7 @@ def test_actions_that_a_reset_ignored_teach_nothing(made):
 
 
 def test_returns_and_advantages_of_catch_by_hand(made):
-    """The reward of 1 comes with the last row, and is discounted back to the first action."""
+    """The reward of 1 comes with the last time step, and is discounted back to the first action."""
     state = made.init(3)
     agent = made.merge(state.params)
     _, samples = jax.jit(lambda s: ppo.collect(agent, s, CATCH, Settings(length=10, lam=1.0)))(
@@ -173,7 +173,7 @@ def test_returns_and_advantages_of_catch_by_hand(made):
 
 
 def test_old_and_new_probabilities_agree_before_the_first_step(made):
-    agent, _, samples = lived(made)
+    agent, _, samples = collected(made)
     metrics = ppo.loss(agent, samples, SETTINGS)[1]
     assert metrics["clipped"] == 0
     np.testing.assert_allclose(metrics["loss/policy"], 0, atol=1e-5)  # advantages have mean 0
@@ -211,7 +211,7 @@ def test_it_learns_catch():
     assert records[-1]["entropy"] < records[0]["entropy"]
 
 
-def test_continuous_actions_have_a_bell():
+def test_continuous_actions_have_a_gaussian_policy():
     config, world = make_config("pendulum", worlds=4), worlds.make("pendulum")
     made = ppo.make_ppo(config, Settings(length=8, minibatches=2), world)
     state = made.init(0)

@@ -219,7 +219,7 @@ def key_to_difference(width: int) -> np.ndarray:
     """What orange and striped blue mean, (36, width, 3) uint8."""
     image = np.array(caption(width, 36))
     half = width // 2
-    image[:, 28:half] = caption(half - 28, 36, "only dreamt", size=16)
+    image[:, 28:half] = caption(half - 28, 36, "only imagined", size=16)
     image[:, half + 28 :] = caption(width - half - 28, 36, "only real", size=16)
     image[10:26, 8:24] = ORANGE
     blue = np.where(stripes(16, 16)[..., None], SKY, 0.45 * np.array(SKY))

@@ -10,20 +10,21 @@ import difflib
 import functools
 import importlib
 import importlib.util
-import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 from dreamer_lite import files
 from dreamer_lite.worlds.base import Space, TimeStep, World, next_timestep
 from dreamer_lite.worlds.breakout import Breakout
 from dreamer_lite.worlds.catch import Catch
 from dreamer_lite.worlds.checks import WorldError
+from dreamer_lite.worlds.families import FAMILIES, Family, families
 from dreamer_lite.worlds.hosted import HostedWorld, Stepper
 from dreamer_lite.worlds.pendulum import Pendulum
 
 __all__ = [
     "AnyWorld",
+    "Family",
     "Breakout",
     "Catch",
     "Pendulum",
@@ -54,53 +55,6 @@ _MAKERS: dict[str, Callable[[], World]] = {
     "minatar/breakout": Breakout,
     "pendulum": Pendulum,
 }
-
-
-class Family(NamedTuple):
-    """A family of hosted worlds: all names that begin with `prefix`."""
-
-    prefix: str  # "atari/"
-    module: str  # the adapter in this folder, whose `make` takes the rest of the name
-    package: str  # what it needs
-    example: str
-    about: str
-
-    @property
-    def installed(self) -> bool:
-        return importlib.util.find_spec(self.package) is not None
-
-    @property
-    def remedy(self) -> str:
-        """The command that installs the missing package, by its own name.
-
-        It names no extra of dreamer_lite, because pip would search an index for that name.
-        """
-        if self.package != "dm_control":
-            return f"pip install {self.package.replace('_', '-')}"
-        if sys.version_info < (3, 13):
-            return 'pip install dm_control "mujoco>=3.17,<4"'
-        return (  # one of its requirements has no wheel there, and the suite does without it
-            "pip install --no-deps dm_control, then pip install dm-env dm-tree lxml glfw "
-            'pyopengl absl-py requests "mujoco>=3.17,<4"'
-        )
-
-
-_FAMILIES = (
-    Family("atari/", "atari", "ale_py", "atari/pong", "the Atari games of ale-py"),
-    Family(
-        "dmc/",
-        "dmc",
-        "dm_control",
-        "dmc/walker-walk",
-        "the DeepMind Control Suite (or its images: dmc/.../pixels)",
-    ),
-    Family("gym/", "gym", "gymnasium", "gym/CartPole-v1", "any Gymnasium environment"),
-)
-
-
-def families() -> list[Family]:
-    """The families of hosted worlds, installed or not."""
-    return list(_FAMILIES)
 
 
 def names() -> list[str]:
@@ -163,17 +117,17 @@ def module_needed(name: str) -> str | None:
 def _make(name: str) -> Any:
     if name in _MAKERS:
         return _MAKERS[name]()
-    for family in _FAMILIES:
+    for family in FAMILIES:
         if name.startswith(family.prefix):
             if not family.installed:
                 raise ValueError(f"{name} needs the package {family.package}: run {family.remedy}.")
             module = importlib.import_module(f"dreamer_lite.worlds.{family.module}")
             return module.make(name.removeprefix(family.prefix))
-    known = [*_MAKERS, *(family.example for family in _FAMILIES)]
+    known = [*_MAKERS, *(family.example for family in FAMILIES)]
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise ValueError(
         f"There is no world {name!r}{hint}; choose one of {', '.join(_MAKERS)}, or one of "
-        f"{', '.join(family.prefix + '...' for family in _FAMILIES)} (such as "
-        f"{', '.join(family.example for family in _FAMILIES)})."
+        f"{', '.join(family.prefix + '...' for family in FAMILIES)} (such as "
+        f"{', '.join(family.example for family in FAMILIES)})."
     )

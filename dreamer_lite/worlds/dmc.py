@@ -288,7 +288,4 @@ class Body:
         return frames
 
 
-@functools.lru_cache(maxsize=2)
-def body(domain: str, task: str) -> Body:
-    """The body that draws a task, made once."""
-    return Body(domain, task)
+body = functools.lru_cache(maxsize=2)(Body)  # (domain, task) -> Body, made once

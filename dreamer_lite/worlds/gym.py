@@ -20,6 +20,7 @@ import gymnasium
 import numpy as np
 
 from dreamer_lite.worlds import checks, gym_actions, gym_spaces, hosted, rendering
+from dreamer_lite.worlds.families import families
 from dreamer_lite.worlds.gym_entries import Entry
 from dreamer_lite.worlds.gym_options import GUIDE, Options, parse_options
 
@@ -282,8 +283,6 @@ def with_module(known: str, module: str) -> str:
 
 def elsewhere(name: str) -> str | None:
     """The library's name of an environment that other packages name differently."""
-    from dreamer_lite.worlds import families
-
     if found := re.fullmatch(r"dm_control/(\w+)-(\w+)-v\d+", name):
         return f"the control suite is dmc/{found[1]}-{found[2].replace('_', '-')} here"
     if found := re.fullmatch(r"MinAtar/Breakout-v\d+", name, re.IGNORECASE):
