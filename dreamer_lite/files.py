@@ -1,6 +1,6 @@
-"""Files that a stranger may have put there: data to open, and modules that nobody asked for.
+"""Reading untrusted files, and keeping Python away from untrusted modules.
 
-Imports nothing that Python has not loaded when it starts: see `forget_current_folder`.
+This module imports only what Python loads when it starts: see `forget_current_folder`.
 """
 
 import errno
@@ -15,7 +15,7 @@ DRIVE = "/content/drive"  # where Colab mounts Google Drive
 def open_regular(path: str | os.PathLike) -> io.BufferedReader:
     """Open a regular file, or a link to one, for reading.
 
-    A pipe without a writer would be waited for, and a device may never end.
+    Reading from a pipe without a writer would block, and a device may never end.
 
     Raises:
       OSError: it is a folder, a pipe, a device or a socket, or it cannot be opened.
@@ -24,7 +24,7 @@ def open_regular(path: str | os.PathLike) -> io.BufferedReader:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     file = os.fdopen(os.open(path, flags), "rb")
     try:
-        check_kind(path, os.fstat(file.fileno()).st_mode)  # it may have been exchanged since
+        check_kind(path, os.fstat(file.fileno()).st_mode)  # it may have been replaced since
     except OSError:
         file.close()
         raise
@@ -46,7 +46,7 @@ def check_kind(path: str | os.PathLike, mode: int) -> None:
 
 
 def forget_current_folder() -> None:
-    """Let Python look for no module in the current folder, where `python -m` looks first."""
+    """Remove the current folder from `sys.path`, where `python -m` puts it first."""
     sys.path[:] = [place for place in sys.path if not is_current_folder(place)]
 
 
@@ -59,7 +59,7 @@ def is_current_folder(place: str) -> bool:
 
 
 class without_current_folder:
-    """Inside `with`, Python looks for no module in the current folder, as it does in notebooks."""
+    """Inside `with`, Python imports nothing from the current folder, as it would in a notebook."""
 
     def __enter__(self) -> None:
         self.removed = [x for x in enumerate(sys.path) if is_current_folder(x[1])]

@@ -16,6 +16,7 @@ from verification import pytest_addoption, pytest_configure  # noqa: F401
 
 from dreamer_lite import worlds
 from dreamer_lite.course import curves
+from dreamer_lite.runs import process
 from dreamer_lite.runs import run as runs
 from dreamer_lite.training import memory
 from dreamer_lite.training.loop import Driver, make_driver
@@ -23,7 +24,7 @@ from dreamer_lite.training.loop import Driver, make_driver
 ROOT = Path(__file__).resolve().parents[1]
 
 # Only this process: a test that kills a child must not leave half a file in the shared cache.
-CACHE = ROOT / ".pytest_cache" / "jax" / runs.instruction_set()
+CACHE = ROOT / ".pytest_cache" / "jax" / process.instruction_set()
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 

@@ -9,6 +9,7 @@ import numpy as np
 import small_run
 
 from dreamer_lite import worlds
+from dreamer_lite.runs import checkpoints, process
 from dreamer_lite.runs import run as runs
 from dreamer_lite.training import loop as training
 from dreamer_lite.training import sharding
@@ -79,7 +80,7 @@ def compare(folder: Path, **settings: int) -> dict:
         list(runs.run(config, folder, LIMITS))
         list(runs.run(config, folder.with_name("whole"), LIMITS))
         parts, whole = (
-            runs.checkpoints.restore(place / "state", driver.init(0))[0]
+            checkpoints.restore(place / "state", driver.init(0))[0]
             for place in (folder, folder.with_name("whole"))
         )
         small_run.assert_same(parts, whole)
@@ -91,5 +92,5 @@ def compare(folder: Path, **settings: int) -> dict:
 
 
 if __name__ == "__main__":
-    runs.enable_compilation_cache()
+    process.enable_compilation_cache()
     print(json.dumps(compare(Path(sys.argv[1]), **json.loads(sys.argv[2]))))

@@ -20,7 +20,7 @@ import orbax.checkpoint
 import small_run
 
 from dreamer_lite.__main__ import main
-from dreamer_lite.runs import checkpoints
+from dreamer_lite.runs import checkpoints, process
 from dreamer_lite.runs import run as runs
 from dreamer_lite.training import loop as training
 from dreamer_lite.training.progress import Limits
@@ -32,7 +32,7 @@ LONG_REPLAY: dict[str, Any] = dict(capacity=80_000, train_ratio=8)
 
 def train(folder: str, updates: int, save_every: float, news: Connection) -> None:
     """Train in `folder`, telling the updates of every record."""
-    runs.enable_compilation_cache()
+    process.enable_compilation_cache()
     config = small_run.config(**LONG_REPLAY)
     for record in runs.run(config, Path(folder), Limits(updates=updates), save_every=save_every):
         news.send(record["updates"])

@@ -15,6 +15,7 @@ import small_run
 from dreamer_lite import worlds
 from dreamer_lite.config import Config
 from dreamer_lite.presets import make_config
+from dreamer_lite.runs import process
 from dreamer_lite.runs import run as runs
 from dreamer_lite.training.progress import Limits
 from dreamer_lite.worlds.base import TimeStep
@@ -62,7 +63,7 @@ def write_down(world: worlds.AnyWorld, log: Path) -> None:
 def main() -> None:
     name, run, log, updates = sys.argv[1:]
     config = config_of(name)
-    runs.enable_compilation_cache()
+    process.enable_compilation_cache()
     write_down(worlds.make(name), Path(log))
     for record in runs.run(config, Path(run), Limits(updates=int(updates)), save_every=0):
         print("updates", record["updates"], flush=True)

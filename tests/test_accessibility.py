@@ -20,7 +20,7 @@ from dreamer_lite.course import notebook
 from dreamer_lite.course.widgets import Dashboard, Dream, DreamPlayer, Panel
 from dreamer_lite.evaluation import rollouts
 from dreamer_lite.presets import make_config
-from dreamer_lite.runs.checkpoints import LoadedAgent
+from dreamer_lite.runs.agents import LoadedAgent
 from dreamer_lite.show import images, plots
 
 TEXT, GRAPHIC = 4.5, 3.0
@@ -284,10 +284,10 @@ def test_what_changes_is_announced(player):
 
 
 CELLS = (
-    """from dreamer_lite.course import notebook; from dreamer_lite.runs import run as runs
+    """from dreamer_lite.course import notebook; from dreamer_lite.runs import agents
 from dreamer_lite.presets import make_config
 from dreamer_lite.course.widgets import Dashboard, Dream, DreamPlayer, Panel
-DreamPlayer(Dream(runs.load("minatar-breakout")), more=True).show()""",
+DreamPlayer(Dream(agents.load("minatar-breakout")), more=True).show()""",
     "Panel(make_config('catch'), 100).show()",
     "Dashboard(make_config('catch'), 10).view",
     "notebook.slide(lambda y: print('y is', y), -1.0, 1.0, 0.5, 'symlog(y)')",

@@ -17,8 +17,8 @@ import small_run
 
 from dreamer_lite import worlds
 from dreamer_lite.config import to_dict
-from dreamer_lite.runs import checkpoints
-from dreamer_lite.runs.checkpoints import CheckpointError
+from dreamer_lite.runs import agents, checkpoints
+from dreamer_lite.runs.errors import CheckpointError
 from dreamer_lite.training.loop import make_driver
 from dreamer_lite.training.state import RunState
 
@@ -169,7 +169,8 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(
             with pytest.raises(CheckpointError) as error:
                 checkpoints.read_meta(tmp_path / "state")
         said = str(error.value)
-        assert f"Cannot read {file}" in said and f"({os.strerror(number)}): it may be whole" in said
+        assert f"Cannot read {file}" in said
+        assert f"({os.strerror(number)}): it may be intact" in said
         assert "damaged" not in said and "move" not in said
 
 
@@ -247,12 +248,12 @@ def test_a_full_disk_leaves_the_earlier_one(tmp_path: Path, state: RunState) -> 
 @pytest.fixture
 def agent(tmp_path: Path, state: RunState) -> Path:
     path = tmp_path / "agents" / "catch.safetensors"
-    checkpoints.save_agent(path, state.learner.params, CONFIG, {"return_mean": 0.5})
+    agents.save_agent(path, state.learner.params, CONFIG, {"return_mean": 0.5})
     return path
 
 
 def test_agent_round_trip(agent: Path, state: RunState) -> None:
-    config, params, info = checkpoints.load_agent(agent)
+    config, params, info = agents.load_agent(agent)
     assert config == CONFIG
     assert info == {"format": 1, "world": "catch", "return_mean": 0.5}
     small_run.assert_same(params, state.learner.params)
@@ -264,7 +265,7 @@ def test_agent_round_trip(agent: Path, state: RunState) -> None:
 
 def test_agent_of_a_run(tmp_path: Path, state: RunState) -> None:
     checkpoints.save(tmp_path, state, META)
-    config, params, info = checkpoints.newest_agent(tmp_path)
+    config, params, info = agents.newest_agent(tmp_path)
     assert (config, info) == (CONFIG, META["summary"])
     small_run.assert_same(params, state.learner.params)
 
@@ -274,24 +275,24 @@ def test_agent_of_a_run(tmp_path: Path, state: RunState) -> None:
 def test_a_damaged_agent_is_refused(agent: Path, suffix: str, damage) -> None:
     damage(agent.with_suffix(suffix))
     with pytest.raises(CheckpointError, match=r"^(Agent|Cannot read) .*catch.*\.$"):
-        checkpoints.load_agent(agent)
+        agents.load_agent(agent)
 
 
 def test_an_agent_with_another_description_is_refused(agent: Path, state: RunState) -> None:
     other = agent.with_name("other.safetensors")
-    checkpoints.save_agent(other, state.learner.params, small_run.config(units=4), {})
+    agents.save_agent(other, state.learner.params, small_run.config(units=4), {})
     with pytest.raises(CheckpointError, match="does not fit this program"):
-        checkpoints.load_agent(other)  # written whole, but it contradicts itself
-    checkpoints.save_agent(other, jax.tree.map(lambda x: 2 * x, state.learner.params), CONFIG, {})
+        agents.load_agent(other)  # written whole, but it contradicts itself
+    agents.save_agent(other, jax.tree.map(lambda x: 2 * x, state.learner.params), CONFIG, {})
     agent.with_suffix(".json").write_text(
         other.with_suffix(".json").read_text(encoding="utf-8"), encoding="utf-8"
     )
     with pytest.raises(CheckpointError, match="is damaged, or no agent"):
-        checkpoints.load_agent(agent)
+        agents.load_agent(agent)
 
 
 def test_a_newer_agent_is_refused(agent: Path) -> None:
     about = json.loads(agent.with_suffix(".json").read_text(encoding="utf-8"))
     agent.with_suffix(".json").write_text(json.dumps(about | {"format": 2}), encoding="utf-8")
     with pytest.raises(CheckpointError, match="format 2"):
-        checkpoints.load_agent(agent)
+        agents.load_agent(agent)

@@ -13,6 +13,8 @@ import small_run
 from dreamer_lite.__main__ import main
 from dreamer_lite.commands.train import report
 from dreamer_lite.runs import run as runs
+from dreamer_lite.runs.errors import RunError
+from dreamer_lite.training.progress import Limits
 
 LONG = ["--set", "capacity=100", "--set", "batch=16"]
 
@@ -232,8 +234,8 @@ def test_ctrl_c_saves_and_nobody_else_gets_in(tmp_path: Path) -> None:
     assert "until you press Ctrl-C" in child.stderr.readline()
     assert "Compiling" in child.stderr.readline()
     assert "update" in child.stderr.readline()
-    with pytest.raises(runs.RunError, match=f"in use by process {child.pid}"):
-        runs.run(small_run.config(), folder, runs.Limits(updates=5))
+    with pytest.raises(RunError, match=f"in use by process {child.pid}"):
+        runs.run(small_run.config(), folder, Limits(updates=5))
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=200)
     assert child.returncode == 130, err

@@ -15,9 +15,10 @@ import small_run
 
 from dreamer_lite import worlds
 from dreamer_lite.course.widgets import Dashboard, dashboard
-from dreamer_lite.runs import checkpoints
+from dreamer_lite.runs import checkpoints, mirror
 from dreamer_lite.runs import run as runs
 from dreamer_lite.training.loop import Driver, make_driver
+from dreamer_lite.training.progress import Limits
 
 ENDLESS = 10**6  # updates
 
@@ -253,7 +254,7 @@ def test_watch_sees_every_state_before_its_record(tmp_path, driver):
     news = runs.run(
         small_run.config(),
         tmp_path,
-        runs.Limits(updates=11),
+        Limits(updates=11),
         driver=driver,
         watch=lambda state: seen.append(int(state.updates)),
     )
@@ -318,11 +319,11 @@ def test_a_copy_that_fails_is_shown(tmp_path, driver, monkeypatch):
         raise OSError("Could not copy the run.")
 
     monkeypatch.setattr(runs, "MIRROR_EVERY", 0.0)
-    monkeypatch.setattr(runs.mirror, "push", push)
+    monkeypatch.setattr(mirror, "push", push)
     board = Dashboard(small_run.config(), 20, tmp_path / "a", driver, False, tmp_path / "copy")
     board.start()
     assert "failed: Could not copy the run. The run is saved" in board.words()
-    assert "Could not copy the run. It will be tried again" in board.words()
+    assert "Could not copy the run. The next copy will try again" in board.words()
 
 
 PROGRAM = """

@@ -11,6 +11,7 @@ import small_run
 from dreamer_lite import worlds
 from dreamer_lite.__main__ import main
 from dreamer_lite.runs import run as runs
+from dreamer_lite.runs.errors import RunError
 from dreamer_lite.training import sharding
 from dreamer_lite.training.progress import Limits
 
@@ -68,7 +69,7 @@ def test_what_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
 def test_worlds_on_the_host_are_refused(tmp_path: Path) -> None:
     config = small_run.config()
     hosted = type(config)(**{**vars(config), "world": "gym/CartPole-v1"})
-    with pytest.raises(runs.RunError, match=r"^--devices all needs a world in JAX, but gym/Cart"):
+    with pytest.raises(RunError, match=r"^--devices all needs a world in JAX, but gym/Cart"):
         runs.run(hosted, tmp_path, Limits(updates=2), all_devices=True)
 
 

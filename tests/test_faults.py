@@ -33,9 +33,9 @@ from small_run import metrics, state_of
 from dreamer_lite import worlds
 from dreamer_lite.__main__ import main
 from dreamer_lite.presets import make_config
-from dreamer_lite.runs import checkpoints, records
+from dreamer_lite.runs import agents, checkpoints, records
 from dreamer_lite.runs import run as runs
-from dreamer_lite.runs.checkpoints import CheckpointError
+from dreamer_lite.runs.errors import CheckpointError
 from dreamer_lite.training import hosted
 from dreamer_lite.training.loop import Driver, make_driver
 from dreamer_lite.training.progress import Limits
@@ -438,14 +438,14 @@ def test_an_environment_that_cannot_be_closed(
 @pytest.fixture(scope="module")
 def agent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("agent") / "catch.safetensors"
-    runs.export(base, path)
+    agents.export(base, path)
     return path
 
 
 def refused(path: Path) -> str:
     """The one sentence about an agent, without anything that could fool a terminal."""
     with pytest.raises(CheckpointError) as error:
-        checkpoints.load_agent(path)
+        agents.load_agent(path)
     return check_sentence(str(error.value))
 
 
@@ -482,7 +482,7 @@ def test_every_region_of_an_agent_file(suffix: str, agent: Path, tmp_path: Path)
     good = agent.with_suffix(suffix).read_bytes()
     for file in (".safetensors", ".json"):
         shutil.copy(agent.with_suffix(file), path.with_suffix(file))
-    assert checkpoints.load_agent(path).config == CONFIG
+    assert agents.load_agent(path).config == CONFIG
     chance = random.Random(suffix)
     for part in np.array_split(np.arange(len(good)), 64):
         data = bytearray(good)
@@ -536,7 +536,7 @@ def test_a_strangers_description(agent: Path, tmp_path: Path) -> None:
 def accepted(path: Path) -> bool:
     """Whether an agent loads; if not, it must be by one sentence."""
     try:
-        checkpoints.load_agent(path)
+        agents.load_agent(path)
         return True
     except CheckpointError as error:
         check_sentence(str(error))

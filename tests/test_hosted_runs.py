@@ -10,6 +10,7 @@ import small_run
 
 from dreamer_lite import worlds
 from dreamer_lite.__main__ import main
+from dreamer_lite.runs import agents
 from dreamer_lite.runs import run as runs
 from dreamer_lite.show import images
 from dreamer_lite.training.progress import Limits
@@ -83,11 +84,11 @@ def test_an_environment_that_breaks_leaves_the_last_checkpoint(
     try:
         words = ["train", "--world", "gym/Breaks-v0", *SETTINGS, "--run", str(tmp_path / "run")]
         assert main([*words, "--updates", "400"]) == 1
-        saved = runs.load(str(tmp_path / "run"))
+        saved = agents.load(str(tmp_path / "run"))
     finally:
         gymnasium.registry.pop("Breaks-v0")
-    with pytest.raises(ValueError, match="needs a world that is not here: Gymnasium knows no"):
-        runs.load(str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="an environment that is not here: Gymnasium knows no"):
+        agents.load(str(tmp_path / "run"))
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("dreamer-lite: gym/Breaks-v0: observation 'vector' holds nan")
     assert all(np.isfinite(x).all() for x in small_run.arrays(saved.params).values())

@@ -18,8 +18,7 @@ from dreamer_lite import files, worlds
 from dreamer_lite.__main__ import main
 from dreamer_lite.runs import checkpoints, mirror
 from dreamer_lite.runs import run as runs
-from dreamer_lite.runs.checkpoints import CheckpointError
-from dreamer_lite.runs.run import RunError
+from dreamer_lite.runs.errors import CheckpointError, RunError
 from dreamer_lite.training.loop import Driver, make_driver
 from dreamer_lite.training.progress import Limits
 from dreamer_lite.training.state import RunState
@@ -128,7 +127,7 @@ def test_what_did_not_arrive_whole_leaves_the_one_before(harm, what: str, tmp_pa
     earlier = [slot.meta["summary"]["updates"] for slot in mirror._slots(copy)]
     last_rows = mirror._slots(copy)[0].chunks[-1]["file"]
     harm(newest_slot(copy) if what == "slot" else copy / last_rows)
-    with pytest.warns(UserWarning, match=f"going on from the one before, update {earlier[1]}"):
+    with pytest.warns(UserWarning, match=f"continuing from the one before, update {earlier[1]}"):
         mirror.fetch(copy, tmp_path / "there")
     meta = checkpoints.read_meta(tmp_path / "there" / "state")
     assert meta["summary"]["updates"] == earlier[1] < earlier[0]
@@ -205,7 +204,7 @@ def test_records_that_did_not_arrive_are_told_or_taken_from_here(harm, tmp_path:
         )
     )
     left = len(whole) - 1 if harm is cut_short else 0
-    assert f"is not as it was written: {left} of its {len(whole)} rows" in " ".join(told)
+    assert f"is not as it was written: {left} of its {len(whole)} records" in " ".join(told)
     assert metrics(tmp_path / "other") == whole[:left]
 
 
@@ -231,7 +230,7 @@ def test_a_hiccup_does_not_end_the_training(
     limits = Limits(updates=40)
     list(runs.run(CONFIG, run, limits, save_every=0, mirror_folder=copy, tell=told.append))
     assert len(told) == 3 and all("endpoint is not connected" in said for said in told)
-    assert all("the run itself is intact. It will be tried again" in said for said in told)
+    assert all("the run itself is intact. The next copy will try again" in said for said in told)
     mirror.fetch(copy, tmp_path / "there")
     here, there = (state_of(tmp_path / name, driver) for name in ("run", "there"))
     small_run.assert_same(without_latents(there), without_latents(here))
@@ -246,7 +245,7 @@ def test_a_copy_that_fails_to_the_end_is_the_exit_status(
     monkeypatch.setattr(runs, "make_driver", lambda config, world, *_: make_driver(config, world))
     assert main([*words, "--run", str(tmp_path / "run")]) == 1
     err = capsys.readouterr().err
-    assert "Traceback" not in err and "It will be tried again when the next copy is due." in err
+    assert "Traceback" not in err and "The next copy will try again." in err
     assert err.splitlines()[-1].endswith("leave --mirror out; the run itself is intact.")
     assert checkpoints.read_meta(tmp_path / "run" / "state")["summary"]["updates"] == 10
 
@@ -262,7 +261,7 @@ def test_a_first_copy_that_was_cut_off_is_made_anew(driver: Driver, tmp_path: Pa
         train(tmp_path / "other machine", copy, 30)
     told: list[str] = []
     list(runs.run(CONFIG, run, Limits(updates=30), mirror_folder=copy, tell=told.append))
-    assert told == [f"The first copy in {copy} was cut off: it will be made anew."]
+    assert told == [f"The first copy in {copy} was cut off: it will be made again."]
     mirror.fetch(copy, tmp_path / "there")
 
 

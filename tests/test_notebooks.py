@@ -24,7 +24,7 @@ from dreamer_lite.agent.agent import make_agent
 from dreamer_lite.course import notebook
 from dreamer_lite.course.notebook import live
 from dreamer_lite.presets import make_config
-from dreamer_lite.runs import checkpoints
+from dreamer_lite.runs import agents
 from dreamer_lite.runs import run as runs
 from dreamer_lite.training import loop as training
 from dreamer_lite.worlds import rendering
@@ -658,7 +658,7 @@ def test_an_agent_whose_world_is_not_installed_is_refused_in_a_sentence(tmp_path
     config = make_config("minatar/breakout", **small_run.SETTINGS)
     params = make_agent(config, world.obs_space, world.action_space).init(0)
     config = dataclasses.replace(config, world="dmc/walker-walk")
-    checkpoints.save_agent(tmp_path / "a.safetensors", params, config, {"updates": 1})
+    agents.save_agent(tmp_path / "a.safetensors", params, config, {"updates": 1})
     with pytest.raises(ValueError, match=r"dmc/walker-walk needs the package dm_control: run pip"):
         of_another_agent(source, tmp_path / "a.safetensors", tmp_path / "films", tmp_path)
 

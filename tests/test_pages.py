@@ -59,7 +59,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_code_on_the_pages_names_what_exists() -> None:
-    """Imports of the library, and what is taken from its modules: `runs.load` of a snippet."""
+    """Imports of the library, and what is taken from its modules: `agents.load` of a snippet."""
     used = 0
     for code in blocks("python"):
         tree = ast.parse(code)

@@ -25,10 +25,9 @@ from dreamer_lite import assets
 from dreamer_lite.commands.parser import make_parser
 from dreamer_lite.commands.settings import settings
 from dreamer_lite.presets import make_config
-from dreamer_lite.runs import checkpoints, records
+from dreamer_lite.runs import agents, checkpoints, description, process, records
 from dreamer_lite.runs import run as runs
-from dreamer_lite.runs.checkpoints import CheckpointError
-from dreamer_lite.runs.run import RunError
+from dreamer_lite.runs.errors import CheckpointError, RunError
 from dreamer_lite.training.loop import Driver
 from dreamer_lite.training.progress import Limits
 
@@ -47,9 +46,10 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import small_run
+from dreamer_lite.runs import process
 from dreamer_lite.runs import run as runs
-from dreamer_lite.training.loop import Limits
-runs.enable_compilation_cache()
+from dreamer_lite.training.progress import Limits
+process.enable_compilation_cache()
 records = runs.run(small_run.config(), Path(sys.argv[1]), Limits(updates=120), save_every=0)
 for record in records:
     print("updates", record["updates"], flush=True)
@@ -96,7 +96,7 @@ def test_what_the_checkpoint_does_not_know_is_cut_off(tmp_path: Path, same_drive
     later = json.dumps(written[-1] | {"updates": 999})
     (tmp_path / "metrics.jsonl").write_text(f'{good}{later}\n{{"updates": 1', encoding="utf-8")
     (tmp_path / "summary.json").unlink()  # a kill between checkpoint and summary
-    with pytest.warns(UserWarning, match="2 rows beyond the checkpoint, update 20, were dropped"):
+    with pytest.warns(UserWarning, match="2 records after the checkpoint, update 20, were dropped"):
         assert list(runs.run(CONFIG, tmp_path, Limits(updates=20))) == []
     assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8") == good
     assert summary(tmp_path)["updates"] == written[-1]["updates"]
@@ -112,9 +112,9 @@ def test_only_rows_beyond_the_checkpoint_are_dropped(known: Any, tmp_path: Path)
     file = tmp_path / "metrics.jsonl"
     for behind, words in {
         b"": None,
-        ROWS[6]: "1 row beyond the checkpoint, update 6, was dropped",
-        b"".join(ROWS[6:]) + b'{"upd': "3 rows beyond the checkpoint, update 6, were dropped",
-        b"\xff\x00": "1 row beyond",
+        ROWS[6]: "1 record after the checkpoint, update 6, was dropped",
+        b"".join(ROWS[6:]) + b'{"upd': "3 records after the checkpoint, update 6, were dropped",
+        b"\xff\x00": "1 record after",
     }.items():
         file.write_bytes(WHOLE + behind)
         told = records.repair(file, 6, known)
@@ -148,7 +148,9 @@ def test_what_is_missing_of_the_records_is_told_and_what_is_left_is_kept(
         if found is not None:
             file.write_bytes(found)
         (told,) = records.repair(file, 6, known)
-        assert f"is not as it was written: {len(kept)}{of} rows up to update 6 can be read" in told
+        assert (
+            f"is not as it was written: {len(kept)}{of} records up to update 6 can be read" in told
+        )
         left = b"".join(ROWS[n] for n in kept)
         assert (file.read_bytes() if file.exists() else b"") == left
         aside = file.with_name("metrics.jsonl.damaged")
@@ -168,7 +170,9 @@ def test_a_digit_that_was_changed_in_the_records_is_told(tmp_path: Path, same_dr
     told: list[str] = []
     list(runs.run(CONFIG, tmp_path, Limits(updates=20), tell=told.append))
     assert file.read_bytes() == changed and len(told) == 1
-    assert re.search(r"not as it was written: (\d) of its \1 rows up to update 20 can be", told[0])
+    assert re.search(
+        r"not as it was written: (\d) of its \1 records up to update 20 can be", told[0]
+    )
     list(runs.run(CONFIG, tmp_path, Limits(updates=30), tell=told.append))  # told again: no save
     told.clear()
     list(runs.run(CONFIG, tmp_path, Limits(updates=40), tell=told.append))
@@ -210,10 +214,10 @@ def test_another_version_of_jax_is_told(
     tmp_path: Path, same_driver: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     list(runs.run(CONFIG, tmp_path, Limits(updates=5)))
-    monkeypatch.setattr(runs, "_version", lambda name: "99")
+    monkeypatch.setattr(description, "_version", lambda name: "99")
     told: list[str] = []
     list(runs.run(CONFIG, tmp_path, Limits(updates=10), tell=told.append))
-    assert len(told) == 1 and f"with jax {jax.__version__} and goes on with 99" in told[0]
+    assert len(told) == 1 and f"with jax {jax.__version__} and continues with 99" in told[0]
 
 
 # Stopped, finished, gone on
@@ -268,7 +272,7 @@ def ctrl_c_raises() -> Iterator[None]:
 @pytest.mark.usefixtures("ctrl_c_raises")
 def test_two_presses() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with runs.stop_on_signals() as stop:
+    with process.stop_on_signals() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
@@ -277,12 +281,12 @@ def test_two_presses() -> None:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)
     pressed = []
-    with runs.stop_on_signals(again=lambda number, frame: pressed.append(number)):
+    with process.stop_on_signals(again=lambda number, frame: pressed.append(number)):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
     assert pressed == [signal.SIGINT]
-    with runs.stop_on_signals() as stop:
+    with process.stop_on_signals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)
         assert stop.signal == signal.SIGTERM
@@ -302,7 +306,7 @@ def test_a_signal_stops_also_where_stderr_is_gone(number: int) -> None:
     stderr = os.dup(2)
     os.dup2(write, 2)
     try:
-        with runs.stop_on_signals() as stop:
+        with process.stop_on_signals() as stop:
             send(number)
             assert stop.signal == number
     finally:
@@ -315,12 +319,12 @@ def test_signals_that_come_together_are_one_request(monkeypatch: pytest.MonkeyPa
     """A closed terminal sends SIGHUP twice and SIGTERM, `timeout` SIGTERM twice."""
     again = []
     for first in (signal.SIGHUP, signal.SIGTERM):
-        with runs.stop_on_signals(b"", lambda number, frame: again.append(number)) as stop:
+        with process.stop_on_signals(b"", lambda number, frame: again.append(number)) as stop:
             for number in (first, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
                 send(number)
             assert stop.signal == first and again == []
-    monkeypatch.setattr(runs, "TWICE", 0.0)
-    with runs.stop_on_signals(b"", lambda number, frame: again.append(number)):
+    monkeypatch.setattr(process, "TWICE", 0.0)
+    with process.stop_on_signals(b"", lambda number, frame: again.append(number)):
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
             send(number)
     assert again == [signal.SIGTERM]
@@ -330,7 +334,7 @@ def test_signals_that_come_together_are_one_request(monkeypatch: pytest.MonkeyPa
 def test_nohup_stays_and_processes_that_are_forked_can_be_ended() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with runs.stop_on_signals(b"") as stop:
+        with process.stop_on_signals(b"") as stop:
             send(signal.SIGHUP)
             assert not stop()
             child = os.fork()
@@ -415,7 +419,7 @@ def test_a_lock_is_not_inherited(tmp_path: Path, same_driver: None) -> None:
     go, gone = os.pipe()
     trainer = os.fork()
     if trainer == 0:
-        lock = runs._lock(tmp_path, print)
+        lock = process.lock_folder(tmp_path, print)
         if os.fork() == 0:  # the helper
             os.close(gone)
             os.write(write, b"forked")
@@ -465,7 +469,7 @@ def test_a_file_system_without_locks(
     def flock(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(runs.fcntl, "flock", flock)
+    monkeypatch.setattr(process.fcntl, "flock", flock)
     told: list[str] = []
     list(runs.run(CONFIG, tmp_path, Limits(updates=5), tell=told.append))
     assert len(told) == 1 and "has no locks" in told[0] and os.strerror(number) in told[0]
@@ -509,9 +513,9 @@ def test_a_damaged_checkpoint_stops_the_run(tmp_path: Path, same_driver: None) -
 def test_export_and_load(tmp_path: Path, same_driver: None, driver: Driver) -> None:
     list(runs.run(CONFIG, tmp_path / "run", Limits(updates=10)))
     out = tmp_path / "agent.safetensors"
-    runs.export(tmp_path / "run", out)
-    _, params, _ = runs.load(str(tmp_path / "run"))
-    config, again, info = runs.load(str(out))
+    agents.export(tmp_path / "run", out)
+    _, params, _ = agents.load(str(tmp_path / "run"))
+    config, again, info = agents.load(str(out))
     assert config == CONFIG
     small_run.assert_same(again, params)
     assert {"world", "return_mean", "return_stderr", "episodes", "trained"} <= info.keys()
@@ -519,7 +523,7 @@ def test_export_and_load(tmp_path: Path, same_driver: None, driver: Driver) -> N
     assert trained["command"].startswith("dreamer-lite train --world catch --size tiny --seed 0")
     assert "--set units=8" in trained["command"] and trained["updates"] >= 10
     with pytest.raises(ValueError, match=r"There is no agent 'nobody': name a run folder"):
-        runs.load("nobody")
+        agents.load("nobody")
 
 
 def test_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -537,7 +541,7 @@ def test_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", assets.agents())
 def test_shipped_agents_say_how_they_were_made(name: str) -> None:
     """The command in the .json builds the very settings, and the curve is that of this training."""
-    agent = runs.load(name)
+    agent = agents.load(name)
     words = shlex.split(agent.info["trained"]["command"])
     args = make_parser().parse_args(words[1:])
     made = make_config(args.world, args.size, seed=args.seed, **settings(args.set))
@@ -552,7 +556,7 @@ def test_shipped_agents_say_how_they_were_made(name: str) -> None:
 def test_the_compilation_cache_may_be_unwritable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     program = (
-        "import jax; from dreamer_lite.runs import run as runs; runs.enable_compilation_cache();"
+        "import jax; from dreamer_lite.runs import process; process.enable_compilation_cache();"
         "print(jax.jit(lambda x: x + 1)(1), bool(jax.config.values['jax_compilation_cache_dir']))"
     )
     child = small_run.start(

@@ -14,8 +14,9 @@ import small_run
 from dreamer_lite import worlds
 from dreamer_lite.__main__ import main
 from dreamer_lite.commands.train import in_words
-from dreamer_lite.runs import checkpoints
+from dreamer_lite.runs import agents, checkpoints
 from dreamer_lite.runs import run as runs
+from dreamer_lite.runs.errors import RunError
 from dreamer_lite.show import plots
 from dreamer_lite.training import loop as training
 from dreamer_lite.training.loop import Driver, make_driver
@@ -151,7 +152,7 @@ def test_rings_come_back_with_the_rows_that_are_full(
     meta = {"config": {}, "summary": {}}
     checkpoints.save(tmp_path, state, meta)
     small_run.assert_same(checkpoints.restore(tmp_path, driver.init(1))[0], state)
-    saved = checkpoints._read(tmp_path / "000001", "run")["replay.deter"]
+    saved = checkpoints.read(tmp_path / "000001", "run")["replay.deter"]
     assert saved.shape[:2] == (N, min(added, rows))
 
 
@@ -159,19 +160,19 @@ def test_an_agent_by_its_seed(folder: Path, tmp_path: Path, driver: Driver) -> N
     state = checkpoints.restore(folder / "state", driver.init(0))[0]
     own = records_of(folder)[-1]["seeds"]
     for agent in range(N):
-        config, params, info = runs.load(f"{folder}@{SEED + agent}")
+        config, params, info = agents.load(f"{folder}@{SEED + agent}")
         assert config == dataclasses.replace(ALONE, seed=SEED + agent)
         small_run.assert_same(params, jax.tree.map(lambda x, i=agent: x[i], state.learner.params))
         assert info["return_mean"] == own["return_mean"][agent]
         assert info["episodes"] == own["episodes"][agent]
-    first = runs.load(str(folder))
-    small_run.assert_same(first.params, runs.load(f"{folder}@{SEED}").params)
+    first = agents.load(str(folder))
+    small_run.assert_same(first.params, agents.load(f"{folder}@{SEED}").params)
 
     out = tmp_path / "agent.safetensors"
     assert main(["export", "--agent", f"{folder}@6", "--out", str(out)]) == 0
-    exported = runs.load(str(out))
+    exported = agents.load(str(out))
     assert exported.config == dataclasses.replace(ALONE, seed=6)
-    small_run.assert_same(exported.params, runs.load(f"{folder}@6").params)
+    small_run.assert_same(exported.params, agents.load(f"{folder}@6").params)
     assert exported.info["return_mean"] == own["return_mean"][1]
     assert "--seed 5 --seeds 3 --updates" in exported.info["trained"]["command"]
     assert "--set seed" not in exported.info["trained"]["command"]
@@ -180,16 +181,16 @@ def test_an_agent_by_its_seed(folder: Path, tmp_path: Path, driver: Driver) -> N
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("@8", r"has no seed 8: valid behind @ are 5, 6, 7\.$"),
-        ("@0", r"has no seed 0: valid behind @ are 5, 6, 7\.$"),
-        ("@last", r"write a number behind the @, as in .*three@0\.$"),
-        ("@", r"write a number behind the @"),
+        ("@8", r"has no seed 8: valid after the @ are 5, 6, 7\.$"),
+        ("@0", r"has no seed 0: valid after the @ are 5, 6, 7\.$"),
+        ("@last", r"write a number after the @, as in .*three@0\.$"),
+        ("@", r"write a number after the @"),
         ("s@5", "There is no agent"),
     ],
 )
 def test_wrong_seeds(folder: Path, name: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        runs.load(f"{folder}{name}")
+        agents.load(f"{folder}{name}")
 
 
 def test_commands(
@@ -203,7 +204,7 @@ def test_commands(
     assert main([*evaluate, f"{folder}@5"]) == 0
     assert capsys.readouterr() == (out, "")
     assert main([*evaluate, f"{folder}@9"]) == 2
-    assert "valid behind @ are 5, 6, 7" in capsys.readouterr().err
+    assert "valid after the @ are 5, 6, 7" in capsys.readouterr().err
     assert main(["plot", "--run", str(folder), "--out", "curves.png"]) == 0
     assert "3 seeds" in capsys.readouterr().out and Path("curves.png").stat().st_size
     assert main(["train", "--world", "catch", "--set", "seeds=3"]) == 2
@@ -228,7 +229,7 @@ def test_train_names_its_folder_and_says_the_spread(
 
 def test_worlds_on_the_host_are_refused(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, world="gym/CartPole-v1", seeds=2)
-    with pytest.raises(runs.RunError, match=r"^seeds is 2, but gym/CartPole-v1 .* one by one"):
+    with pytest.raises(RunError, match=r"^seeds is 2, but gym/CartPole-v1 .* one by one"):
         runs.run(config, tmp_path, LIMITS)
 
 

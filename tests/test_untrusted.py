@@ -21,9 +21,9 @@ from dreamer_lite import worlds
 from dreamer_lite.__main__ import main
 from dreamer_lite.commands.output import Refused
 from dreamer_lite.commands.plot import read_metrics
-from dreamer_lite.runs import checkpoints, mirror
+from dreamer_lite.runs import agents, checkpoints, mirror
 from dreamer_lite.runs import run as runs
-from dreamer_lite.runs.checkpoints import CheckpointError
+from dreamer_lite.runs.errors import CheckpointError
 from dreamer_lite.training.loop import Driver
 from dreamer_lite.training.progress import Limits
 from dreamer_lite.worlds.gymnasium_envs import JaxEnv
@@ -93,7 +93,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, driver: Driver) -> Path:
 
 def file_of(run: Path, path: Path, world: str) -> Path:
     """An agent file of this world, rightly signed, as anybody can make one."""
-    runs.export(run, path)
+    agents.export(run, path)
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     about["config"]["world"] = about["world"] = world
     about.pop("checksum")
@@ -151,7 +151,7 @@ def python(*words: str, cwd: Path) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-def agents(folder: Path) -> list[str]:
+def names_of_agents(folder: Path) -> list[str]:
     """What stands for an agent there: agent files, run folders, and one of them in disguise."""
     return sorted(p.name for p in folder.iterdir() if re.match("agent.*[.]s|run|mirror", p.name))
 
@@ -192,7 +192,7 @@ def test_no_command_imports_what_nobody_typed(handed_in: Path, tmp_path: Path) -
     """As the installed command runs: what its own folder has comes first, the current one not."""
     script = tmp_path / "dreamer-lite"
     script.write_text(COMMANDS, encoding="utf-8")
-    done = python(str(script), *agents(handed_in), cwd=handed_in)
+    done = python(str(script), *names_of_agents(handed_in), cwd=handed_in)
     assert harm(handed_in) == []
     assert done.returncode == 0, done.stderr
     log = json.loads(done.stdout)
@@ -219,13 +219,13 @@ def test_python_m_looks_for_no_module_in_the_current_folder(handed_in: Path) -> 
 IN_A_NOTEBOOK = """
 import json, sys
 from pathlib import Path
-from dreamer_lite import worlds; from dreamer_lite.runs import run as runs
+from dreamer_lite import worlds; from dreamer_lite.runs import agents
 from dreamer_lite.course.widgets import Dream, DreamPlayer
 here, sys.path[:0] = sys.argv[1], [""]  # as in a notebook
 said = {}
 for agent in sys.argv[2:]:
     try:
-        runs.load(agent)
+        agents.load(agent)
         said[agent] = ""
     except ValueError as error:
         said[agent] = str(error)
@@ -234,7 +234,7 @@ assert sys.path[0] == ""
 own = [a for a in said if f"worlds.make({here!r})" in said[a]]
 worlds.make(here)  # typed
 for agent in own:
-    assert runs.load(agent).config.world == here
+    assert agents.load(agent).config.world == here
 print(json.dumps(own))
 """
 
@@ -247,7 +247,7 @@ def test_loading_in_python(handed_in: Path, tmp_path: Path) -> None:
     good = handed_in / "own_world.py"
     good.write_text(OWN, encoding="utf-8")
     try:
-        done = python(str(script), OWN_WORLD, *agents(handed_in), cwd=handed_in)
+        done = python(str(script), OWN_WORLD, *names_of_agents(handed_in), cwd=handed_in)
     finally:
         good.write_text(HARM, encoding="utf-8")
     assert done.returncode == 0, done.stderr
@@ -313,10 +313,10 @@ def test_registered_ids_of_other_packages(
         for world in (plugin, "gym/Wrapped-v0", "gym/Plugin"):
             agent = file_of(run, tmp_path / "a.safetensors", world)
             with pytest.raises(CheckpointError, match=r"import the module 'evil_plugin.envs'"):
-                runs.load(str(agent))
+                agents.load(str(agent))
             assert harm(tmp_path) == []
         file_of(run, tmp_path / "a.safetensors", "gym/Function-v0")  # nothing to import
-        assert runs.load(str(tmp_path / "a.safetensors")).config.world == "gym/Function-v0"
+        assert agents.load(str(tmp_path / "a.safetensors")).config.world == "gym/Function-v0"
         assert harm(tmp_path) == []
     finally:
         for id in ("Wrapped-v0", "Function-v0"):
@@ -329,19 +329,19 @@ def test_registered_ids_of_other_packages(
 def test_names_with_an_at(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`me@home.safetensors` is a file, also where there is a folder `me`."""
     monkeypatch.chdir(tmp_path)
-    runs.export(run, Path("me@home.safetensors"))
+    agents.export(run, Path("me@home.safetensors"))
     Path("me").mkdir()
-    assert runs.load("me@home.safetensors").config == CONFIG
+    assert agents.load("me@home.safetensors").config == CONFIG
     shutil.copytree(run, "a b@c")
-    assert runs.load("a b@c").config == runs.load("a b@c@0").config == CONFIG
+    assert agents.load("a b@c").config == agents.load("a b@c@0").config == CONFIG
     with pytest.raises(ValueError, match=r"as in 'a b@c@0'\."):
-        runs.load("a b@c@x")
+        agents.load("a b@c@x")
     shutil.copytree(run, "run.safetensors")
     for name in ("run.safetensors", "run.safetensors@0"):
         with pytest.raises(ValueError, match=r"(?i)is a directory|no agent"):
-            runs.load(name)
+            agents.load(name)
         with pytest.raises(ValueError, match="no run folder"):
-            runs.export(name, Path("x.safetensors"))
+            agents.export(name, Path("x.safetensors"))
 
 
 def pipe(path: Path) -> None:
@@ -366,11 +366,11 @@ def nothing(path: Path) -> None:
 def test_what_is_no_file_is_refused_at_once(make: Any, run: Path, tmp_path: Path) -> None:
     for suffix in (".safetensors", ".json"):
         agent = tmp_path / f"{suffix}.safetensors"
-        runs.export(run, agent)
+        agents.export(run, agent)
         agent.with_suffix(suffix).unlink()
         make(agent.with_suffix(suffix))
         with pytest.raises(CheckpointError, match=r"Cannot read .* \(.*\): an agent is a "):
-            runs.load(str(agent))
+            agents.load(str(agent))
     for name in ("manifest.json", "meta.json", "agent/_METADATA"):
         folder = tmp_path / name.replace("/", "-")
         shutil.copytree(run, folder)
@@ -382,7 +382,7 @@ def test_what_is_no_file_is_refused_at_once(make: Any, run: Path, tmp_path: Path
             manifest["files"].pop(name)
             (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         with pytest.raises(CheckpointError, match=f"{place.name} is damaged|cannot be read"):
-            runs.load(str(folder))
+            agents.load(str(folder))
     folder = tmp_path / "metrics"
     folder.mkdir()
     make(folder / "metrics.jsonl")
@@ -391,12 +391,12 @@ def test_what_is_no_file_is_refused_at_once(make: Any, run: Path, tmp_path: Path
 
 
 def test_links_to_files_are_files(run: Path, tmp_path: Path) -> None:
-    runs.export(run, tmp_path / "true.safetensors")
+    agents.export(run, tmp_path / "true.safetensors")
     for suffix in (".safetensors", ".json"):
         (tmp_path / f"link{suffix}").symlink_to(tmp_path / f"true{suffix}")
     (tmp_path / "linked-run").symlink_to(run)
     for agent in ("link.safetensors", "linked-run"):
-        assert runs.load(str(tmp_path / agent)).config == CONFIG
+        assert agents.load(str(tmp_path / agent)).config == CONFIG
 
 
 def test_an_agent_is_read_while_its_run_goes_on(
@@ -419,10 +419,10 @@ def test_an_agent_is_read_while_its_run_goes_on(
 
     rings, arrays = checkpoints.split_rings(state)
     arrays |= {name: x[:1] for name, x in rings.items()}
-    for name in ("_changed", "_read"):
+    for name in ("_changed", "read"):
         original = getattr(checkpoints, name)
         with monkeypatch.context() as patch:
             removed.clear()
             patch.setattr(checkpoints, name, saving(original))
-            assert runs.load(str(folder)).config == CONFIG
+            assert agents.load(str(folder)).config == CONFIG
         assert len(removed) == 6

@@ -17,8 +17,8 @@ from dreamer_lite.course.widgets.dream_step import choices
 from dreamer_lite.course.widgets.player import LONGEST, as_table
 from dreamer_lite.evaluation import rollouts
 from dreamer_lite.evaluation.dreams import ages
-from dreamer_lite.runs import run as runs
-from dreamer_lite.runs.checkpoints import LoadedAgent
+from dreamer_lite.runs import agents
+from dreamer_lite.runs.agents import LoadedAgent
 from dreamer_lite.training import streams
 from dreamer_lite.worlds.base import Space
 
@@ -412,7 +412,7 @@ def test_what_a_frame_takes_is_measured(player):
 
 
 def test_the_shipped_breakout_agent_is_found_by_its_name():
-    found = runs.load("minatar-breakout")
+    found = agents.load("minatar-breakout")
     assert found.config.world == "minatar/breakout" and found.info["return_mean"] > 4
     with pytest.raises(ValueError, match=r"a shipped agent .*minatar-breakout"):
-        runs.load("no-such-agent")
+        agents.load("no-such-agent")

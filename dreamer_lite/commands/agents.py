@@ -22,7 +22,7 @@ def load(agent: str, own: str | None) -> tuple[Any, Any, Any]:
 
 def load_agent(agent: str, own: str | None) -> Any:
     """The agent that was named. A module of its environment is imported only if `own` names it."""
-    from dreamer_lite.runs import run as runs
+    from dreamer_lite.runs import agents, process
 
     if own is not None and not own.startswith("gym/"):
         raise Refused(
@@ -31,9 +31,9 @@ def load_agent(agent: str, own: str | None) -> Any:
         )
     if own is not None:
         make_world(own)
-    runs.enable_compilation_cache()
+    process.enable_compilation_cache()
     with refusing():
-        found = runs.load(agent)
+        found = agents.load(agent)
     if own not in (None, found.config.world):
         raise Refused(
             f"--world is {own}, but the agent was trained in {found.config.world}: omit --world."
@@ -56,9 +56,9 @@ def load_player(agent: str, world: str | None) -> tuple[Any, Any, Any]:
 def make_world(name: str) -> Any:
     """The environment of this name. Raises Refused if it cannot be made."""
     from dreamer_lite import worlds
-    from dreamer_lite.runs import run as runs
+    from dreamer_lite.runs import process
 
-    runs.enable_compilation_cache()
+    process.enable_compilation_cache()
     with refusing():
         return worlds.make(name)
 
@@ -85,10 +85,10 @@ def beside(agent: str, name: str) -> Path:
 
     Raises Refused if there is no such seed.
     """
-    from dreamer_lite.runs import run as runs
+    from dreamer_lite.runs import agents
 
     with refusing():
-        folder, seed = runs.find_run(agent) or (Path(), None)
+        folder, seed = agents.find_run(agent) or (Path(), None)
     return folder / (name if seed is None else name.replace(".", f"-s{seed}."))
 
 

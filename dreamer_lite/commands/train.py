@@ -29,6 +29,7 @@ def train(args: argparse.Namespace) -> int:
         note("No limit given: training until you press Ctrl-C, which saves.")
     from dreamer_lite import presets, worlds
     from dreamer_lite.agent import devices
+    from dreamer_lite.runs import agents, process
     from dreamer_lite.runs import run as runs
     from dreamer_lite.training.progress import Limits
 
@@ -40,18 +41,18 @@ def train(args: argparse.Namespace) -> int:
     name = f"{args.world.replace('/', '-')}-{settled.size}-s{settled.seed}"
     many = f"-n{settled.seeds}" if settled.seeds > 1 else ""
     folder = args.run or Path("runs") / (name + many)
-    if folder.suffix == runs.SUFFIX:
+    if folder.suffix == agents.SUFFIX:
         raise Refused(f"{folder} is the name of an agent file: choose another folder with --run.")
     limits = Limits(args.minutes, args.steps, args.updates)
-    runs.enable_compilation_cache()
-    with runs.stop_on_signals(again=leave) as stop:
+    process.enable_compilation_cache()
+    with process.stop_on_signals(again=leave) as stop:
         with refusing():
             records = runs.run(
                 settled,
                 folder,
                 limits,
                 stop=stop,
-                elapsed=runs.age_of_process(),
+                elapsed=process.age_of_process(),
                 all_devices=args.devices == "all",
                 mirror_folder=args.mirror,
                 tell=lambda sentence: note(f"dreamer-lite: {sentence}"),

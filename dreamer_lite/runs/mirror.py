@@ -1,18 +1,19 @@
 """A copy of a run in a folder that may vanish from one moment to the next, such as Google Drive.
 
-    DIR/slot-0, slot-1     all of the run but its replay: the newer and the one before
-    DIR/replay-0000, ...   rows of the replay, each written once
+    DIR/slot-0, slot-1     the run without its replay: the newest copy and the one before
+    DIR/replay-0000, ...   time steps of the replay, each written once
     DIR/metrics.jsonl      the progress records
 
-Such a folder is slow, uploads when it likes, and keeps what is deleted in a trash that counts: so
-rows are written once, files are overwritten in place and few, and what arrived whole is told by
-checksums. A slot that did not arrive leaves the one before. A folder that is not there, because its
-disk is not mounted, is never made on another disk: `check` makes the last part of its path and a
-file in it, and `push` refuses a folder without that file. What a run goes on from is a checkpoint
-on the local disk, which `fetch` makes; only stored latents are older there than they were, so such
-a run is as good as the one that was cut off, but not equal bit for bit. Read with notebook 08.
+Such a folder is slow, uploads at any time, and moves deleted files to a trash that uses up the
+quota. Therefore each time step is written once, files are few and overwritten in place, and
+checksums show which of them arrived whole. If a slot did not arrive, the one before remains. If the
+disk of the folder is not mounted, the folder is never made on another disk: `check` makes the last
+part of its path and a file in it, and `push` refuses a folder without that file. A run continues
+from a checkpoint on the local disk, which `fetch` makes. Its stored latents are older than those of
+the interrupted run, so the two are not equal bit for bit. Read with notebook 08.
 """
 
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -26,26 +27,28 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dreamer_lite import files
-from dreamer_lite.runs import checkpoints, records
-from dreamer_lite.runs.checkpoints import CheckpointError
+from dreamer_lite.config import Config
+from dreamer_lite.runs import checkpoints, disk, records
+from dreamer_lite.runs.description import check_settings
+from dreamer_lite.runs.errors import CheckpointError, RunError, explained, reason
 from dreamer_lite.training.state import RunState
 
-CHUNK = 2**28  # bytes; rows of a file of replay
-_DIGEST = 64  # characters of a SHA-256, which a slot begins with
+CHUNK = 2**28  # bytes of replay in a file
+_DIGEST = 64  # characters of a SHA-256, the start of a slot
 
 
 class Slot(NamedTuple):
-    """What a slot says."""
+    """The content of a slot."""
 
     number: int  # of the push that wrote it
     meta: dict[str, Any]  # as in a checkpoint
-    ring: list[int]  # [rows of a full ring, axis of time]
-    chunks: list[dict[str, Any]]  # rows [first, end) of every stream in a file; see `_write_rows`
+    ring: list[int]  # [time steps of a full ring, axis of time]
+    chunks: list[dict[str, Any]]  # which file holds which time steps; see `_write_steps`
     arrays: dict[str, np.ndarray]  # all but the rings
 
 
 def push(folder: Path, state: RunState, meta: Mapping[str, Any], metrics: Path) -> None:
-    """Bring the copy in `folder`, which `check` has seen, up to date.
+    """Bring the copy in `folder` up to date, after `check` has been called.
 
     `meta` as in `checkpoints.save`.
 
@@ -61,30 +64,55 @@ def push(folder: Path, state: RunState, meta: Mapping[str, Any], metrics: Path) 
             return  # two slots that are the same would be no help
         rings, arrays = checkpoints.split_rings(state)
         ring = [checkpoints.ring_length(state), checkpoints.time_axis(state)]
-        chunks = _write_rows(folder, rings, ring, int(state.replay.added.max()), slots)
+        chunks = _write_steps(folder, rings, ring, int(state.replay.added.max()), slots)
         number = 1 + max((slot.number for slot in slots), default=0)
         about = dict(number=number, meta=meta, ring=ring, chunks=chunks)
         data = _to_bytes(arrays, {"about": json.dumps({"format": checkpoints.FORMAT} | about)})
         _overwrite(folder / "metrics.jsonl", metrics.read_bytes())
         _overwrite(folder / f"slot-{number % 2}", _digest(data).encode() + data)
     except (OSError, CheckpointError) as error:
-        reason = getattr(error, "strerror", None) or error
         raise OSError(
-            f"Could not copy the run to {folder} ({reason}): see that it can be "
+            f"Could not copy the run to {folder} ({reason(error)}): make sure that it can be "
             "written and has room, or leave --mirror out; the run itself is intact."
         ) from error
 
 
 def check(folder: Path) -> None:
-    """Make the last part of the path if need be; raise OSError if nothing can be written there."""
-    _check_mounted(folder)
-    try:
-        folder.mkdir(exist_ok=True)
-    except FileNotFoundError as error:
-        what = f"there is no folder {folder.parent}: make it, or mount its disk"
-        raise FileNotFoundError(errno.ENOENT, what) from error
-    with (folder / "metrics.jsonl").open("ab"):  # made here; a file to try with would fill a trash
-        pass
+    """Make the last part of the path if it is missing.
+
+    Raises:
+      RunError: nothing can be written there.
+    """
+    failed, remedy = f"Cannot write a copy in {folder}", "choose another folder with --mirror"
+    with explained(OSError, RunError, lambda why: f"{failed} ({why}): {remedy}, or leave it out."):
+        _check_mounted(folder)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileNotFoundError as error:
+            missing = f"there is no folder {folder.parent}: make it, or mount its disk"
+            raise FileNotFoundError(errno.ENOENT, missing) from error
+        (folder / "metrics.jsonl").open("ab").close()  # a file for a test would go to the trash
+
+
+def keep_apart(folder: Path, run: Path) -> None:
+    """Raise RunError if a copy in `folder` would get among the files of a run. Writes nothing."""
+    if _inside(folder, run) or _inside(run, folder):
+        raise RunError(
+            f"The run folder {run} and its copy in {folder} are one folder, or one is in the "
+            "other: choose another folder with --mirror, best on another disk."
+        )
+    if (folder / "config.json").exists():
+        raise RunError(f"{folder} is a run folder itself: choose another folder with --mirror.")
+
+
+def _inside(inner: Path, outer: Path) -> bool:
+    """Whether a folder is another or within it, under any of their names."""
+    inner, outer = inner.resolve(), outer.resolve()
+    for place in (inner, *inner.parents):
+        with contextlib.suppress(OSError):
+            if place == outer or place.samefile(outer):
+                return True
+    return False
 
 
 def _check_mounted(folder: Path) -> None:
@@ -99,61 +127,60 @@ def _progress(meta: Mapping[str, Any]) -> tuple[int, int]:
     return meta["summary"]["updates"], meta["summary"]["agent_steps"]
 
 
-def _write_rows(
+def _write_steps(
     folder: Path, rings: dict[str, np.ndarray], ring: list[int], added: int, slots: list[Slot]
 ) -> list[dict[str, Any]]:
-    """Write the rows that are not there yet; returns where all rows of the ring are.
+    """Write the time steps that are not there yet; returns the files of all those in the ring.
 
-    {"file", "sha256"}: a file and its checksum; {"first", "end"}: the rows of each stream in it;
-    {"last"}: a checksum of what was seen in the last of them.
+    "file" and "sha256" are a file and its checksum; "first" and "end" the range of time steps in
+    it; "last" is a checksum of the observations, actions and rewards of the last of them.
     """
     length, axis = ring
 
-    def rows(first: int, end: int) -> dict[str, np.ndarray]:
+    def steps(first: int, end: int) -> dict[str, np.ndarray]:
         place = np.arange(first, end) % length
         return {name: x.take(place, axis) for name, x in rings.items()}
 
-    def last(end: int) -> str:  # latents are refreshed, so they are not part of it
-        seen = {name: x for name, x in rows(end - 1, end).items() if ".rows." in name}
+    def last(end: int) -> str:  # without latents, because those are written back
+        seen = {name: x for name, x in steps(end - 1, end).items() if ".rows." in name}
         return _digest(_to_bytes(seen))
 
     oldest = max(0, added - length)
     chunks = [chunk for chunk in slots[0].chunks if chunk["end"] > oldest] if slots else []
     if chunks and (chunks[-1]["end"] > added or last(chunks[-1]["end"]) != chunks[-1]["last"]):
-        chunks = []  # rows of another past, in which the same agent lived on from elsewhere
+        chunks = []  # of another continuation of the same run
     in_use = {chunk["file"] for slot in slots for chunk in slot.chunks}
-    step = max(1, CHUNK * length // sum(x.nbytes for x in rings.values()))
-    for first in range(chunks[-1]["end"] if chunks else oldest, added, step):
-        end = min(first + step, added)
+    each = max(1, CHUNK * length // sum(x.nbytes for x in rings.values()))
+    for first in range(chunks[-1]["end"] if chunks else oldest, added, each):
+        end = min(first + each, added)
         name = next(n for i in itertools.count() if (n := f"replay-{i:04d}") not in in_use)
         in_use.add(name)
-        data = _to_bytes(rows(first, end))
+        data = _to_bytes(steps(first, end))
         _overwrite(folder / name, data)
         chunks.append(dict(file=name, sha256=_digest(data), first=first, end=end, last=last(end)))
     return chunks
 
 
 def exists(folder: Path) -> bool:
-    """Whether somebody has pushed a run into `folder`."""
+    """Whether `folder` holds a copy of a run."""
     return any((folder / name).exists() for name in ("slot-0", "slot-1"))
 
 
 def was_cut_off(folder: Path) -> bool:
-    """Whether there is only a first slot, and it is not whole: nothing was ever copied."""
+    """Whether there is only a first slot, and it is incomplete: no copy was ever finished."""
     one = (folder / "slot-0").exists() != (folder / "slot-1").exists()
     return one and not _slots(folder)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """The `meta` of the newest slot that is whole.
+    """The `meta` of the newest complete slot.
 
     Raises:
-      CheckpointError: one sentence; there is none.
+      CheckpointError: there is none.
     """
-    slots = _slots(folder)
-    if not slots:
-        raise CheckpointError(_damaged(folder))
-    return slots[0].meta
+    for slot in _slots(folder):
+        return slot.meta
+    raise CheckpointError(_damaged(folder))
 
 
 def _damaged(folder: Path) -> str:
@@ -163,40 +190,62 @@ def _damaged(folder: Path) -> str:
     )
 
 
-def fetch(folder: Path, run: Path, tell: Callable[[str], object] = warnings.warn) -> None:
-    """Make a checkpoint in the run folder `run` from the copy in `folder`; its records come first.
-
-    Where the newest slot did not arrive whole, or rows that it needs, the slot before is taken,
-    which `tell` is called to say. Records that are here already stay if more of them are right.
+def take_home(folder: Path, config: Config, run: Path, tell: Callable[[str], object]) -> None:
+    """`fetch` the run into the folder `run` if the copy in `folder` is ahead of it.
 
     Raises:
-      CheckpointError: one sentence; no slot is whole.
+      RunError: the copy is of a run of another config, or something cannot be read or written.
+      CheckpointError: as `fetch`.
+    """
+    failed = f"Cannot take the run from its copy in {folder}"
+    wait = "wait until that folder can be read, or leave --mirror out."
+    with explained(OSError, RunError, lambda why: f"{failed} ({why}): {wait}"):
+        here = checkpoints.exists(run / "state")
+        if not exists(folder):
+            return
+        if here and was_cut_off(folder):
+            tell(f"The first copy in {folder} was cut off: it will be made again.")
+            return
+        meta = read_meta(folder)
+        check_settings(config, meta["config"], folder)
+        updates = checkpoints.read_meta(run / "state")["summary"]["updates"] if here else -1
+        if meta["summary"]["updates"] > updates:
+            fetch(folder, run, tell)
+
+
+def fetch(folder: Path, run: Path, tell: Callable[[str], object] = warnings.warn) -> None:
+    """Make a checkpoint in the run folder `run` from the copy in `folder`, after its records.
+
+    If the newest slot or a part of its replay did not arrive whole, the slot before is used, and
+    `tell` is called. Records that are already in `run` stay if more of them are correct.
+
+    Raises:
+      CheckpointError: no slot is complete.
       OSError: something cannot be read or written.
     """
     for slot in (slots := _slots(folder)):
-        rows = _rows(folder, slot)
-        if rows is not None:
+        if (rings := _rings(folder, slot)) is not None:
             break
     else:
         raise CheckpointError(_damaged(folder))
     written = [(folder / name).exists() for name in ("slot-0", "slot-1")]
     if slot is not slots[0] or len(slots) < sum(written):
         tell(
-            f"The newest copy in {folder} did not arrive whole: going on from the one before, "
+            f"The newest copy in {folder} did not arrive whole: continuing from the one before, "
             f"update {slot.meta['summary']['updates']}."
         )
-    files = [place / "metrics.jsonl" for place in (folder, run)]
-    found = [file.read_bytes() for file in files if file.exists()]
+    logs = [place / "metrics.jsonl" for place in (folder, run)]
+    found = [file.read_bytes() for file in logs if file.exists()]
     run.mkdir(parents=True, exist_ok=True)
-    if found:  # first, for a checkpoint that is as far as the copy would not be fetched again
+    if found:  # first, because after the checkpoint the copy would not be fetched again
         known = slot.meta.get("metrics")
         chosen = records.best(found, slot.meta["summary"]["updates"], known)
-        checkpoints.replace(run / "metrics.jsonl", chosen)
-    checkpoints.write(run / "state", slot.arrays | rows, slot.meta)
+        disk.replace(run / "metrics.jsonl", chosen)
+    checkpoints.write(run / "state", slot.arrays | rings, slot.meta)
 
 
 def _slots(folder: Path) -> list[Slot]:
-    """The slots that are whole, newest first."""
+    """The complete slots, newest first."""
     from safetensors.numpy import load
 
     found = []
@@ -212,8 +261,8 @@ def _slots(folder: Path) -> list[Slot]:
     return sorted(found, key=lambda slot: -slot.number)
 
 
-def _rows(folder: Path, slot: Slot) -> dict[str, np.ndarray] | None:
-    """The rings of the replay as a checkpoint has them, without empty rows; None if incomplete."""
+def _rings(folder: Path, slot: Slot) -> dict[str, np.ndarray] | None:
+    """The rings of the replay without empty time steps, as in a checkpoint; None if incomplete."""
     from safetensors.numpy import load
 
     rings: dict[str, np.ndarray] = {}
@@ -224,13 +273,13 @@ def _rows(folder: Path, slot: Slot) -> dict[str, np.ndarray] | None:
         data = file.read_bytes() if file.exists() else b""
         if _digest(data) != chunk["sha256"]:
             return None
-        for name, rows in load(data).items():
+        for name, steps in load(data).items():
             if name not in rings:
-                shape = list(rows.shape)
+                shape = list(steps.shape)
                 shape[axis] = used
-                rings[name] = np.zeros(shape, rows.dtype)
+                rings[name] = np.zeros(shape, steps.dtype)
             place = np.arange(chunk["first"], chunk["end"]) % length
-            rings[name][(*(slice(None),) * axis, place)] = rows
+            rings[name][(*(slice(None),) * axis, place)] = steps
     return rings
 
 
@@ -241,7 +290,7 @@ def _to_bytes(arrays: Mapping[str, np.ndarray], header: dict[str, str] | None = 
 
 
 def _header(data: bytes) -> dict[str, str]:
-    """The words that a safetensors file carries."""
+    """The metadata of a safetensors file."""
     size = int.from_bytes(data[:8], "little")
     return json.loads(data[8 : 8 + size])["__metadata__"]
 
@@ -251,7 +300,7 @@ def _digest(data: bytes) -> str:
 
 
 def _overwrite(file: Path, data: bytes) -> None:
-    """Write in place, for what is deleted or renamed away would fill a trash."""
+    """Write in place, because a deleted or replaced file would stay in the trash."""
     with file.open("r+b" if file.exists() else "wb") as stream:
         stream.write(data)
         stream.truncate()

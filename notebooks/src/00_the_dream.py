@@ -36,6 +36,7 @@
 
 # %% tags=["bootstrap"]
 from dreamer_lite.course import colab
+from dreamer_lite.runs import agents
 
 colab.setup()
 
@@ -54,7 +55,6 @@ from dreamer_lite import worlds
 from dreamer_lite.course.notebook import show, show_film
 from dreamer_lite.course.widgets import Dream, steer
 from dreamer_lite.evaluation import rollouts
-from dreamer_lite.runs import run as runs
 from dreamer_lite.show.plots import style
 
 # %% [markdown]
@@ -69,7 +69,7 @@ from dreamer_lite.show.plots import style
 # 16.1 ± 0.5, over 500 games that differ much: with `seed = 0`, the three below break 1, 6 and 25.
 
 # %%
-agent = runs.load(agent_name)
+agent = agents.load(agent_name)
 world = worlds.make(agent.config.world)
 trained = agent.info["trained"]
 print(f"learnt for {trained['wall_seconds'] / 60:.0f} minutes, {trained['updates']:,} updates")

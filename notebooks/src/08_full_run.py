@@ -36,6 +36,7 @@
 
 # %% tags=["bootstrap"]
 from dreamer_lite.course import colab
+from dreamer_lite.runs import agents, process
 
 colab.setup("dmc", "atari")
 
@@ -85,12 +86,11 @@ from dreamer_lite.course import planner
 from dreamer_lite.course.notebook import show, show_film
 from dreamer_lite.evaluation import rollouts
 from dreamer_lite.presets import make_config
-from dreamer_lite.runs import run as runs
 from dreamer_lite.show.plots import style
 from dreamer_lite.tools import doctor
 from dreamer_lite.training import memory, replay
 
-runs.enable_compilation_cache()  # so that planning and training compile once between them
+process.enable_compilation_cache()  # so that planning and training compile once between them
 world = worlds.make(world_name)
 size = size or planner.sizes(world_name)[0]
 config = make_config(world_name, size, seed=seed, **changes)
@@ -362,9 +362,9 @@ print(f"the whole film: {run_folder / 'episode.mp4'}")
 
 # %%
 file = run_folder / "agent.safetensors"
-info = runs.export(run_folder, file)
+info = agents.export(run_folder, file)
 print(f"{file}: return {info['return_mean']:.1f} in its last training episodes")
-print("The same training as a command:\n" + runs.command(config, updates))
+print("The same training as a command:\n" + agents.command(config, updates))
 
 # %% [markdown]
 # ## Quiz

@@ -34,6 +34,7 @@
 
 # %% tags=["bootstrap"]
 from dreamer_lite.course import colab
+from dreamer_lite.runs import agents, process
 
 colab.setup()
 
@@ -73,14 +74,13 @@ from dreamer_lite.course.widgets import OWN, RECORDED, Dream, DreamPlayer, steer
 from dreamer_lite.evaluation import rollouts
 from dreamer_lite.evaluation.dreams import ages
 from dreamer_lite.evaluation.open_loop import numbers
-from dreamer_lite.runs import run as runs
 from dreamer_lite.show import video
 from dreamer_lite.show.plots import style
 
 print(dreamer_lite.__doc__)
-runs.enable_compilation_cache()
+process.enable_compilation_cache()
 films = Path(folder or tempfile.mkdtemp(prefix="dreamer-lite-"))
-agent = runs.load(agent_name)
+agent = agents.load(agent_name)
 config, params = agent.config, agent.params
 world = worlds.make(config.world)  # says which package is missing, if one is
 settable = not worlds.is_hosted(world)  # can it be set to a moment that was recorded?

@@ -34,8 +34,10 @@ from dreamer_lite.course.widgets.progress import (
     make_preview,
     read_records,
 )
+from dreamer_lite.runs import agents, process
 from dreamer_lite.runs import run as runs
-from dreamer_lite.runs.checkpoints import LoadedAgent
+from dreamer_lite.runs.agents import LoadedAgent
+from dreamer_lite.runs.records import Record
 from dreamer_lite.show import images, plots
 from dreamer_lite.training import streams
 from dreamer_lite.training.loop import Driver
@@ -75,7 +77,7 @@ class Dashboard:
         if background is None:
             self.background = in_notebook() and not colab.on_colab()
         self.world = worlds.make(config.world)
-        self.records: list[runs.Record] = []
+        self.records: list[Record] = []
         self.state, self.error, self.notice = "ready", None, ""
         self._go, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -132,7 +134,7 @@ class Dashboard:
             self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
         else:
-            with runs.stop_on_signals(b"") as asked:
+            with process.stop_on_signals(b"") as asked:
                 self._work(asked)
             _pass_on(asked.signal)
 
@@ -162,7 +164,7 @@ class Dashboard:
 
         Raises what ended the training, if it failed.
         """
-        with runs.stop_on_signals(b"") as asked:
+        with process.stop_on_signals(b"") as asked:
             while self.running:
                 if asked():
                     self.stop()
@@ -184,7 +186,7 @@ class Dashboard:
 
     def agent(self) -> LoadedAgent:
         """The agent of the last checkpoint. Raises ValueError if there is none."""
-        return runs.load(str(self.folder))
+        return agents.load(str(self.folder))
 
     # In the thread
 

@@ -23,7 +23,7 @@ from dreamer_lite.course.widgets.dream_step import (
 from dreamer_lite.evaluation.dreams import AWAKE, ages
 from dreamer_lite.evaluation.open_loop import Signals
 from dreamer_lite.evaluation.rollouts import Recording, action_name, record
-from dreamer_lite.runs.checkpoints import LoadedAgent
+from dreamer_lite.runs.agents import LoadedAgent
 from dreamer_lite.show import images
 from dreamer_lite.training import streams
 from dreamer_lite.worlds.base import TimeStep

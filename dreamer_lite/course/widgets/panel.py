@@ -15,7 +15,7 @@ from dreamer_lite.config import Config
 from dreamer_lite.course.notebook import dial, present
 from dreamer_lite.course.planner import UPDATES, seconds_per_update
 from dreamer_lite.presets import SIZES, make_config
-from dreamer_lite.runs import run as runs
+from dreamer_lite.runs import agents
 
 SLIDER = 200  # a range up to so many times the value gets a slider; a longer one only a box
 LABEL = "11em"  # width of the names
@@ -76,7 +76,7 @@ class Panel:
 
     def command(self) -> str:
         """The same training as a command."""
-        return runs.command(self.config, self.updates)
+        return agents.command(self.config, self.updates)
 
     def parameters(self) -> str:
         """The same settings as lines for the `parameters` cell."""

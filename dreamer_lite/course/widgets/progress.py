@@ -15,7 +15,7 @@ from dreamer_lite.agent.agent import Params, make_agent
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.config import Config
 from dreamer_lite.evaluation.open_loop import decode
-from dreamer_lite.runs import run as runs
+from dreamer_lite.runs.records import Record
 from dreamer_lite.show import plots
 from dreamer_lite.worlds import AnyWorld
 
@@ -41,7 +41,7 @@ def make_preview(config: Config, world: AnyWorld) -> Callable[..., dict[str, jax
     return preview
 
 
-def describe(state: str, records: Sequence[runs.Record], updates: int, free_nats: float) -> str:
+def describe(state: str, records: Sequence[Record], updates: int, free_nats: float) -> str:
     """How far a run of so many updates is, its speed, return and losses, in one sentence."""
     if not records:
         compiles = ": it compiles first, for about 20 s on 2 CPU cores"
@@ -61,7 +61,7 @@ def describe(state: str, records: Sequence[runs.Record], updates: int, free_nats
 
 
 def draw(
-    title: str, records: Sequence[runs.Record], free_nats: float, images: Sequence[np.ndarray]
+    title: str, records: Sequence[Record], free_nats: float, images: Sequence[np.ndarray]
 ) -> Figure:
     """Return and losses against updates, and below them the images of a preview, if any."""
     figure = Figure(figsize=(9.6, 5.2), layout="constrained")
@@ -80,7 +80,7 @@ def draw(
     return figure
 
 
-def draw_return(axes: Any, records: Sequence[runs.Record]) -> None:
+def draw_return(axes: Any, records: Sequence[Record]) -> None:
     """The mean return of the latest episodes and its interval."""
     played = plots.with_episodes(records)
     updates = plots.column(played, "updates")
@@ -92,7 +92,7 @@ def draw_return(axes: Any, records: Sequence[runs.Record]) -> None:
     plots.decorate(axes, "updates", "return of the latest episodes")
 
 
-def read_records(folder: Path) -> list[runs.Record]:
+def read_records(folder: Path) -> list[Record]:
     """The records in a run folder."""
     file = folder / "metrics.jsonl"
     lines = file.read_bytes().splitlines() if file.exists() else []
