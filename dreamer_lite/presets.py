@@ -68,7 +68,7 @@ _GRID: dict[str, Any] = dict(
     learning_rate=3e-3,  # 75 times the paper's: minutes, not days
     warmup=100,
     decay=1000,  # the high rate finds the first codes soon, the falling one makes them precise
-    rms_decay=0.99,  # the paper's 0.999 remembers the huge first gradients for 1000 updates
+    rms_decay=0.99,  # the code's 0.999 remembers the huge first gradients for 1000 updates
     updates_per_call=50,
 )
 
@@ -99,11 +99,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     # All that is lived in 10 minutes. With 100,000 a good CartPole replays no fall any more, and in
     # the end falls.
     "gym": _CONTROL | dict(capacity=300_000),
-    # From here on `1m` for the code's 12m (2024) and 200m (later): what a GPU of Colab, or a
-    # patient CPU, can do in hours.
+    # From here on `1m`, which the paper has for vectors of the control suite only (else 200m): what
+    # a GPU of Colab, or a CPU, can do in hours.
     "dmc": dict(
         size="1m",
-        train_ratio=512,  # as the released code; which of its versions made the curves is not said
+        train_ratio=512,  # the released code of May 2024; today's has 1,024 without action repeat
         capacity=500_000,
         updates_per_call=10,  # news every few seconds
     ),
@@ -153,7 +153,7 @@ PRESETS_AT_SIZE: dict[tuple[str, str], dict[str, Any]] = {
         learning_rate=1e-3,  # 25 times the paper's: hours, not days
         warmup=100,
         decay=3000,  # a guess: no other was tried
-        rms_decay=0.99,  # the paper's 0.999 remembers the huge first gradients for 1000 updates
+        rms_decay=0.99,  # the code's 0.999 remembers the huge first gradients for 1000 updates
         updates_per_call=50,
     ),
 }
