@@ -131,7 +131,7 @@ class Student:
         page.on("console", lambda m: m.type == "error" and self.console.append(m.text))
         page.on("pageerror", lambda error: self.console.append(str(error)))
 
-    def open(self, name: str) -> None:
+    def visit(self, name: str) -> None:
         """Open a notebook in a workspace of its own, with a fresh kernel."""
         for session in self.lab.ask("GET", "/api/sessions"):
             self.lab.ask("DELETE", f"/api/sessions/{session['id']}")

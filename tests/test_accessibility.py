@@ -316,7 +316,7 @@ def test_in_a_browser_every_control_has_its_name_and_play_plays(tmp_path):
     lab = Lab(tmp_path)
     try:
         with browser(lab, tmp_path) as student:
-            student.open("controls.ipynb")
+            student.visit("controls.ipynb")
             student.run_all(240)
             for group in ("The run", "World model (04)", "Imagination, actor and critic (05, 06)"):
                 student.press(group)
