@@ -1,9 +1,8 @@
-"""Every number of the agent, in one frozen dataclass: what a student or a teacher may turn.
+"""Every hyperparameter of a run, in one frozen dataclass.
 
-The defaults are those of DreamerV3's code (its `configs.yaml`), but for `capacity`, as noted there.
-One dial, `size`, sets the widths of all networks together. One preset per world sets the rest;
-where a preset departs from the paper, the line says why. The fields stand in the order in which the
-notebooks meet them.
+The defaults are those of the released code (dreamerv3/configs.yaml), except `capacity`, as noted
+there. `presets` has the widths of all networks by size, and the settings of each environment. The
+fields stand in the order in which the notebooks introduce them.
 """
 
 import dataclasses
@@ -26,7 +25,7 @@ def choice(default: str, *options: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All settings of a run. Build one with `make_config`; change one with `dataclasses.replace`.
+    """All settings of a run. `presets.make_config` builds one, `dataclasses.replace` changes one.
 
     Raises:
       ValueError: one sentence with the valid values, if a field is out of range.
@@ -40,17 +39,17 @@ class Config:
     seed: int = number(0, 0, 2**31 - 1)
     seeds: int = number(1, 1, 64, "agents trained side by side, from seed on")
 
-    # Worlds and replay (notebook 01)
-    worlds: int = number(16, 1, 4096, "worlds side by side (W)")
+    # Environments and replay (notebook 01)
+    worlds: int = number(16, 1, 4096, "parallel environments (W)")
     batch: int = number(16, 1, 4096, "sequences (B)")
     length: int = number(64, 2, 1024, "steps of a training sequence (T)")
     # The code has 5,000,000: here a replay stays in the memory of a laptop or of Colab.
     capacity: int = number(1_000_000, 64, 10**9, "agent steps")
     train_ratio: float = number(32, 1e-3, 1e6, "replayed steps per agent step")
-    online_queue: bool = True  # train on every new window once, soon after it was lived
+    online_queue: bool = True  # train on every new window once, soon after it was collected
 
     # Predictions and networks (notebooks 02 and 03)
-    bins: int = number(255, 3, 1023, "two-hot bins (N)")
+    bins: int = number(255, 3, 1023, "two-hot bins (K)")
     scalars: str = choice("two-hot", "two-hot", "symlog", "plain")  # rewards, values: ablations
     units: int = number(1024, 1, 8192, "width of the MLPs")
     encoder_layers: int = number(3, 1, 8)
@@ -74,13 +73,13 @@ class Config:
     blocks: int = number(8, 1, 64, "blocks of the GRU")
     prior_layers: int = number(2, 1, 8)
     post_layers: int = number(1, 1, 8)
-    unimix: float = number(0.01, 0, 1, "share of uniform in the latents")
+    unimix: float = number(0.01, 0, 1, "fraction of uniform in the latents")
 
     # World model (notebook 04)
     free_nats: float = number(1.0, 0, 100, "nats")
     recon_scale: float = number(1.0, 0, 100)
     # Ours: pixels that differ from the frame before weigh 1 + this in the image loss. The paper has
-    # 0. A ball of one or two pixels is otherwise the last thing that a model learns to see.
+    # 0. A model otherwise learns a ball of one or two pixels last.
     moving_scale: float = number(0.0, 0, 1000)
     reward_scale: float = number(1.0, 0, 100)
     cont_scale: float = number(1.0, 0, 100)
@@ -89,11 +88,11 @@ class Config:
 
     # Imagination, actor and critic (notebooks 05 and 06)
     horizon: int = number(15, 1, 333, "imagined steps (H)")
-    starts: int = number(0, 0, 1024, "last steps of each sequence to dream from; 0 is all")
+    starts: int = number(0, 0, 1024, "last steps of each sequence to imagine from; 0 is all")
     discount_horizon: float = number(333, 1, 1e5, "steps; discount = 1 - 1/this")
     lam: float = number(0.95, 0, 1, "lambda of the returns")
     entropy: float = number(3e-4, 0, 1, "reward per nat")
-    policy_unimix: float = number(0.01, 0, 1, "share of uniform in discrete policies")
+    policy_unimix: float = number(0.01, 0, 1, "fraction of uniform in discrete policies")
     min_std: float = number(0.1, 1e-3, 10)
     max_std: float = number(1.0, 1e-3, 10)
     policy_scale: float = number(1.0, 0, 100)
@@ -112,6 +111,7 @@ class Config:
     decay: int = number(0, 0, 10**9, "updates; the rate falls as 1/sqrt(1 + t/this); 0 is constant")
     clip: float = number(0.3, 1e-6, 1e6, "gradient norm / parameter norm (AGC)")
     clip_floor: float = number(1e-3, 1e-8, 1, "smallest parameter norm that AGC assumes")
+    # The paper prints 0.99; the released code has 0.999.
     rms_decay: float = number(0.999, 0, 0.999999)
     rms_eps: float = number(1e-20, 1e-20, 1)
     momentum: float = number(0.9, 0, 0.999999)
@@ -148,7 +148,7 @@ class Config:
             )
 
     def _check_image_blocks(self) -> None:
-        """The decoder's blocks must share the state, and the channels they begin images with."""
+        """The decoder's blocks must divide the state, and the channels of its first grid."""
         channels = self.depth * self.multipliers[-1]
         fitting = math.gcd(self.deter, channels)
         blocks = math.gcd(fitting, self.image_blocks)
@@ -166,16 +166,16 @@ class Config:
 
     @property
     def schedule(self) -> tuple[int, int]:
-        """(rows, updates): learn `updates` times after every `rows` steps of all worlds.
+        """(steps, updates): learn `updates` times after every `steps` of all W environments.
 
-        The smallest whole numbers with `updates * B * T = rows * W * train_ratio` (SPEC 12).
+        The smallest whole numbers with `updates * B * T = steps * W * train_ratio`.
         """
-        per_row = Fraction(str(self.train_ratio)) * self.worlds / (self.batch * self.length)
-        return per_row.denominator, per_row.numerator
+        per_step = Fraction(str(self.train_ratio)) * self.worlds / (self.batch * self.length)
+        return per_step.denominator, per_step.numerator
 
     @property
     def steps_before_learning(self) -> int:
-        """Rows (steps of all worlds) until the replay holds B * T windows (SPEC 12)."""
+        """Steps of all environments until the replay holds B * T windows."""
         return self.length + -(-self.batch * self.length // self.worlds)
 
 

@@ -12,7 +12,10 @@ from dreamer_lite.config import Config, check_name
 
 
 def _width(classes: int) -> dict[str, Any]:
-    """DreamerV3's rule: all widths follow the number of classes per latent (SPEC 16)."""
+    """DreamerV3's rule: all widths follow the number of classes per latent.
+
+    Source: size1m to size400m in the released code's configs.yaml.
+    """
     return dict(
         deter=128 * classes, hidden=16 * classes, classes=classes, depth=classes, units=16 * classes
     )
@@ -28,7 +31,7 @@ SIZES: dict[str, dict[str, Any]] = {
         blocks=1,  # products of 4 blocks of 32 take a CPU longer than one of 128
         units=64,
         depth=4,
-        encoder_layers=2,  # two layers in place of three everywhere: a fifth less time
+        encoder_layers=2,  # two layers instead of three everywhere: a fifth less time
         decoder_layers=2,
         policy_layers=2,
         value_layers=2,
@@ -38,7 +41,7 @@ SIZES: dict[str, dict[str, Any]] = {
     # too coarse for how a body moves, and on a CPU the wider layers cost next to nothing.
     "small": _width(4) | dict(deter=512, classes=8),
     "1m": _width(4) | dict(deter=512),
-    # `pixels-cpu` is ours: `1m` with patches of 4x4 cells in place of convolutions, which a CPU
+    # `pixels-cpu` is ours: `1m` with patches of 4x4 cells instead of convolutions, which a CPU
     # cannot do fast. 64x64 pixels become 16x16 and then 4x4 cells, embedded as long as in `1m`.
     "pixels-cpu": _width(4)
     | dict(deter=512, classes=8, image_net="patch", kernel=4, multipliers=(8, 4), image_blocks=8),
@@ -54,15 +57,15 @@ SIZES: dict[str, dict[str, Any]] = {
 # assets/README.md has the trials behind the reasons.
 _GRID: dict[str, Any] = dict(
     size="tiny",
-    worlds=128,  # living is cheap in a JAX world: many fresh rows of what the agent does now
-    batch=64,  # with 16, nearly all of it new rows, Catch gave up some columns for good
+    worlds=128,  # steps are cheap in a JAX environment: many new ones of the current policy
+    batch=64,  # with 16, nearly all new time steps, Catch never recovered some columns
     length=8,  # a CPU waits for the scan over T; stored latents give each sequence its past
-    starts=2,  # dreams are most of an update; the last states of each sequence are enough
+    starts=2,  # imagination is most of an update; the last states of a sequence are enough
     horizon=10,  # the next brick, or the end, is not further
     train_ratio=4,  # an update for every 128 agent steps
     capacity=100_000,  # 780 steps of every world: what the agent could not do yet, soon forgotten
-    unimix=0.003,  # 8 groups carry all: at 1 % each, one in 14 dreamt steps is torn by chance
-    free_nats=0.1,  # with 8 groups, 1 nat hides a dream that puts the paddle wrong every 5th step
+    unimix=0.003,  # 8 groups carry all: at 1 % each, 1 in 14 imagined steps has a wrong sample
+    free_nats=0.1,  # with 8 groups, 1 nat hides that the paddle is wrong in every 5th imagined step
     discount_horizon=100,  # rewards come every 10 steps; 40 and 250 brought less, one trial each
     entropy=1e-2,  # 0.004 and 0.02 brought less, in one trial each
     learning_rate=3e-3,  # 75 times the paper's: minutes, not days
@@ -96,8 +99,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Columns that are given up are found again by chance: with 1e-2 some never are (assets/README).
     "catch": _CELLS | dict(entropy=0.1),
     "pendulum": _CONTROL,
-    # All that is lived in 10 minutes. With 100,000 a good CartPole replays no fall any more, and in
-    # the end falls.
+    # All that is collected in 10 minutes. With 100,000 the replay of a good CartPole policy holds
+    # no fall any more, and in the end the pole falls.
     "gym": _CONTROL | dict(capacity=300_000),
     # From here on `1m`, which the paper has for vectors of the control suite only (else 200m): what
     # a GPU of Colab, or a CPU, can do in hours.
@@ -111,7 +114,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         size="1m",
         worlds=1,  # the code's atari100k
         train_ratio=256,  # the same
-        capacity=100_000,  # 1.4 GB; more than atari100k lives
+        capacity=100_000,  # 1.4 GB; more than atari100k collects
         updates_per_call=10,
     ),
     "atari@200m": dict(
@@ -126,20 +129,21 @@ PRESETS: dict[str, dict[str, Any]] = {
 # preset above.
 PRESETS_AT_SIZE: dict[tuple[str, str], dict[str, Any]] = {
     # To learn to walk on a CPU: short updates, three to four times as many in an hour as with `1m`
-    # as it is, and more rows for each. With the paper's 16 x 64 and all starts it has 45 after 12
-    # minutes in place of 114 to 199: 3 of 3 seeds. The trials are in assets/README.md.
+    # as it is, and more environment steps for each. With the paper's 16 x 64 and all starts the
+    # return is 45 after 12 minutes instead of 114 to 199: 3 of 3 seeds. The trials are in
+    # assets/README.md.
     ("dmc/walker-walk", "small"): dict(
-        worlds=4,  # an update for every row of them
+        worlds=4,  # an update for every step of them
         batch=16,
         length=32,  # a CPU waits for the scan over T; stored latents give each sequence its past
-        starts=8,  # dreams are most of an update; the last states of each sequence are enough
-        train_ratio=128,  # a fourth of the preset's: updates are dear here, and rows cheap
+        starts=8,  # imagination is most of an update; the last states of a sequence are enough
+        train_ratio=128,  # a fourth of the preset's: updates are expensive here, steps cheap
         recon_scale=10.0,  # as for the pendulum: how a body moves is in the last digits
         learning_rate=3e-4,  # 7.5 times the paper's: hours, not days
         warmup=200,
         updates_per_call=50,
     ),
-    # To see and dream an Atari game on a CPU within minutes. With the paper's 16 x 64 and all
+    # To encode and imagine an Atari game on a CPU within minutes. With the paper's 16 x 64 and all
     # starts Road Runner has 5 to 72 points after 12 minutes in place of 875 to 1,825: 3 of 3 seeds.
     # The trials are in assets/README.md.
     ("atari", "pixels-cpu"): dict(
@@ -147,12 +151,12 @@ PRESETS_AT_SIZE: dict[tuple[str, str], dict[str, Any]] = {
         batch=16,
         length=16,  # six times as many updates in a minute, of a quarter of the frames
         starts=4,  # the last states of each sequence are enough, as for Walker
-        train_ratio=32,  # updates are dear here, and rows cheap
+        train_ratio=32,  # updates are expensive here, steps cheap
         recon_scale=10.0,  # ball and paddles are a few dozen of 4,096 pixels
         entropy=3e-3,  # with the paper's 3e-4 it narrows before it has seen what earns a point
         learning_rate=1e-3,  # 25 times the paper's: hours, not days
         warmup=100,
-        decay=3000,  # a guess: no other was tried
+        decay=3000,  # no other value was tried
         rms_decay=0.99,  # the code's 0.999 remembers the huge first gradients for 1000 updates
         updates_per_call=50,
     ),

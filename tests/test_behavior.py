@@ -244,9 +244,9 @@ def test_without_two_hot_the_critic_learns_from_returns_alone(kind: str) -> None
         value = type(slow)(guess)
         return behavior.critic_loss(value, slow, returns, 0.5).sum()
 
-    to_guess, to_returns, to_slow = jax.grad(loss, (0, 1, 2))(value.guess, returns, slow)
-    assert to_guess[0] < 0 < to_guess[1]
-    assert (to_returns == 0).all() and (to_slow.guess == 0).all()
+    to_prediction, to_returns, to_slow = jax.grad(loss, (0, 1, 2))(value.prediction, returns, slow)
+    assert to_prediction[0] < 0 < to_prediction[1]
+    assert (to_returns == 0).all() and (to_slow.prediction == 0).all()
 
 
 @pytest.mark.parametrize("kind", ["two-hot", "symlog", "plain"])

@@ -126,8 +126,8 @@ def test_images_are_centred_and_split_by_channels() -> None:
     joint = normal(2, 12, 20, 4)
     decoder.conv = lambda deter, stoch: joint
     guesses = decoder(normal(2, 22), normal(2, 3, 7))
-    np.testing.assert_array_equal(guesses["i"].guess, joint[..., :3])
-    np.testing.assert_array_equal(guesses["j"].guess, joint[..., 3:])
+    np.testing.assert_array_equal(guesses["i"].prediction, joint[..., :3])
+    np.testing.assert_array_equal(guesses["j"].prediction, joint[..., 3:])
 
 
 @pytest.mark.parametrize(

@@ -85,33 +85,34 @@ def make_agent(config: Config, obs_space: dict[str, Space], action_space: Space)
 
 
 class PolicyCarry(NamedTuple):
-    """What the acting agent remembers between two rows; float32."""
+    """State of the acting agent between two time steps; float32."""
 
-    state: State  # (W, ...) posterior after the last row
-    action: jax.Array  # (W, A) embedded action it chose then
+    state: State  # (W, ...) posterior after the last time step
+    action: jax.Array  # (W, A) embedded action chosen then
 
 
 def initial_carry(agent: Agent, action_space: Space, worlds: int) -> PolicyCarry:
-    """The mind before any row was seen."""
+    """The carry before the first time step."""
     state = agent.model.rssm.initial(worlds).astype(jnp.float32)
     return PolicyCarry(state, jnp.zeros((worlds, action_size(action_space))))
 
 
 def act(
-    agent: Agent, carry: PolicyCarry, row: TimeStep, action_space: Space, key: jax.Array
+    agent: Agent, carry: PolicyCarry, timestep: TimeStep, action_space: Space, key: jax.Array
 ) -> tuple[jax.Array, PolicyCarry]:
-    """Look at one row of W worlds and sample an action for each. The key is consumed.
+    """Infer the posterior of one time step of W environments and sample an action for each.
 
-    Acting always samples, also when evaluated (SPEC 9.8). At `is_last` the action is 0: the world
-    will ignore it and reset. Returns actions as worlds take them, (W,) int32 or (W, A) float32.
+    Acting always samples, also in evaluation (`Agent.policy` in the released code). At `is_last`
+    the action is 0: the environment ignores it and resets. The key is consumed. Returns actions as
+    environments take them, (W,) int32 or (W, A) float32.
     """
-    look_key, act_key = jax.random.split(key)
+    posterior_key, act_key = jax.random.split(key)
     model = agent.model
-    u = jax.random.uniform(look_key, carry.state.stoch.shape[:-1])
-    embed = model.encoder(row.obs)
+    u = jax.random.uniform(posterior_key, carry.state.stoch.shape[:-1])
+    embed = model.encoder(timestep.obs)
     state = carry.state.astype(model.rssm.dtype)
-    state, _ = model.rssm.observe_step(state, embed, carry.action, row.is_first, u)
+    state, _ = model.rssm.observe_step(state, embed, carry.action, timestep.is_first, u)
     sample = agent.actor(state.feature).sample(act_key)
-    sample = where(row.is_last, jnp.zeros_like(sample), sample)
+    sample = where(timestep.is_last, jnp.zeros_like(sample), sample)
     action = jnp.argmax(sample, -1).astype(jnp.int32) if action_space.is_discrete else sample
     return action, PolicyCarry(state.astype(jnp.float32), sample)

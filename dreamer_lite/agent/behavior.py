@@ -1,19 +1,20 @@
-"""Actor and critic: learning what to do from dreams alone (SPEC 9). Built in notebook 06.
+"""Actor and critic, learned from imagined rollouts. Built in notebook 06.
 
-The actor is rolled forward inside the world model; the critic says what each dreamt state is worth;
-the actor makes more likely what turned out better than the critic expected.
+The actor acts inside the world model, the critic predicts the return of each imagined state, and
+the actor makes actions more likely whose return exceeded that prediction. Sources: Hafner et al.
+2025, "Critic learning" and "Actor learning"; `imag_loss`, `repl_loss` and `lambda_return` in the
+released code (dreamerv3/agent.py).
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from dreamer_lite.agent import devices
 from dreamer_lite.agent.distributions import BoundedNormal, OneHot, Scalar, outputs_of, scalar
-from dreamer_lite.agent.layers import Head, Linear, Mlp
+from dreamer_lite.agent.layers import Head, Linear, Mlp, Rng
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.agent.transforms import percentile_range
 from dreamer_lite.agent.world_model import Batch, WorldModel
@@ -24,9 +25,9 @@ sg = jax.lax.stop_gradient
 
 
 class Actor(nnx.Module):
-    """The policy: a state's feature (..., F) to a distribution over actions (SPEC 9.8)."""
+    """The policy: a state's feature (..., F) to a distribution over actions."""
 
-    def __init__(self, action_space: Space, config: Config, rng: np.random.Generator):
+    def __init__(self, action_space: Space, config: Config, rng: Rng):
         feature = config.deter + config.stoch * config.classes
         self.config = config
         self.mlp = Mlp(feature, config.units, config.policy_layers, rng)
@@ -41,7 +42,7 @@ class Actor(nnx.Module):
         config = self.config
         x = self.mlp(feature)
         if self.discrete:
-            # The reference forgets this 1 % (SPEC quirk Q1); the paper and we apply it.
+            # The released code does not apply this 1 %; the paper and we do.
             return OneHot.mix(self.logits(x), config.policy_unimix)
         return BoundedNormal.bound(self.center(x), self.spread(x), config.min_std, config.max_std)
 
@@ -49,7 +50,7 @@ class Actor(nnx.Module):
 class Critic(nnx.Module):
     """The value: a state's feature (..., F) to the return expected from it, a `Scalar` (...)."""
 
-    def __init__(self, config: Config, rng: np.random.Generator):
+    def __init__(self, config: Config, rng: Rng):
         feature = config.deter + config.stoch * config.classes
         outputs = outputs_of(config.scalars, config.bins)
         self.kind = config.scalars
@@ -69,12 +70,12 @@ class ReturnRange(NamedTuple):
 def imagine(
     model: WorldModel, actor: Actor, start: State, horizon: int, key: jax.Array
 ) -> tuple[State, jax.Array]:
-    """Let the actor act inside the model for `horizon` steps (SPEC 9.1). The key is consumed.
+    """Let the actor act inside the model for `horizon` steps. The key is consumed.
 
     start (N, ...) -> states (H+1, N, ...), the first being `start`, and actions (H, N, A), the
     one taken in each state but the last.
     """
-    start = devices.share_out(start)
+    start = devices.spread_leading_axis(start)
     noise_key, action_key = jax.random.split(key)
     start = start.astype(model.rssm.dtype)
     u = jax.random.uniform(noise_key, (horizon, *start.stoch.shape[:-1]))
@@ -93,12 +94,13 @@ def imagine(
 def lambda_returns(
     reward: jax.Array, live: jax.Array, lam: jax.Array, value: jax.Array
 ) -> jax.Array:
-    """Returns that trust the values a little at every step (SPEC 9.2).
+    """λ-returns (Hafner et al. 2025, "Critic learning"; `lambda_return` in the released code).
 
-        R_t = r_{t+1} + live_{t+1} ((1 - lam_{t+1}) v_{t+1} + lam_{t+1} R_{t+1}),  R_last = v_last
+        Rₜ = rₜ₊₁ + cₜ₊₁ ((1 - λₜ₊₁) vₜ₊₁ + λₜ₊₁ Rₜ₊₁),    R_last = v_last
 
-    All arguments (n, ...): reward that arrives with a state, discount if life goes on from there
-    (else 0), lambda (0 where the sequence is cut), value. Returns (n-1, ...); reward[0] is unused.
+    All arguments (n, ...): reward that arrives with a state; `live` c, the discount if the episode
+    continues from there (else 0); λ (0 where the sequence is cut); value. Returns (n-1, ...);
+    reward[0] is unused.
     """
 
     assert reward.ndim and reward.shape == live.shape == lam.shape == value.shape
@@ -115,26 +117,26 @@ def lambda_returns(
 def replay_returns(
     reward: jax.Array, is_last: jax.Array, is_terminal: jax.Array, value: jax.Array, config: Config
 ) -> jax.Array:
-    """Lambda-returns along real sequences (SPEC 9.6); all (T, B) -> (T-1, B)."""
+    """λ-returns along replayed sequences (`repl_loss`); all (T, B) -> (T-1, B)."""
     live = (1.0 - is_terminal) * config.discount
     return lambda_returns(reward, live, (1.0 - is_last) * config.lam, value)
 
 
 def update_range(old: ReturnRange, returns: jax.Array, config: Config) -> ReturnRange:
-    """Move the percentiles towards those of `returns`, any shape (SPEC 9.7)."""
+    """Move the percentiles towards those of `returns`, any shape ("Actor learning")."""
     low, high = config.return_low, config.return_high
     return ReturnRange(*percentile_range(returns, low, high, old, config.return_rate))
 
 
 def return_scale(range_: ReturnRange, limit: float) -> jax.Array:
-    """S = max(limit, high - low): large returns shrink, small ones are never blown up."""
+    """S = max(limit, high - low): large returns are scaled down, small ones never up."""
     return jnp.maximum(limit, range_.high - range_.low)
 
 
 def actor_loss(
     policy: OneHot | BoundedNormal, actions: jax.Array, advantage: jax.Array, entropy_scale: float
 ) -> jax.Array:
-    """-(ln pi(a) A + entropy_scale * H[pi]) (SPEC 9.3); (H, N, ...) -> (H, N), before weights.
+    """-(sg(A) ln π(a) + η H[π]) ("Actor learning"); (H, N, ...) -> (H, N), before weights.
 
     REINFORCE for discrete and continuous actions: actions and advantages are constants.
     """
@@ -144,7 +146,11 @@ def actor_loss(
 
 
 def critic_loss(value: Scalar, slow: Scalar, returns: jax.Array, slow_scale: float) -> jax.Array:
-    """Towards the returns, and a little towards the slow critic (SPEC 9.4); (...), unweighted."""
+    """-ln p(R) - slow_scale ln p(v_slow) ("Critic learning"); (...), before weights.
+
+    The slow critic is an exponential moving average of the critic, used as a regulariser. It is
+    not a target network: returns bootstrap from the critic itself.
+    """
     return value.loss(sg(returns)) + slow_scale * value.loss(sg(slow.mean()))
 
 

@@ -70,7 +70,7 @@ def _capability(device: Any) -> str:
     return str(getattr(device, "compute_capability", None) or "unknown")
 
 
-def share_out(tree: Any) -> Any:
+def spread_leading_axis(tree: Any) -> Any:
     """Spread the leading axis over the devices of the mesh in use, if there is one.
 
     For arrays (N, ...) that the compiler would otherwise work on whole on every device. See

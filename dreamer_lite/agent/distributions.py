@@ -1,7 +1,7 @@
-"""What the heads predict: small distributions, each a NamedTuple of its parameters.
+"""Distributions that the heads predict, each a NamedTuple of its parameters; all float32.
 
-Every one has a `loss(target)`, the negative log-likelihood or the squared error that trains it,
-and a `mean()`, its best single guess. Those that are sampled say how. All are float32.
+Each has `loss(target)`, the negative log-likelihood or the squared error that trains it, and
+`mean()`, its expected value. Those that are sampled say how. Released code: embodied/jax/outs.py.
 """
 
 import math
@@ -22,9 +22,9 @@ class OneHot(NamedTuple):
     logits: jax.Array
 
     @classmethod
-    def mix(cls, raw: jax.Array, share: float = 0.0) -> "OneHot":
-        """From unnormalised logits (..., C), with a `share` of uniform mixed in (SPEC 5.5)."""
-        return cls(transforms.unimix(raw.astype(jnp.float32), share))
+    def mix(cls, raw: jax.Array, fraction: float = 0.0) -> "OneHot":
+        """From unnormalised logits (..., C), with a `fraction` of uniform mixed in (unimix)."""
+        return cls(transforms.unimix(raw.astype(jnp.float32), fraction))
 
     @property
     def probs(self) -> jax.Array:
@@ -68,14 +68,15 @@ class OneHot(NamedTuple):
         return -jnp.sum(self.probs * self.logits, -1)
 
     def kl(self, other: "OneHot") -> jax.Array:
-        """KL(self || other) in nats, (...)."""
+        """KL(p ‖ q) = Σ p (ln p - ln q) in nats, (...)."""
         return jnp.sum(self.probs * (self.logits - other.logits), -1)
 
 
 class BoundedNormal(NamedTuple):
-    """Diagonal normal over the last axis; mean in [-1, 1], standard deviation bounded (SPEC 9.8).
+    """Diagonal normal over the last axis; mean in [-1, 1], standard deviation bounded.
 
-    Samples are not clipped: the world clips, the stored action is the raw one.
+    Samples are not clipped: the environment clips, and the stored action is the unclipped sample.
+    Source: `Head.bounded_normal` of the released code (embodied/jax/heads.py).
     """
 
     center: jax.Array  # (..., A)
@@ -110,7 +111,10 @@ class BoundedNormal(NamedTuple):
 
 
 class TwoHot(NamedTuple):
-    """A number as a categorical over symexp-spaced bins; logits (..., N) (SPEC 7.1)."""
+    """A number as a categorical over symexp-spaced bins; logits (..., K).
+
+    Source: Hafner et al. 2025, "Robust predictions"; `TwoHot` in the released outs.py.
+    """
 
     logits: jax.Array
 
@@ -123,13 +127,13 @@ class TwoHot(NamedTuple):
         return transforms.two_hot_mean(jax.nn.softmax(self.logits), self.bins)
 
     def loss(self, target: jax.Array) -> jax.Array:
-        """Cross entropy with the two-hot code of target (...); no gradient into the target."""
+        """-Σₖ twohot(y)ₖ ln softmax(logits)ₖ; no gradient into the target y (...)."""
         code = transforms.two_hot(jax.lax.stop_gradient(target), self.bins)
         return -jnp.sum(code * jax.nn.log_softmax(self.logits), -1)
 
 
 class Bernoulli(NamedTuple):
-    """A coin per element; logits (...)."""
+    """A Bernoulli distribution per element; logits (...)."""
 
     logits: jax.Array
 
@@ -138,36 +142,36 @@ class Bernoulli(NamedTuple):
         return jax.nn.sigmoid(self.logits)
 
     def loss(self, target: jax.Array) -> jax.Array:
-        """Binary cross entropy per element; the target in [0, 1] may be soft (SPEC 7.3)."""
-        # = -(target ln p + (1 - target) ln(1 - p)), without log1p, which is slow on CPUs
+        """-(y ln p + (1 - y) ln(1 - p)) per element; the target y in [0, 1] may be soft."""
+        # in terms of the logit, and without log1p, which is slow on CPUs
         tail = jnp.log(1 + jnp.exp(-jnp.abs(self.logits)))
         return jnp.maximum(self.logits, 0) - self.logits * target + tail
 
 
 class SymlogVector(NamedTuple):
-    """Numbers guessed in symlog space, trained by squared error (SPEC 6)."""
+    """Numbers predicted in symlog space, trained by squared error ("Robust predictions")."""
 
-    guess: jax.Array  # (...), the shape of what is guessed
+    prediction: jax.Array  # (...)
 
     def mean(self) -> jax.Array:
-        return transforms.symexp(self.guess)
+        return transforms.symexp(self.prediction)
 
     def loss(self, target: jax.Array) -> jax.Array:
-        """Squared error of each number, (...) -> (...)."""
-        return (self.guess - transforms.symlog(target)) ** 2
+        """(ŷ - symlog(y))² of each number, (...) -> (...)."""
+        return (self.prediction - transforms.symlog(target)) ** 2
 
 
 class PlainNumber(NamedTuple):
-    """Numbers guessed as they are, trained by squared error: what notebook 02 warns of."""
+    """Numbers predicted without a transformation, trained by squared error: an ablation."""
 
-    guess: jax.Array  # (...), the shape of what is guessed
+    prediction: jax.Array  # (...)
 
     def mean(self) -> jax.Array:
-        return self.guess
+        return self.prediction
 
     def loss(self, target: jax.Array) -> jax.Array:
         """Squared error of each number, (...) -> (...)."""
-        return (self.guess - target) ** 2
+        return (self.prediction - target) ** 2
 
 
 Scalar = TwoHot | SymlogVector | PlainNumber
@@ -189,23 +193,23 @@ def outputs_of(kind: str, bins: int) -> int:
 
 
 class Pixels(NamedTuple):
-    """An image guessed in [0, 1], trained by squared error (SPEC 6)."""
+    """An image predicted in [0, 1], trained by squared error (`MSE` in the released outs.py)."""
 
-    guess: jax.Array  # (..., h, w, c)
+    prediction: jax.Array  # (..., h, w, c)
 
     def mean(self) -> jax.Array:
-        return self.guess
+        return self.prediction
 
     def loss(self, target: jax.Array, weight: jax.Array | float = 1.0) -> jax.Array:
         """Squared error to uint8 pixels / 255, times weight, summed over the image -> (...)."""
-        return jnp.sum(weight * (self.guess - target / 255) ** 2, (-3, -2, -1))
+        return jnp.sum(weight * (self.prediction - target / 255) ** 2, (-3, -2, -1))
 
 
 class Cells(NamedTuple):
-    """A grid of on/off cells, a coin each: for small grid worlds whose uint8 cells are 0 or 255.
+    """A grid of Bernoulli cells, for small grid environments whose uint8 cells are 0 or 255.
 
     A departure from the paper, which has squared error on every image: on a 10x10 grid one missing
-    ball costs a squared error of at most 1, and its gradient vanishes where the net is sure.
+    ball costs a squared error of at most 1, and its gradient vanishes where the network is certain.
     """
 
     logits: jax.Array  # (..., h, w, c)

@@ -66,7 +66,10 @@ def init(learner: Learner, seed: int) -> LearnerState:
 def update(
     learner: Learner, state: LearnerState, batch: Batch, key: jax.Array
 ) -> tuple[LearnerState, Outputs]:
-    """One gradient step on `loss`, then the slow critic follows: s <- (1 - rate) s + rate v.
+    """One gradient step on `loss`, then the slow critic follows: s ← (1 - rate) s + rate v.
+
+    The slow critic is an exponential moving average that regularises the critic, not a target
+    network.
 
     Batch (T, B, ...). The key is consumed. The metrics gain `grad_norm`, before clipping.
     """
@@ -84,7 +87,9 @@ def update(
 def loss(
     params: Params, learner: Learner, state: LearnerState, batch: Batch, key: jax.Array
 ) -> tuple[jax.Array, Outputs]:
-    """The objective of DreamerV3 (Hafner et al. 2025, Eqs. 3, 5, 6; `loss` of the code's agent.py).
+    """The objective of DreamerV3 (Hafner et al. 2025, "Learning algorithm").
+
+    L = Σ scaleₖ mean(lossₖ): `Agent.loss` of the released code (dreamerv3/agent.py).
 
     World model, actor and critic share one sum, yet each learns from its own terms only: imagined
     rollouts are made with parameters that carry no gradient, and neither actions nor returns do.

@@ -1,6 +1,11 @@
-"""The optimiser: adaptive gradient clipping, then RMS scaling, then momentum (SPEC 10).
+"""The optimiser: adaptive gradient clipping (AGC), then RMS scaling, then momentum (LaProp).
 
-Scaling before averaging is the LaProp order: Adam averages raw gradients and scales the average.
+    g ← g / max(1, ‖g‖ / (clip max(floor, ‖θ‖)))      AGC, for each tensor
+    v ← β₂ v + (1 - β₂) g²,  u = g / (√v̂ + ε)          RMS scaling
+    m ← β₁ m + (1 - β₁) u,   θ ← θ - lr m̂              momentum
+
+Adam averages raw gradients and then scales the average. Sources: Hafner et al. 2025, Methods
+("Optimizer"); `clip_by_agc`, `scale_by_rms` and `scale_by_momentum` in the released opt.py.
 Built in notebook 07. The parts are optax's; only the clipping over whole tensors is ours.
 """
 
@@ -43,7 +48,7 @@ def learning_rate(config: Config) -> optax.Schedule:
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
     """One optimiser for all modules."""
-    # Scaling and momentum run over all parameters as one vector: one small program in place of one
+    # Scaling and momentum run over all parameters as one vector: one small program instead of one
     # per tensor, which a CPU compiles 2 s sooner.
     scale = optax.chain(
         optax.scale_by_rms(

@@ -1,15 +1,17 @@
-"""The recurrent state-space model: the agent's memory and its simulator of what comes next.
+"""The recurrent state-space model (RSSM): a sequential variational autoencoder with two paths.
 
-A state is (deter h, stoch z). Each step the block GRU rolls h forward with the last z and action;
-the prior guesses z from h alone (dreaming), the posterior from h and what was seen (awake).
-SPEC 5; built in notebook 03.
+A state is (deter h, stoch z). Built in notebook 03. Sources: Hafner et al. 2025, "World model
+learning"; `RSSM` in the released code (dreamerv3/rssm.py).
+
+    hₜ = f(hₜ₋₁, zₜ₋₁, aₜ₋₁)          deterministic path: a block GRU
+    zₜ ~ q(zₜ | hₜ, eₜ)               posterior, while observing
+    ẑₜ ~ p(ẑₜ | hₜ)                   prior, while imagining
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from dreamer_lite.agent.distributions import OneHot
@@ -19,6 +21,7 @@ from dreamer_lite.agent.layers import (
     Linear,
     Mlp,
     Norm,
+    Rng,
     cast,
     join_blocks,
     shared_block_affine,
@@ -57,14 +60,14 @@ def where(condition: jax.Array, yes, no):
 
 
 class Rssm(nnx.Module):
-    """Block GRU, prior and posterior over states, which `dtype` is the type of (SPEC 3.1)."""
+    """Block GRU, prior and posterior; `dtype` is that of states and activations."""
 
     def __init__(
         self,
         embed_size: int,
         action_size: int,
         config: Config,
-        rng: np.random.Generator,
+        rng: Rng,
         dtype: Any = jnp.float32,
     ):
         self.dtype = dtype
@@ -73,7 +76,7 @@ class Rssm(nnx.Module):
         self.deter_size = deter
         self.latent_shape = (config.stoch, config.classes)
         self.blocks = config.blocks
-        self.share = config.unimix
+        self.unimix = config.unimix
         self.from_deter = Layer(deter, hidden, rng)
         self.from_stoch = Layer(latents, hidden, rng)
         self.from_action = Layer(action_size, hidden, rng)
@@ -86,14 +89,14 @@ class Rssm(nnx.Module):
         self.post_out = Linear(hidden, latents, rng)
 
     def initial(self, *lead: int) -> State:
-        """The state before anything was seen: zeros (SPEC 5)."""
+        """The state before the first observation: zeros."""
         return State(
             jnp.zeros((*lead, self.deter_size), self.dtype),
             jnp.zeros((*lead, *self.latent_shape), self.dtype),
         )
 
     def core(self, state: State, action: jax.Array) -> jax.Array:
-        """Roll the deterministic state one step on (SPEC 5.3): -> (..., D).
+        """hₜ = f(hₜ₋₁, zₜ₋₁, aₜ₋₁) -> (..., D) (`RSSM._core` in the released code).
 
         action (..., A) is the embedded previous action; continuous ones are clipped to [-1, 1].
         """
@@ -111,7 +114,10 @@ class Rssm(nnx.Module):
         return shared_block_affine(deter, shared, kernel, bias)
 
     def gru(self, deter: jax.Array, x: jax.Array) -> jax.Array:
-        """Gate the old state (SPEC 5.3). Each block's output splits in reset, candidate, update."""
+        """h' = u ⊙ tanh(r ⊙ c) + (1 - u) ⊙ h with r = σ(reset), u = σ(update - 1).
+
+        reset, candidate c and update are three parts of each block's output.
+        """
         gates = split_blocks(self.gates(x), self.blocks)  # (g, n, 3D/g)
         reset, candidate, update = jnp.split(gates, 3, -1)
         update = jax.nn.sigmoid(update - 1)
@@ -120,20 +126,20 @@ class Rssm(nnx.Module):
         return join_blocks(update * candidate + (1 - update) * old, deter.shape[:-1])
 
     def prior(self, deter: jax.Array) -> OneHot:
-        """What z is expected to be without looking; (..., D) -> OneHot over (..., S, C)."""
+        """p(ẑ | h), without the observation; (..., D) -> OneHot over (..., S, C)."""
         return self.latent(self.prior_out(self.prior_mlp(deter)))
 
     def posterior(self, deter: jax.Array, embed: jax.Array) -> OneHot:
-        """What z is, after looking; (..., D), (..., E) -> OneHot over (..., S, C)."""
+        """q(z | h, e), given the observation; (..., D), (..., E) -> OneHot over (..., S, C)."""
         return self.latent(self.post_out(self.post_mlp(jnp.concatenate([deter, embed], -1))))
 
     def latent(self, raw: jax.Array) -> OneHot:
-        return OneHot.mix(raw.reshape(*raw.shape[:-1], *self.latent_shape), self.share)
+        return OneHot.mix(raw.reshape(*raw.shape[:-1], *self.latent_shape), self.unimix)
 
     def observe_step(
         self, state: State, embed: jax.Array, action: jax.Array, is_first: jax.Array, u: jax.Array
     ) -> tuple[State, jax.Array]:
-        """One waking step: forget at `is_first`, roll on, look, sample (SPEC 5.2, 5.6).
+        """One posterior step: reset at `is_first`, core, posterior, sample (`RSSM._observe`).
 
         state (B, ...), embed (B, E), action (B, A), is_first (B,), u (B, S) uniform noise.
         Returns the posterior state and its logits (B, S, C).
@@ -148,7 +154,7 @@ class Rssm(nnx.Module):
     def observe(
         self, state: State, embed: jax.Array, action: jax.Array, is_first: jax.Array, key: jax.Array
     ) -> tuple[State, OneHot]:
-        """Waking steps along a sequence: a scan of `observe_step`. The key is consumed.
+        """Posterior states along a sequence: a scan of `observe_step`. The key is consumed.
 
         state (B, ...) before the sequence; embed (T, B, E); action (T, B, A), the one *before*
         each embed; is_first (T, B). Returns states (T, B, ...) and posteriors (T, B, S, C).
@@ -166,7 +172,7 @@ class Rssm(nnx.Module):
         return states, OneHot(logits)
 
     def imagine_step(self, state: State, action: jax.Array, u: jax.Array) -> State:
-        """One dreamt step: roll on, sample z from the prior (SPEC 5.6); no look at the world.
+        """One prior step: core, then z sampled from the prior, open loop (`RSSM.imagine`).
 
         state (B, ...), action (B, A), u (B, S) uniform noise.
         """

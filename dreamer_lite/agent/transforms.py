@@ -1,7 +1,7 @@
-"""Small maps between numbers that the rest of the agent is made of. No parameters, no state.
+"""Functions of numbers without parameters: symlog, two-hot codes, unimix, straight-through.
 
-Everything here is built by hand in notebook 02: how to predict rewards from 0.01 to 10,000 with
-one network and one learning rate. All functions take and return float32.
+Built in notebook 02: how one network with one learning rate predicts rewards from 0.01 to 10,000.
+All functions take and return float32.
 """
 
 import jax
@@ -10,20 +10,24 @@ import numpy as np
 
 
 def symlog(x: jax.Array) -> jax.Array:
-    """Squash magnitudes, keep the sign: symlog(x) = sign(x) ln(1 + |x|) (SPEC 3)."""
+    """symlog(x) = sign(x) ln(1 + |x|): compress magnitudes and keep the sign.
+
+    Source: Hafner et al. 2025, "Robust predictions"; `symlog` in the released code's nets.py.
+    """
     return jnp.sign(x) * jnp.log1p(jnp.abs(x))
 
 
 def symexp(x: jax.Array) -> jax.Array:
-    """The inverse of `symlog`: symexp(x) = sign(x) (exp(|x|) - 1) (SPEC 3)."""
+    """symexp(x) = sign(x) (exp(|x|) - 1), the inverse of `symlog`; same source."""
     return jnp.sign(x) * jnp.expm1(jnp.abs(x))
 
 
 def symexp_bins(count: int) -> np.ndarray:
-    """Values of the two-hot bins, (N,): evenly spaced from -20 to 20 in symlog space (SPEC 7.1).
+    """Values of the two-hot bins, (K,): B = symexp([-20 … +20]), evenly spaced in symlog space.
 
     Only the negative half is computed; the other is its mirror image, so that the set is exactly
-    symmetric and an odd `count` has exactly 0 in the middle.
+    symmetric and an odd `count` has exactly 0 in the middle. Source: Hafner et al. 2025, "Robust
+    predictions"; `symexp_twohot` in the released code's heads.py.
     """
     half = np.linspace(-20, 0, (count + 1) // 2, dtype=np.float32)
     half = (-np.expm1(-half)).astype(np.float32)
@@ -32,10 +36,11 @@ def symexp_bins(count: int) -> np.ndarray:
 
 
 def two_hot(y: jax.Array, bins: np.ndarray) -> jax.Array:
-    """Encode y (...) as weights (..., N) on its two neighbouring bins, so that weights @ bins = y.
+    """Encode y (...) as weights (..., K) on its two neighbouring bins, so that weights @ bins = y.
 
-    The nearer bin gets the larger weight; a value on a bin has weight 1 there; a value beyond the
-    ends goes to the end bin (SPEC 7.1).
+    With bₖ ≤ y ≤ bₖ₊₁: wₖ = |bₖ₊₁ - y| / |bₖ₊₁ - bₖ|, wₖ₊₁ = 1 - wₖ, all others 0. A value on a
+    bin has weight 1 there; a value beyond the ends goes to the end bin. Source: Hafner et al. 2025,
+    "Robust predictions".
     """
     count = len(bins)
     y = y[..., None]
@@ -50,8 +55,9 @@ def two_hot(y: jax.Array, bins: np.ndarray) -> jax.Array:
 
 
 def two_hot_mean(probs: jax.Array, bins: np.ndarray) -> jax.Array:
-    """Expected bin value of probs (..., N) -> (...), summed in mirrored pairs (SPEC 7.1).
+    """ŷ = Σₖ pₖ bₖ, the expected bin value; probs (..., K) -> (...), summed in mirrored pairs.
 
+    Source of the order: `TwoHot.pred` of the released code (embodied/jax/outs.py).
     The outer bins are worth up to 4.9e8, so their terms must cancel exactly where the prediction
     is near 0. A plain float32 sum of uniform probabilities gives 3.0; this one gives 0, compiled
     too: fused multiply-adds would spoil a difference of two products (0.7 with 15 bins), so the
@@ -64,27 +70,32 @@ def two_hot_mean(probs: jax.Array, bins: np.ndarray) -> jax.Array:
     return pairs.sum(-1) + middle.sum(-1)
 
 
-def unimix(logits: jax.Array, share: float) -> jax.Array:
-    """Mix a `share` of the uniform distribution into softmax(logits) (..., C); returns ln p.
+def unimix(logits: jax.Array, fraction: float) -> jax.Array:
+    """p = (1 - f) softmax(logits) + f / C: mix in a `fraction` f of the uniform distribution.
 
-    p = (1 - share) softmax(logits) + share / C keeps every class possible and KL finite (SPEC 5.5).
+    Keeps every class possible and the KL divergence finite. logits (..., C) -> ln p (..., C).
+    Source: Hafner et al. 2025, "World model learning" (unimix).
     """
-    if share == 0:
+    if fraction == 0:
         return jax.nn.log_softmax(logits)
-    probs = (1 - share) * jax.nn.softmax(logits) + share / logits.shape[-1]
+    probs = (1 - fraction) * jax.nn.softmax(logits) + fraction / logits.shape[-1]
     return jnp.log(probs)
 
 
 def straight_through(sample: jax.Array, probs: jax.Array) -> jax.Array:
-    """`sample` forward, the gradient of `probs` backward: sg(sample) + p - sg(p) (SPEC 5.5)."""
+    """Straight-through estimator sg(sample) + p - sg(p): value of sample, gradient of p.
+
+    Source: Hafner et al. 2025, "World model learning"; `OneHot.sample` in the released outs.py.
+    """
     return jax.lax.stop_gradient(sample) + (probs - jax.lax.stop_gradient(probs))
 
 
 def percentile_range(
     x: jax.Array, low: float, high: float, old: tuple[jax.Array, jax.Array], rate: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Moving percentiles of all elements of x: old + rate * (new - old) (SPEC 9.7).
+    """Exponential moving averages of two percentiles of x: (1 - rate) old + rate Per(x).
 
+    Source: Hafner et al. 2025, "Actor learning"; `Normalize` in the released code's utils.py.
     Returns (lo, hi), scalars. They start at 0 and are not bias-corrected.
     """
     new_low, new_high = jnp.percentile(x, jnp.array([low, high]))

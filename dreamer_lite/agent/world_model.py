@@ -1,18 +1,18 @@
 """The world model: encoder, RSSM, decoder, reward and continue heads, and their loss.
 
-It learns from replayed sequences to explain what it sees and to predict what follows (SPEC 6 to 8).
-Built in notebook 04; `open_loop` is what notebook 05 plays beside reality.
+It learns from replayed sequences to reconstruct observations and to predict rewards and
+continuation. Built in notebook 04. Sources: Hafner et al. 2025, "World model learning";
+`Agent.loss` and `RSSM.loss` in the released code.
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from dreamer_lite.agent.distributions import Bernoulli, OneHot, Pixels, Scalar, outputs_of, scalar
-from dreamer_lite.agent.layers import Head
+from dreamer_lite.agent.layers import Head, Rng
 from dreamer_lite.agent.networks import Decoder, Encoder, Observation
 from dreamer_lite.agent.rssm import Rssm, State
 from dreamer_lite.config import Config
@@ -22,7 +22,7 @@ sg = jax.lax.stop_gradient
 
 
 class Batch(NamedTuple):
-    """T replayed steps of B sequences, and what the agent knew just before them."""
+    """T replayed steps of B sequences, and the state just before them."""
 
     obs: Observation  # (T, B, ...)
     reward: jax.Array  # (T, B) arrived with obs
@@ -34,14 +34,14 @@ class Batch(NamedTuple):
 
 
 class WorldModel(nnx.Module):
-    """Everything of the agent that knows about the world and nothing about what it wants."""
+    """Encoder, RSSM, decoder and heads: predicts the environment, not what to do in it."""
 
     def __init__(
         self,
         obs_space: dict[str, Space],
         action_size: int,
         config: Config,
-        rng: np.random.Generator,
+        rng: Rng,
         dtype: Any = jnp.float32,
     ):
         feature = config.deter + config.stoch * config.classes
@@ -58,13 +58,17 @@ class WorldModel(nnx.Module):
         return scalar(self.config.scalars, self.reward_head(feature))
 
     def cont(self, feature: jax.Array) -> Bernoulli:
-        """Discounted chance that life goes on after a state (SPEC 7.3); (..., F) -> (...)."""
+        """γ times the probability that the episode continues after a state; (..., F) -> (...)."""
         return Bernoulli(self.cont_head(feature)[..., 0])
 
     def loss(
         self, batch: Batch, key: jax.Array
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array], State, dict[str, jax.Array]]:
-        """Unscaled losses of one batch (Hafner et al. 2025, Eqs. 2 and 3). The key is consumed.
+        """Unscaled losses of one batch ("World model learning"). The key is consumed.
+
+        L_pred = -ln p(xₜ|hₜ,zₜ) - ln p(rₜ|hₜ,zₜ) - ln p(cₜ|hₜ,zₜ)
+        L_dyn  = max(1, KL(sg(q(zₜ|hₜ,eₜ)) ‖ p(zₜ|hₜ)))
+        L_rep  = max(1, KL(q(zₜ|hₜ,eₜ) ‖ sg(p(zₜ|hₜ))))
 
         Returns the reconstruction losses by observation, the other losses by name ("reward",
         "cont", "dyn", "rep"), both (T, B), the posterior states (T, B, ...), and metrics. Apart,
@@ -80,15 +84,15 @@ class WorldModel(nnx.Module):
         )
         prior = self.rssm.prior(states.deter)
         recon, losses = {}, {}
-        for name, guess in self.decoder(states.deter, states.stoch).items():
+        for name, prediction in self.decoder(states.deter, states.stoch).items():
             target = batch.obs[name]
-            if isinstance(guess, OneHot):
-                target = jax.nn.one_hot(target, guess.logits.shape[-1])
-            if isinstance(guess, Pixels):
+            if isinstance(prediction, OneHot):
+                target = jax.nn.one_hot(target, prediction.logits.shape[-1])
+            if isinstance(prediction, Pixels):
                 weight = moving_weight(target, batch.is_first, self.config.moving_scale)
-                loss = guess.loss(target, weight)
+                loss = prediction.loss(target, weight)
             else:
-                loss = guess.loss(target)
+                loss = prediction.loss(target)
             assert loss.shape[:2] == lead, (loss.shape, lead)
             recon[name] = loss.reshape(*lead, -1).sum(-1)
         feature = states.feature
@@ -104,9 +108,9 @@ class WorldModel(nnx.Module):
         return recon, losses, states, metrics
 
     def open_loop(self, state: State, actions: jax.Array, key: jax.Array) -> State:
-        """Dream on from `state` (B, ...) under given embedded actions (T, B, A), eyes closed.
+        """Imagine from `state` (B, ...) under given embedded actions (T, B, A), open loop.
 
-        Returns the T dreamt states (T, B, ...). The key is consumed.
+        Returns the T imagined states (T, B, ...). The key is consumed.
         """
         u = jax.random.uniform(key, (*actions.shape[:2], self.config.stoch))
 
@@ -132,5 +136,8 @@ def moving_weight(images: jax.Array, is_first: jax.Array, scale: float) -> jax.A
 
 
 def kl_with_free_nats(post: OneHot, prior: OneHot, free_nats: float) -> jax.Array:
-    """max(free_nats, sum over groups of KL(post || prior)) (SPEC 5.7); (..., S, C) -> (...)."""
+    """max(free_nats, Σ over groups of KL(post ‖ prior)); (..., S, C) -> (...).
+
+    Free nats: no gradient where the KL is below. Source: `RSSM.loss` of the released code.
+    """
     return jnp.maximum(free_nats, post.kl(prior).sum(-1))

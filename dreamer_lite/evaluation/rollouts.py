@@ -58,7 +58,7 @@ class Player(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """Consecutive episodes of one world as numpy arrays: one row per time step (SPEC 1.1)."""
+    """Consecutive episodes of one world as numpy arrays: one entry per time step."""
 
     obs: dict[str, np.ndarray]  # (n, ...)
     reward: np.ndarray  # (n,) float32, arrived with obs

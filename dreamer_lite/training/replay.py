@@ -1,7 +1,9 @@
-"""What the agent has lived through: a ring of rows per world, and windows cut from it (SPEC 11).
+"""The replay buffer: a ring of time steps for each environment, and windows cut from it.
 
-One continuous stream per world; windows of T + 1 rows overlap and run across episode ends (the
-`is_first` flags do the resetting). Row 0 of a window is context: its stored latents and action are
+Source: `Replay` in the released code (embodied/core/replay.py); Hafner et al. 2025, Methods
+("Experience replay"). One continuous stream per environment; windows of T + 1 steps overlap and run
+across episode ends (the `is_first` flags reset the state).
+Step 0 of a window is context: its stored latents and action are
 where the sequence starts from. All functions are pure and live inside the training loop; writes are
 unconditional, because a conditional write inside a scan copies the whole buffer. Notebook 01.
 """
@@ -19,20 +21,20 @@ from dreamer_lite.worlds.base import Space, TimeStep
 
 
 class Replay(NamedTuple):
-    """The ring. L rows for each of W worlds; row i of a stream lies at i % L."""
+    """The ring. L time steps for each of W environments; step i of a stream lies at i % L."""
 
     rows: TimeStep  # (L, W, ...)
-    action: jax.Array  # (L, W) int32 or (L, W, A), chosen after seeing the row
-    deter: jax.Array  # (L, W, D) float32, the posterior latent after seeing the row
+    action: jax.Array  # (L, W) int32 or (L, W, A), chosen after this observation
+    deter: jax.Array  # (L, W, D) float32, the posterior state after it
     stoch: jax.Array  # (L, W, S) uint8, its classes
-    added: jax.Array  # () int32, rows ever added to each stream
+    added: jax.Array  # () int32, time steps ever added to each stream
     queued: jax.Array  # () int32, windows ever taken from the online queue, modulo 2^32
 
 
 class Windows(NamedTuple):
     """Where the windows of a batch came from."""
 
-    start: jax.Array  # (B,) stream index of row 0
+    start: jax.Array  # (B,) stream index of step 0
     world: jax.Array  # (B,)
 
 
@@ -52,7 +54,7 @@ def init(config: Config, obs_space: dict[str, Space], action_space: Space) -> Re
 
 
 def add(replay: Replay, row: TimeStep, action: jax.Array, carry: PolicyCarry) -> Replay:
-    """Append one row of all W worlds, the action chosen there, and the latents that chose it."""
+    """Append one time step of all W environments, its action, and the posterior state."""
     place = replay.added % replay.deter.shape[0]
     stoch = jnp.argmax(carry.state.stoch, -1).astype(jnp.uint8)
     rings = replay.rows, replay.action, replay.deter, replay.stoch
@@ -68,7 +70,7 @@ def add(replay: Replay, row: TimeStep, action: jax.Array, carry: PolicyCarry) ->
 
 
 def sample(replay: Replay, config: Config, key: jax.Array) -> tuple[Replay, Windows]:
-    """Choose B windows of T + 1 rows: first from the online queue, then uniformly (SPEC 11).
+    """Choose B windows of T + 1 time steps: first from the online queue, then uniformly.
 
     Uniform draws are with replacement over every window that is whole in the ring. The key is
     consumed. The ring must hold at least one window.
@@ -81,7 +83,7 @@ def sample(replay: Replay, config: Config, key: jax.Array) -> tuple[Replay, Wind
     world = jax.random.randint(world_key, (config.batch,), 0, config.worlds)
     if not config.online_queue:
         return replay, Windows(start, world)
-    # The worlds move in step, so the queue is plain counting: window j of the queue is round
+    # The environments move in step, so the queue is plain counting: window j of the queue is round
     # j // W of world j % W, and round r starts at stream index 1 + r * window. Windows are counted
     # back from the newest: their total passes 2^31 in long runs, but differences stay right.
     rounds = jnp.maximum(0, (replay.added - 1) // window)
@@ -97,7 +99,7 @@ def sample(replay: Replay, config: Config, key: jax.Array) -> tuple[Replay, Wind
 
 
 def window_index(replay: Replay, places: Windows, config: Config) -> tuple[jax.Array, jax.Array]:
-    """Ring positions (T+1, B) and worlds (1, B) of the windows' rows."""
+    """Ring positions (T+1, B) and environments (1, B) of the windows' steps."""
     index = (places.start + jnp.arange(config.length + 1)[:, None]) % replay.deter.shape[0]
     return index, places.world[None]
 
@@ -121,7 +123,7 @@ def gather(replay: Replay, places: Windows, config: Config, action_space: Space)
 def write_latents(replay: Replay, places: Windows, states: State, config: Config) -> Replay:
     """Store the fresh posterior latents (T, B, ...) of a batch over the old ones.
 
-    Of windows that overlap, each row keeps the latents of the one that began first, which saw most
+    Where windows overlap, a step keeps the latents of the one that began first, which saw most
     of what came before it; of equal windows, the last. An order that the writes alone would not
     have on accelerators.
     """
@@ -136,7 +138,7 @@ def write_latents(replay: Replay, places: Windows, states: State, config: Config
 
 
 def is_kept(places: Windows, config: Config) -> jax.Array:
-    """Which rows (T, B) of a batch's windows `write_latents` writes: each row of the ring once."""
+    """Which steps (T, B) of a batch's windows `write_latents` writes: each of the ring once."""
     ahead = places.start[:, None] - places.start  # (B, B) rows that the other window began earlier
     order = jnp.arange(config.batch)
     wins = (ahead > 0) | ((ahead == 0) & (order > order[:, None]))

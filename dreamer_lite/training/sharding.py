@@ -20,7 +20,7 @@ AXIS = "devices"  # the one axis of a mesh
 
 
 def make_mesh(config: Config) -> Mesh | None:
-    """All local devices in a row, to spread a run over; None if there is only one.
+    """All local devices, to spread a run over; None if there is only one.
 
     Raises:
       ValueError: what is to be spread cannot be divided evenly.
@@ -51,7 +51,7 @@ def shard_batch(batch: Batch, mesh: Mesh | None) -> Batch:
 
 
 def over(mesh: Mesh | None) -> Any:
-    """A context in which `devices.share_out` spreads work over this mesh."""
+    """A context in which `devices.spread_leading_axis` spreads work over this mesh."""
     if mesh is None:
         return contextlib.nullcontext()
     return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
