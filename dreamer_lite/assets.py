@@ -1,8 +1,8 @@
 """Finds what is shipped with the package: trained agents, figures, reference curves.
 
-`path` is the only way to find an asset, so only this file knows where they lie. In a clone that is
-the folder `assets/` at the top of the repository, beside the package; where pip has copied the
-package to, it is `_assets`, inside the package (see pyproject.toml).
+Only this module knows the folder of the assets. In a clone it is `assets/` at the top of the
+repository, beside the package. In a package that pip installed it is `_assets`, inside the package
+(see pyproject.toml).
 """
 
 import difflib
@@ -12,13 +12,13 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def clone() -> Path | None:
-    """The folder of the repository that this package lies in; None where pip has copied it to."""
+    """The folder of the repository that contains this package; None if pip installed it."""
     file = _PACKAGE.parent / "pyproject.toml"
     ours = file.is_file() and 'name = "dreamer_lite"' in file.read_text(encoding="utf-8")
     return file.parent if ours else None
 
 
-# A folder assets/ beside the package is ours in a clone only: site-packages may hold another's.
+# Only in a clone is a folder assets/ beside the package ours: site-packages may hold another one.
 _FOLDER = (clone() or _PACKAGE) / ("assets" if clone() else "_assets")
 
 
@@ -44,10 +44,7 @@ def path(name: str) -> Path:
     known = names()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"valid are {_listed(known)}."
+        listed = ", ".join(known) or f"none, because {_FOLDER} is missing or empty"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"valid are {listed}."
         raise ValueError(f"There is no asset {name!r}: {hint}")
     return _FOLDER / name
-
-
-def _listed(known: list[str]) -> str:
-    return ", ".join(known) if known else f"none, because {_FOLDER} is missing or empty"

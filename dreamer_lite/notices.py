@@ -1,7 +1,7 @@
-"""How the package speaks: its warnings are plain sentences, and every terminal can print it.
+"""Warnings as plain sentences, and output that every terminal can print.
 
-Python prints a warning with the file and the line that caused it. A student in a notebook, or
-somebody who typed a command, needs the sentence only. Standard library only.
+Python prints a warning with the file and the line that caused it. A student in a notebook, or a
+user of a command, needs the sentence only. This module uses the standard library only.
 """
 
 import codecs
@@ -16,9 +16,9 @@ _PACKAGE = os.path.join(os.path.dirname(__file__), "")
 
 
 def say_plainly(say: Callable[[str], Any]) -> None:
-    """From now on pass the text of each UserWarning that this package causes to `say`.
+    """From now on, call `say` with the text of each UserWarning that this package causes.
 
-    All other warnings are shown as before.
+    Other warnings are shown as before.
     """
     usual = warnings.showwarning
 
@@ -31,12 +31,12 @@ def say_plainly(say: Callable[[str], Any]) -> None:
     warnings.showwarning = show
 
 
-# Code page 1252, which Windows takes for files and pipes, has no check marks; ASCII has less.
+# Code page 1252, which Windows uses for files and pipes, has no check marks; ASCII has less.
 SPELLINGS = {"±": "+/-", "✓": "[ok]", "✗": "[x]"}
 
 
 def print_anything() -> None:
-    """Let stdout and stderr spell out what they cannot encode: a check mark, an odd file name."""
+    """Let stdout and stderr spell out characters that they cannot encode, as in odd file names."""
     codecs.register_error("spell-out", spelt_out)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not a notebook's
@@ -44,7 +44,7 @@ def print_anything() -> None:
 
 
 def spelt_out(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that cannot be encoded."""
+    """The replacement for characters that cannot be encoded."""
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end]
     return "".join(SPELLINGS.get(x, ascii(x)[1:-1]) for x in text), error.end

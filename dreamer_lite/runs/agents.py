@@ -192,7 +192,8 @@ def load_agent(path: Path) -> LoadedAgent:
     with explained(MALFORMED, CheckpointError, _damaged(what)):
         try:
             with files.open_regular(path) as stream:
-                about = _read_about(path.with_suffix(".json"), what)
+                about = json.loads(_read_at_most(path.with_suffix(".json"), LONGEST_JSON))
+                checkpoints.check_format(about["format"], what)
                 digest = hashlib.file_digest(stream, "sha256")
         except OSError as error:
             raise CheckpointError(
@@ -218,15 +219,13 @@ def describes_agent(content: bytes) -> bool:
         return False
 
 
-def _read_about(file: Path, what: str) -> dict[str, Any]:
-    """The content of an agent's .json; one of MALFORMED if it is another file."""
+def _read_at_most(file: Path, most: int) -> bytes:
+    """The content of a regular file; ValueError if it is longer than `most` bytes."""
     with files.open_regular(file) as stream:
-        text = stream.read(LONGEST_JSON + 1)
-    if len(text) > LONGEST_JSON:
+        data = stream.read(most + 1)
+    if len(data) > most:
         raise ValueError("too long")
-    about = json.loads(text)
-    checkpoints.check_format(about["format"], what)
-    return about
+    return data
 
 
 def _read_arrays(path: Path, shapes: Params, what: str) -> dict[str, np.ndarray]:
@@ -238,11 +237,7 @@ def _read_arrays(path: Path, shapes: Params, what: str) -> dict[str, np.ndarray]
     most = sum(x.nbytes + 1000 for x in jax.tree.leaves(shapes)) + LONGEST_JSON
     # The library may raise anything for content that is untrusted.
     with explained(Exception, CheckpointError, _damaged(what)):
-        with files.open_regular(path) as stream:
-            data = stream.read(most + 1)
-        if len(data) > most:
-            raise ValueError("too long")
-        return from_bytes(data)
+        return from_bytes(_read_at_most(path, most))
 
 
 def _damaged(what: str) -> str:

@@ -163,24 +163,12 @@ def _write_steps(
 
 def exists(folder: Path) -> bool:
     """Whether `folder` holds a copy of a run."""
-    return any((folder / name).exists() for name in ("slot-0", "slot-1"))
+    return bool(_written(folder))
 
 
-def was_cut_off(folder: Path) -> bool:
-    """Whether there is only a first slot, and it is incomplete: no copy was ever finished."""
-    one = (folder / "slot-0").exists() != (folder / "slot-1").exists()
-    return one and not _slots(folder)
-
-
-def read_meta(folder: Path) -> dict[str, Any]:
-    """The `meta` of the newest complete slot.
-
-    Raises:
-      CheckpointError: there is none.
-    """
-    for slot in _slots(folder):
-        return slot.meta
-    raise CheckpointError(_damaged(folder))
+def _written(folder: Path) -> list[Path]:
+    """The files of slots, complete or not."""
+    return [file for name in ("slot-0", "slot-1") if (file := folder / name).exists()]
 
 
 def _damaged(folder: Path) -> str:
@@ -201,16 +189,17 @@ def take_home(folder: Path, config: Config, run: Path, tell: Callable[[str], obj
     wait = "wait until that folder can be read, or leave --mirror out."
     with explained(OSError, RunError, lambda why: f"{failed} ({why}): {wait}"):
         here = checkpoints.exists(run / "state")
-        if not exists(folder):
-            return
-        if here and was_cut_off(folder):
+        slots = _slots(folder)
+        if slots:
+            meta = slots[0].meta
+            check_settings(config, meta["config"], folder)
+            updates = checkpoints.read_meta(run / "state")["summary"]["updates"] if here else -1
+            if meta["summary"]["updates"] > updates:
+                fetch(folder, run, tell)
+        elif here and len(_written(folder)) == 1:
             tell(f"The first copy in {folder} was cut off: it will be made again.")
-            return
-        meta = read_meta(folder)
-        check_settings(config, meta["config"], folder)
-        updates = checkpoints.read_meta(run / "state")["summary"]["updates"] if here else -1
-        if meta["summary"]["updates"] > updates:
-            fetch(folder, run, tell)
+        elif exists(folder):
+            raise CheckpointError(_damaged(folder))
 
 
 def fetch(folder: Path, run: Path, tell: Callable[[str], object] = warnings.warn) -> None:
@@ -228,8 +217,7 @@ def fetch(folder: Path, run: Path, tell: Callable[[str], object] = warnings.warn
             break
     else:
         raise CheckpointError(_damaged(folder))
-    written = [(folder / name).exists() for name in ("slot-0", "slot-1")]
-    if slot is not slots[0] or len(slots) < sum(written):
+    if slot is not slots[0] or len(slots) < len(_written(folder)):
         tell(
             f"The newest copy in {folder} did not arrive whole: continuing from the one before, "
             f"update {slot.meta['summary']['updates']}."
@@ -249,14 +237,13 @@ def _slots(folder: Path) -> list[Slot]:
     from safetensors.numpy import load
 
     found = []
-    for file in (folder / "slot-0", folder / "slot-1"):
-        content = file.read_bytes() if file.exists() else b""
+    for file in _written(folder):
+        content = file.read_bytes()
         data = content[_DIGEST:]
         if not data or _digest(data).encode() != content[:_DIGEST]:
             continue
-        about = json.loads(_header(data)["about"])
-        checkpoints.check_format(about["format"], f"The copy of a run in {folder}")
-        about.pop("format")
+        about = json.loads(_metadata(data)["about"])
+        checkpoints.check_format(about.pop("format"), f"The copy of a run in {folder}")
         found.append(Slot(**about, arrays=load(data)))
     return sorted(found, key=lambda slot: -slot.number)
 
@@ -289,7 +276,7 @@ def _to_bytes(arrays: Mapping[str, np.ndarray], header: dict[str, str] | None = 
     return save({name: np.asarray(x, order="C") for name, x in arrays.items()}, header)
 
 
-def _header(data: bytes) -> dict[str, str]:
+def _metadata(data: bytes) -> dict[str, str]:
     """The metadata of a safetensors file."""
     size = int.from_bytes(data[:8], "little")
     return json.loads(data[8 : 8 + size])["__metadata__"]
