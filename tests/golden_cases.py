@@ -1,4 +1,4 @@
-"""The two whole agents of tests/golden/dreamer_golden.json, rebuilt with our modules (SPEC 20.1).
+"""The two whole agents of tests/golden/dreamer_golden.json, rebuilt with our modules.
 
 The numbers were produced by running the reference implementation with all sampling replaced by the
 mode. Here: the fill rule of the parameters, the map from the reference's names to ours, the inputs.

@@ -36,7 +36,7 @@ def shrink(screen, side):
 
 
 class ByHand:
-    """One emulator, each frame asked for alone (SPEC 14.1)."""
+    """One emulator, each frame asked for alone."""
 
     def __init__(self, world, seed):
         self.world = world

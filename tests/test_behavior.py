@@ -179,7 +179,7 @@ def test_imagine_is_repeated_steps(space: Space) -> None:
 
 
 def test_actor_starts_near_uniform_and_critic_at_zero() -> None:
-    """SPEC 19: entropy ln A or 1.3055 nats per dimension, value exactly 0."""
+    """At the start: entropy ln A or 1.3055 nats per dimension, value exactly 0."""
     rng, feature = np.random.default_rng(0), jnp.ones((2, 18))
     assert Actor(Space((), "int32", 6), CONFIG, rng)(feature).entropy()[0] == pytest.approx(
         math.log(6), abs=1e-3

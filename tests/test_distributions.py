@@ -108,7 +108,7 @@ def test_bounded_normal_sums_over_actions_and_is_sampled_unclipped() -> None:
 
 
 def test_two_hot_losses() -> None:
-    """SPEC 7.1: ln 255 at the start whatever the reward, and one golden case."""
+    """ln 255 at the start whatever the reward, and one golden case."""
     zeros = TwoHot(jnp.zeros((4, 255)))
     np.testing.assert_allclose(
         zeros.loss(jnp.array([0.0, -3.0, 17.2, 1e9])), VECTORS["twohot_loss_uniform"], rtol=1e-6
@@ -138,7 +138,7 @@ def test_the_paper_predicts_numbers_by_two_hot() -> None:
 
 
 def test_continue_loss_has_its_floor_at_the_discount() -> None:
-    """SPEC 7.3: the target 0.997 is soft, so the best loss is 0.0204 at logit 5.805."""
+    """The target 0.997 is soft, so the best loss is 0.0204 at logit 5.805."""
     loss = lambda logit, target: Bernoulli(jnp.float32(logit)).loss(target)  # noqa: E731
     gamma, best = VECTORS["gamma"], VECTORS["con_logit_optimal_live"]
     assert loss(best, gamma) == pytest.approx(VECTORS["con_loss_floor_live"], rel=1e-4)

@@ -180,7 +180,7 @@ WORLDS = {
     "pong": ({"image": Space((64, 64, 3), "uint8")}, Space((), "int32", 6)),
     "pong 96": ({"image": Space((96, 96, 1), "uint8")}, Space((), "int32", 18)),
 }
-TOTALS = {  # SPEC 16.1
+TOTALS = {  # of the reference implementation
     ("1m", "walker proprio"): 640_867,
     ("1m", "walker vision"): 686_846,
     ("1m", "pong"): 686_456,
@@ -245,7 +245,7 @@ def slopes() -> dict[str, dict[str, Any]]:
 POSTERIOR, PRIOR = {"post_mlp", "post_out"}, {"prior_mlp", "prior_out"}
 CORE = {"from_deter", "from_stoch", "from_action", "mix", "mix_norm", "gates"}
 AWAKE = {"encoder"} | POSTERIOR | CORE
-TOUCHED = {  # SPEC 8: a loss moves these parts of the agent and no others
+TOUCHED = {  # a loss moves these parts of the agent and no others
     "vec": {"decoder"} | AWAKE,
     "reward": {"reward_head"} | AWAKE,
     "cont": {"cont_head"} | AWAKE,
@@ -349,7 +349,7 @@ def run(plain: Plain, seed: int, updates: int = 2) -> tuple[LearnerState, dict[s
 
 
 def test_start_of_training(plain: Plain) -> None:
-    """SPEC 19: reward and value are exactly 0, so the first policy loss is the entropy bonus."""
+    """Reward and value are exactly 0, so the first policy loss is the entropy bonus."""
     config = golden_config("vec_discrete")
     metrics = jax.tree.map(float, run(plain, 0, 1)[1])
     for name in ("dream_reward", "dream_return", "dream_value", "advantage", "advantage_std"):

@@ -97,7 +97,7 @@ def test_shapes(name: str, lead: tuple[int, ...]) -> None:
 
 
 def test_kept_order_of_keys() -> None:
-    """SPEC 4: alphabetical, whatever the order of the dict; discrete as one-hot, vectors symlog."""
+    """Alphabetical, whatever the order of the dict; discrete as one-hot, vectors symlog."""
     spaces = SPACES["images and vectors"]
     backwards = dict(reversed(spaces.items()))
     one, two = nets.Encoder(spaces, CONV, rng()), nets.Encoder(backwards, CONV, rng())

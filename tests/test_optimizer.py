@@ -96,7 +96,7 @@ def test_every_tensor_moves_as_it_would_alone() -> None:
 
 
 def test_against_the_equations_on_a_matrix() -> None:
-    """SPEC 10 in double precision, with gradients that are clipped in some steps only."""
+    """The optimizer in double precision, with gradients that are clipped in some steps only."""
     config = Config(warmup=3, learning_rate=0.1, clip=0.2)
     rng = np.random.default_rng(0)
     p = rng.normal(size=(3, 4)).astype(np.float32).astype(float)

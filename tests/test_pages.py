@@ -131,3 +131,12 @@ def name_exists(dotted: str) -> bool:
 def test_departures_on_that_page_are_settings_or_files() -> None:
     for setting in re.findall(r"`(\w+)=", PAGE.partition("## Where we depart")[2]):
         assert setting in presets.make_config("catch").__dataclass_fields__
+
+
+def test_no_text_cites_a_page_that_readers_do_not_have() -> None:
+    """Equations are cited from the paper or from the released code, by name."""
+    folders = ("dreamer_lite", "tests", "notebooks", "docs", "assets")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    texts = [p for p in (*files, *PAGES) if p.suffix in {".py", ".md", ".ipynb", ".toml"}]
+    cited = re.compile(r"\bSPEC(?:\.md| \d)")
+    assert [str(p) for p in texts if cited.search(p.read_text(encoding="utf-8"))] == []

@@ -117,7 +117,7 @@ COMPUTED = {"embed", "states", "feature", "dream", "dream from stored", "open lo
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("tag", TAGS)
 def test_activations_are_rounded_and_what_is_predicted_is_not(tag: str, precision: str) -> None:
-    """SPEC 3.1. The scans would refuse a carry that changes its type."""
+    """The scans would refuse a carry that changes its type."""
     compute = functools.partial(everything, tag, precision)
     found = jax.eval_shape(compute, some_params(tag))
     wanted = jnp.dtype(precision).type

@@ -159,7 +159,7 @@ def test_online_queue_of_window_five(added: int, starts: list[int]) -> None:
 
 @pytest.mark.parametrize("ratio", [1, 2, 8])
 def test_share_of_new_windows(ratio: float) -> None:
-    """About 1 / train_ratio of what is learnt from is new (SPEC 11), whatever ratio is set."""
+    """About 1 / train_ratio of what is learnt from is new, whatever ratio is set."""
     config = Config(worlds=4, batch=4, length=8, train_ratio=ratio, capacity=10_000)
     rows, updates = config.schedule
     replay, drawn = stream(config, 1000), 0

@@ -210,7 +210,7 @@ def test_sticky_frequency():
     assert ((state.paddle == 5) | (state.paddle == 3)).all()
 
 
-# A second writing of SPEC 26: slow, plain, and in no way like the first.
+# A second writing of MinAtar's rules: slow, plain, and in no way like the first.
 
 
 class Plain(NamedTuple):
@@ -426,7 +426,7 @@ def test_random_play_scores_what_the_rules_say(sticky, known):
     assert error < 0.01 and abs(float(returns.mean()) - exact) < 4 * error
 
 
-# The layout of rows (SPEC 1.1).
+# The layout of time steps.
 
 
 @pytest.mark.parametrize("name", GRIDS)

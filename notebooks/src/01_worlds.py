@@ -158,7 +158,7 @@ for name, trace in filmed.items():
 # %% [markdown]
 # ## 1 · A row and its flags
 #
-# One time step is stored as one row (SPEC 1.1):
+# One time step is stored as one row:
 #
 # | field | meaning |
 # |---|---|
@@ -231,7 +231,7 @@ keep_mask = checks.keep_mask(my_keep_mask)
 #
 # $$\tilde a_t=(1-\text{first}_t)\cdot\operatorname{onehot}(a_{t-1})$$
 #
-# (SPEC 5.2.) Shapes: `action` (T, B) and `is_first` (T, B) give (T, B, A). **A tiny number.**
+# Shapes: `action` (T, B) and `is_first` (T, B) give (T, B, A). **A tiny number.**
 # Actions 2, 0, 1 of three, all in one episode that begins with the first row: (0, 0, 0), (0, 0, 1),
 # (1, 0, 0).
 
@@ -272,7 +272,7 @@ previous_action = checks.previous_action(my_previous_action)
 #
 # What was lived goes into a ring of L rows: row i lies at place i mod L, so the oldest is
 # overwritten. A training window is T + 1 rows in a row, its start drawn uniformly among all windows
-# that are whole in the ring (SPEC 11). Row 0 of a window only gives context: the state and the
+# that are whole in the ring. Row 0 of a window only gives context: the state and the
 # action to start from.
 #
 # **A tiny number.** A ring of 8 after 11 rows holds rows 3 to 10; row 3 lies at place 3, row 8 at

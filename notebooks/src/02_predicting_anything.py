@@ -81,7 +81,7 @@ print(dreamer_lite.__doc__)
 # $$\operatorname{symlog}(x)=\operatorname{sign}(x)\,\ln(1+|x|)\qquad
 # \operatorname{symexp}(x)=\operatorname{sign}(x)\,(e^{|x|}-1)$$
 #
-# (Hafner et al. 2025; SPEC 3.) Both act on each element, so a tensor of any shape keeps its shape.
+# (Hafner et al. 2025.) Both act on each element, so a tensor of any shape keeps its shape.
 # Near zero symlog is almost the identity; far out it is a logarithm.
 #
 # **A tiny number.** symlog(10) = ln 11 = 2.398, and symlog(-10) = -2.398. A reward of 10,000
@@ -168,7 +168,7 @@ show(
 #
 # $$b_i=\operatorname{symexp}\!\left(-20+\tfrac{40\,i}{N-1}\right),\qquad i=0,\dots,N-1$$
 #
-# (SPEC 7.1.) They reach from -4.9e8 to 4.9e8 and are 0.17 apart near 0.
+# They reach from -4.9e8 to 4.9e8 and are 0.17 apart near 0.
 #
 # A target `y` lies between two bins. Its code, the *two-hot* vector, puts weight on these two so
 # that `weights @ bins` is `y`; the nearer bin gets more:
@@ -282,7 +282,7 @@ print(f"spacing of float32 at 2e6: {np.spacing(np.float32(2e6))}")
 #
 # $$\hat y=p_m b_m+\sum_{j=1}^{m}\,(p_{m+j}-p_{m-j})\,b_{m+j},\qquad m=\tfrac{N-1}{2}$$
 #
-# (SPEC 7.1; the set is symmetric, so $b_{m-j}=-b_{m+j}$ and $b_m=0$.) **A tiny number.** Odds 0.2,
+# (The set is symmetric, so $b_{m-j}=-b_{m+j}$ and $b_m=0$.) **A tiny number.** Odds 0.2,
 # 0.3, 0.5 on bins -1, 0, 1: (0.5 - 0.2) x 1 = 0.3.
 #
 # **Exercise 3** · easy · very important · 10 minutes
@@ -357,7 +357,7 @@ show(
 #
 # $$p=(1-\varepsilon)\operatorname{softmax}(\ell)+\varepsilon/C,\qquad\varepsilon=0.01$$
 #
-# (SPEC 5.5.) Shapes: logits (..., C) give ln p (..., C). **A tiny number.** Logits 10, 0, 0, 0 give
+# Shapes: logits (..., C) give ln p (..., C). **A tiny number.** Logits 10, 0, 0, 0 give
 # a softmax of 0.99986 and three times 0.0000454; mixed, 0.99236 and three times 0.00255.
 #
 # **Exercise 4** · easy · useful · 5 minutes

@@ -74,7 +74,7 @@ print(dreamer_lite.__doc__)
 # \hat z_t\sim p(\hat z_t\mid h_t)\ \text{(prior)}\qquad
 # z_t\sim q(z_t\mid h_t,e_t)\ \text{(posterior)}$$
 #
-# (Hafner et al. 2019 and 2025; SPEC 5.) Awake, the agent uses the posterior, which has looked.
+# (Hafner et al. 2019 and 2025.) Awake, the agent uses the posterior, which has looked.
 # Asleep, it uses the prior, which has not: that is a dream. Training makes the prior foretell the
 # posterior, by the KL divergence of notebook 02.
 
@@ -88,7 +88,7 @@ print(dreamer_lite.__doc__)
 # $$r=\sigma(\text{reset})\qquad c=\tanh(r\cdot\text{cand})\qquad w=\sigma(\text{update}-1)$$
 # $$h'=w\cdot c+(1-w)\cdot h$$
 #
-# (SPEC 5.3.) The -1 keeps the gate mostly closed at first, so that a young network remembers.
+# The -1 keeps the gate mostly closed at first, so that a young network remembers.
 #
 # Shapes: `deter` and `x` are (..., D). `kernel` is (g, D/g, 3D/g): part k of `x` times `kernel[k]`.
 # `bias` is (3D,), block after block.
@@ -184,7 +184,7 @@ show(
 # $$z=\operatorname{sg}(\text{onehot})+p-\operatorname{sg}(p)$$
 #
 # Forward, p cancels and the sample is left. Backward, sg(...) counts as a constant, and the
-# gradient of $p$ is left (SPEC 5.5; sg is `jax.lax.stop_gradient`). It is exact where what follows
+# gradient of $p$ is left (sg is `jax.lax.stop_gradient`). It is exact where what follows
 # is linear in $z$, and an approximation elsewhere.
 #
 # Shapes: `raw` logits (..., S, C), noise `u` (..., S), sample (..., S, C). **A tiny number.** Odds
@@ -274,7 +274,7 @@ show(
 #
 # Training sequences run across the ends of episodes. At a row with `is_first` the old state belongs
 # to another life: $h$ and $z$ become zeros, and so does the *embedded* previous action. Zeros, not
-# the one-hot of action 0, which is a real action (SPEC 5.2). The cell then runs as usual. In dreams
+# the one-hot of action 0, which is a real action. The cell then runs as usual. In dreams
 # nothing is wiped.
 #
 # **A tiny number.** State (0.3, -0.8), action "left" as (0, 1, 0), is_first: all become (0, 0) and

@@ -70,7 +70,7 @@ print(dreamer_lite.__doc__)
 # \underbrace{-\ln p(c_t\mid s_t)}_{\text{continue}}\;
 # +\;1.0\,L_\mathrm{dyn}+0.1\,L_\mathrm{rep}$$
 #
-# (Hafner et al. 2025; SPEC 8.) The first three pull information *into* the state. The last two are
+# (Hafner et al. 2025.) The first three pull information *into* the state. The last two are
 # KL divergences between the posterior, which has looked, and the prior, which has not: they push
 # out whatever cannot be foretold. What is left between the two is a simulator.
 #
@@ -123,7 +123,7 @@ show(
 #
 # ## 2 · Does life go on?
 #
-# The third head is one coin. It learns the *discounted* chance of going on (SPEC 7.3), so that a
+# The third head is one coin. It learns the *discounted* chance of going on, so that a
 # dream carries its own discount:
 #
 # $$c_t=(1-\text{is\_terminal}_t)\,\gamma\qquad\gamma=1-1/\text{horizon}$$
@@ -169,7 +169,7 @@ cont_target = checks.cont_target(my_cont_target)
 # $$L_\mathrm{dyn}=\mathrm{KL}(\operatorname{sg}(q)\,\|\,p)\qquad
 # L_\mathrm{rep}=\mathrm{KL}(q\,\|\,\operatorname{sg}(p))$$
 #
-# (SPEC 5.7; Hafner et al. 2020 call it KL balancing.) The values are equal; the gradients are not.
+# (Hafner et al. 2020 call it KL balancing.) The values are equal; the gradients are not.
 # *dyn* teaches the prior. *rep* makes the posterior a little easier to foretell.
 #
 # Shapes: `post`, `prior` are ln p (..., S, C); each side is (..., S). **A tiny number.** q = (0.9,
@@ -263,7 +263,7 @@ show(
 #
 # $$L_\mathrm{dyn}=\max\bigl(1,\ \textstyle\sum_S \mathrm{KL}\bigr)$$
 #
-# Sum over the groups first, then clip, at each step of each sequence (SPEC 5.7). Below the floor the
+# Sum over the groups first, then clip, at each step of each sequence. Below the floor the
 # maximum is a constant, and a constant has gradient **zero**: neither prior nor posterior is moved,
 # and all effort goes into the other losses.
 #
@@ -346,7 +346,7 @@ show(
 # ## 5 · One number
 #
 # Every loss is a table (T, B). The total takes the mean of each, weighs and adds. Reconstructions
-# have no entry of their own in `scales`; they count once (SPEC 8).
+# have no entry of their own in `scales`; they count once.
 #
 # **A tiny number.** Means 10 (picture, no entry), 2 (dyn, scale 1) and 2 (rep, scale 0.1): 12.2.
 
@@ -431,7 +431,7 @@ print("scales:", scales)
 
 # %% [markdown]
 # The model is the package's: encoder, RSSM, decoder and heads as you know them. Its loss is yours.
-# Read it once aloud; it is the whole of section 8 of SPEC but for actor and critic. Each window
+# Read it once aloud; it is all of the loss but for actor and critic. Each window
 # starts from a blank state. (The full agent stores a state with every row and starts from that.)
 
 # %%

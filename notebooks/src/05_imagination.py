@@ -70,7 +70,7 @@ print(dreamer_lite.__doc__)
 # $$h_t=\mathrm{GRU}(h_{t-1},z_{t-1},a_{t-1})\qquad \hat z_t\sim p(\hat z_t\mid h_t)$$
 #
 # That is one step. A dream is this step, again and again, each from the state that the last one
-# left (Ha and Schmidhuber 2018; Hafner et al. 2019, 2025; SPEC 5.6). No frame is drawn on the way:
+# left (Ha and Schmidhuber 2018; Hafner et al. 2019, 2025). No frame is drawn on the way:
 # the decoder is only for us who watch. So a dream costs little, and hundreds run side by side.
 #
 # In JAX such a loop is a *scan*: a function from (carry, inputs of a step) to (new carry, what to
@@ -393,7 +393,7 @@ show(
 #
 # $$a_t\sim\pi(a_t\mid s_t)\qquad s_{t+1}\sim\text{step}(s_t,a_t)$$
 #
-# (SPEC 9.1.) H steps give H actions, but H + 1 states, for the start is one of them: the first
+# H steps give H actions, but H + 1 states, for the start is one of them: the first
 # action was chosen there.
 #
 # Shapes: `keys` (H,) for the policy's dice, `noise` (H, N, S); states (H+1, N, ...), actions

@@ -71,7 +71,7 @@ print(dreamer_lite.__doc__)
 # * trust the dream to its end, and the critic only there: much chance, little prejudice;
 # * trust the critic after one step: little chance, but all the critic's errors.
 #
-# The *lambda-return* mixes the two at every step (Sutton 1988; Schulman et al. 2016; SPEC 9.2):
+# The *lambda-return* mixes the two at every step (Sutton 1988; Schulman et al. 2016):
 #
 # $$R_t=r_{t+1}+c_{t+1}\bigl((1-\lambda)\,v_{t+1}+\lambda\,R_{t+1}\bigr)\qquad R_H=v_H$$
 #
@@ -165,7 +165,7 @@ show(
 #
 # $$w_t=\prod_{i=0}^{t}c_i$$
 #
-# (SPEC 9.3.) The start's own $c_0$ is in it: a dream may begin at the last row of an episode, and
+# The start's own $c_0$ is in it: a dream may begin at the last row of an episode, and
 # then nothing of it counts. Shapes: `cont` (H+1, N) -> (H, N); the last state is not learnt from.
 #
 # **A tiny number.** c = (1, 0.5, 0, 1): the weights are 1, 0.5, 0.
@@ -206,7 +206,7 @@ dream_weights = checks.dream_weights(my_dream_weights)
 # $$\ell\leftarrow0.99\,\ell+0.01\,P_5(R)\qquad
 # u\leftarrow0.99\,u+0.01\,P_{95}(R)\qquad S=\max(1,\,u-\ell)$$
 #
-# (SPEC 9.7.) The maximum with 1 leaves *small* returns alone: where rewards are rare, returns are
+# The maximum with 1 leaves *small* returns alone: where rewards are rare, returns are
 # mostly the critic's noise, and blowing noise up would drown the entropy. Percentiles, not extremes,
 # for one lucky dream must not shrink all others.
 #
@@ -295,7 +295,7 @@ show(
 #
 # The second term ties it to $\bar v$, the word of a *slow critic*: a copy that follows at 2 % an
 # update. The returns contain the critic's own values, so it learns from itself, and a tie to its
-# past keeps it from running away (SPEC 9.4, 9.5).
+# past keeps it from running away.
 #
 # **The actor** makes likelier what turned out better than the critic had expected (REINFORCE,
 # Williams 1992). The surprise is the *advantage*:
@@ -303,7 +303,7 @@ show(
 # $$A_t=\frac{R_t-v_t}{S}\qquad
 # L_\pi=-w_t\,\bigl(\ln\pi(a_t\mid s_t)\,\operatorname{sg}(A_t)+\eta\,\mathrm H[\pi]\bigr)$$
 #
-# (SPEC 9.3.) Weight and advantage are *constants*: no gradient goes through them. Were it let
+# Weight and advantage are *constants*: no gradient goes through them. Were it let
 # through, the actor's loss could be made small by talking the critic down.
 #
 # **A tiny number.** ln π = -1.1, A = 2, H = 1, w = 0.5, η = 0.1: L = -0.5 (-2.2 + 0.1) = 1.05.
@@ -509,10 +509,10 @@ agent_params = train_model(catch, trace, updates)
 # %% [markdown]
 # ## Learning in it
 #
-# Now the whole of section 9 of SPEC but one line, in the open. Real rows of the *random* player only
+# Now all of the losses of actor and critic but one line, in the open. Real rows of the *random* player only
 # serve to begin from: the frozen model watches a window, and from each of its states a dream starts.
 # In it the actor acts, and your four functions say what to learn. The package adds a second value
-# loss along the real rows (SPEC 9.6); here there are none of the policy that learns.
+# loss along the real rows; here there are none of the policy that learns.
 #
 # `shift` is for the negative control: with 1, each dream gets the action of its neighbour. All
 # states, rewards and actions are as lifelike as before; only, what happens no longer *follows* from
@@ -687,7 +687,7 @@ print(*words, sep="\n")
 # ## Continuous actions
 #
 # A torque is no class, it is a number. The package's continuous actor gives a bell for each of the A
-# numbers (SPEC 9.8):
+# numbers:
 #
 # $$\mu=\tanh(x)\qquad\sigma=0.9\,\operatorname{sigmoid}(y+2)+0.1\qquad
 # \ln\pi(a)=\sum_{i=1}^{A}\Bigl(-\tfrac12\bigl(\tfrac{a_i-\mu_i}{\sigma_i}\bigr)^2

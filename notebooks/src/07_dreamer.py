@@ -92,7 +92,7 @@ print(dreamer_lite.__doc__)
 # $$g\leftarrow \frac{g}{\max\bigl(1,\;\lVert g\rVert / u\bigr)}\qquad
 # u=0.3\,\max(10^{-3},\lVert p\rVert)$$
 #
-# (SPEC 10.) Norms are over the whole tensor here; Brock et al. take them per unit. The floor lets a
+# Norms are over the whole tensor here; Brock et al. take them per unit. The floor lets a
 # bias that starts at zero move at all.
 #
 # **A tiny number.** ‖p‖ = 2, so u = 0.6. A gradient of norm 3 is divided by 5; one of norm 0.5 stays.
@@ -134,7 +134,7 @@ clip_gradient = checks.clip_gradient(my_clip_gradient)
 # \tilde g=\frac{g}{\sqrt{v/(1-\beta^t)}+\epsilon}$$
 # $$m\leftarrow\mu m+(1-\mu)\tilde g\qquad \text{step}=\frac{m}{1-\mu^t}$$
 #
-# with $\beta=0.999$, $\mu=0.9$, $\epsilon=10^{-20}$, and t = 1 for the first step (SPEC 10). The two
+# with $\beta=0.999$, $\mu=0.9$, $\epsilon=10^{-20}$, and t = 1 for the first step. The two
 # divisions by $1-\beta^t$ and $1-\mu^t$ undo the start from zero. Adam (Kingma and Ba 2015) averages
 # the raw gradient and divides the average. Dividing first is called LaProp (Ziyin et al. 2020): what
 # is averaged is then never far above 1, whatever came before.
@@ -236,7 +236,7 @@ show(
 #
 # $$\text{slow}\leftarrow 0.02\,\text{critic}+0.98\,\text{slow}$$
 #
-# (SPEC 9.5.) The copy is no source of returns; the critic is pulled a little towards what the copy
+# The copy is no source of returns; the critic is pulled a little towards what the copy
 # says (notebook 06). **A tiny number.** After n updates $0.98^n$ of the old copy is left: a half after
 # 34, a hundredth after 228.
 #
@@ -251,7 +251,7 @@ show(
 #
 # $$\frac{\text{updates}}{\text{row}}=\frac{\text{train\_ratio}\cdot W}{B\,T}$$
 #
-# (SPEC 12.) As whole numbers: live `rows` rows, then make `updates` updates. Of all such pairs the
+# As whole numbers: live `rows` rows, then make `updates` updates. Of all such pairs the
 # smallest learns soonest from what was just lived.
 #
 # **A tiny number.** B = 16, T = 64, W = 16, ratio 32: half an update a row, so (2, 1). Our Breakout has
@@ -309,7 +309,7 @@ for name in ("minatar/breakout", "pendulum", "atari/pong", "dmc/walker-walk"):
 #
 # Uniform draws leave gaps: by chance some rows are never drawn before they are overwritten, and a new
 # discovery may wait long. The *online queue* hands out every new window once, as soon as it is whole;
-# what is left of a batch is drawn uniformly (SPEC 11).
+# what is left of a batch is drawn uniformly.
 #
 # The worlds move in step, so the queue is plain counting. Windows of T + 1 rows do not overlap and
 # start at rows 1, 1 + (T+1), 1 + 2(T+1), ... of each stream. Ticket j is round j // W of world j % W.
@@ -411,7 +411,7 @@ show(
 #
 # A window begins in mid-life. Its state before the first step comes from the replay, which holds the
 # latents $(h, z)$ that the *acting* agent had. They grow stale: the model has learnt since. So each
-# update writes the states that it has just computed over the old ones (SPEC 11).
+# update writes the states that it has just computed over the old ones.
 #
 # Row i of a stream lies at place i % L of the ring. A window that starts at s is rows s to s + T. Row s
 # is context; an update has fresh states for rows s+1 to s+T.

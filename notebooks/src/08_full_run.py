@@ -139,7 +139,7 @@ print(
 # * an **agent step**: one action. Walker repeats each action over 2 frames, Atari over 4:
 #   $\text{frames} = r \cdot N$;
 # * a **replayed step**: one row in one batch. `train_ratio` $\rho$ is how many there are for each agent
-#   step: $U \cdot B \cdot T = \rho \cdot N$ (SPEC 12; notebook 07);
+#   step: $U \cdot B \cdot T = \rho \cdot N$ (notebook 07);
 # * an **update** $U$: one batch of $B \cdot T$ rows.
 #
 # **A tiny number.** `small` Walker: $B\,T = 16 \cdot 32 = 512$ rows a batch, $\rho = 128$. An update for
