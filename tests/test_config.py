@@ -137,7 +137,7 @@ def test_as_json_and_back() -> None:
 
 
 def reference_updates(config: Config, rows: int) -> list[int]:
-    """Updates done after each row by the scheduler of the released code, asked after every agent step.
+    """Updates after each time step by the released code's scheduler, asked at every agent step.
 
     It is not asked until there are B * T windows; the first answer is 1.
     """

@@ -109,7 +109,7 @@ def test_moments_are_different_awake_and_go_on() -> None:
     rng = np.random.default_rng(0)
     times, places, used = dreams.choose(age, left, rng, 20)
     assert used.all() and len(set(zip(times, places, strict=True))) == 20
-    assert age[times, places].min() >= dreams.AWAKE - 1 and left[times, places].min() >= 1
+    assert age[times, places].min() >= dreams.OBSERVED - 1 and left[times, places].min() >= 1
     times, places, used = dreams.choose(age, left, rng, 200)
     assert len(times) == 200 and used.sum() == 6 * 9 and used[: 6 * 9].all()
     with pytest.raises(ValueError, match="nothing to dream of"):
@@ -195,10 +195,10 @@ def test_a_clip_wakes_by_the_posterior_and_dreams_under_the_real_actions(breakou
     film = open_loop.make_dreamer(config, world).film(params, trace, times, places, key)
     first, action, obs, seen, real, dream = film
     agent = jax.jit(lambda p: p)(params) and graph.merge(params)
-    u = jax.random.uniform(key, (open_loop.SHOWN_DREAMT, 2, config.stoch))
+    u = jax.random.uniform(key, (open_loop.SHOWN_IMAGINED, 2, config.stoch))
     step = jax.jit(lambda params, *args: graph.merge(params).model.rssm.imagine_step(*args))
     state = None
-    for i, h in enumerate(range(1 - open_loop.SHOWN_AWAKE, open_loop.SHOWN_DREAMT + 1)):
+    for i, h in enumerate(range(1 - open_loop.SHOWN_OBSERVED, open_loop.SHOWN_IMAGINED + 1)):
         if h <= 0:
             state = State(*(x[times + h, places] for x in trace.state))
         else:
@@ -242,8 +242,8 @@ def test_a_comparison_reads_the_right_rows_of_its_trace(catch) -> None:
     """The error of copying the last frame, and the real rewards, by hand from the trace."""
     world, config, params, comparison = catch
     player = rollouts.make_player(config, world)
-    _, trace = player.play(params, player.start(params, 2, dreams.WORLDS, "compare"), dreams.ROWS)
-    image = np.asarray(trace.row.obs["image"]).reshape(dreams.ROWS, dreams.WORLDS, -1) > 0
+    _, trace = player.play(params, player.start(params, 2, dreams.WORLDS, "compare"), dreams.STEPS)
+    image = np.asarray(trace.row.obs["image"]).reshape(dreams.STEPS, dreams.WORLDS, -1) > 0
     age, left = dreams.ages(np.asarray(trace.row.is_first), np.asarray(trace.row.is_last))
     rng = streams.generator("moments", 2)
     times, places, _ = dreams.choose(age, left, rng, dreams.MOMENTS)

@@ -10,16 +10,16 @@ from dreamer_lite.show.plots import decorate, style
 PREDICTORS = {
     "model": "dream",
     "average": "mean of several dreams",
-    "copy_last": "copy of the last frame",
-    "mean_frame": "mean frame",
+    "copy_last": "repeat the last frame",
+    "mean_frame": "mean image",
 }
 
 
 def horizon_errors(comparison: Comparison) -> Figure:
-    """How wrong a dream is, by how far ahead: pictures, rewards, continuation and values.
+    """How wrong a dream is, by how far ahead: observations, rewards, continuation and values.
 
     Left, the squared error on the cells that change, of the dream and its baselines. Right, the
-    squared error of what the heads said in the dream, against always saying the mean.
+    squared error of what the heads predicted in the dream, against always predicting the mean.
     """
     figure = Figure(figsize=(9.6, 5.4), layout="constrained")
     grid = figure.add_gridspec(3, 2, width_ratios=(1.7, 1))
@@ -27,7 +27,7 @@ def horizon_errors(comparison: Comparison) -> Figure:
     for number, (name, label) in enumerate(PREDICTORS.items()):
         y = getattr(comparison, name)
         large.plot(comparison.horizon, y, label=label, **style(number, len(y)))
-    decorate(large, "horizon (steps since the eyes closed)", "squared error, cells that change")
+    decorate(large, "horizon (steps of the open loop)", "squared error, cells that change")
     large.set_ylim(bottom=0)
     large.xaxis.set_major_locator(MaxNLocator(integer=True))
     large.set_title(
@@ -35,7 +35,7 @@ def horizon_errors(comparison: Comparison) -> Figure:
         fontsize=10,
     )
     large.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
-    titles = ("reward", "chance to go on", "value, by the critic")
+    titles = ("reward", "probability to go on", "value, by the critic")
     for row, (name, title) in enumerate(zip(Signals._fields, titles, strict=True)):
         small = figure.add_subplot(grid[row, 1])
         wrong, spread = signal_errors(comparison, name)
@@ -53,7 +53,7 @@ def horizon_errors(comparison: Comparison) -> Figure:
 
 
 def signal_errors(comparison: Comparison, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean squared error (H,) of a dreamt signal, and of always saying the mean of the real ones.
+    """Mean squared error (H,) of an imagined signal, and of always predicting the real mean.
 
     That mean is taken at each horizon over the very moments that are judged: the strongest
     constant there is.
@@ -74,7 +74,7 @@ def signals(comparison: Comparison) -> Figure:
     moments = clips.valid.shape[1]
     figure = Figure(figsize=(2.6 * moments + 1, 5.4), layout="constrained")
     rows = figure.subplots(3, moments, sharex=True, sharey="row", squeeze=False)
-    labels = ("reward", "chance to go on", "value, by the critic")
+    labels = ("reward", "probability to go on", "value, by the critic")
     for name, label, line in zip(Signals._fields, labels, rows, strict=True):
         for k, axes in enumerate(line):
             for number, (title, source) in enumerate(
@@ -88,7 +88,7 @@ def signals(comparison: Comparison) -> Figure:
         axes.set_title(f"moment {k + 1}", fontsize=10)
     lines = rows[0, 0].lines[:2]
     figure.legend(handles=lines, frameon=False, ncols=2, loc="outside lower center")
-    figure.suptitle("awake up to step 0, dreaming after", fontsize=10)
+    figure.suptitle("observing up to step 0, open loop after", fontsize=10)
     return figure
 
 
@@ -102,9 +102,9 @@ def describe_horizon(comparison: Comparison) -> str:
     else:
         where = f"below it at each horizon from 1 to {horizon[-1]}"
     lines = [
-        f"Squared error on the cells that change, over {comparison.moments[0]} moments. Against a "
-        f"copy of the last frame, the dream's is {where}.",
-        "horizon  moments  dream   average  copy    mean frame",
+        f"Squared error on the cells that change, over {comparison.moments[0]} moments. Against "
+        f"repeating the last frame, the dream's is {where}.",
+        "horizon  moments  dream   average  repeat  mean image",
     ]
     for i in np.flatnonzero(comparison.moments):
         lines.append(

@@ -1,20 +1,20 @@
-"""A dream beside reality: from real moments, under the actions that reality took, eyes closed.
+"""Imagined rollouts (dreams) beside reality: open loop, under the actions that reality took.
 
-How fast does the dream drift? `compare` measures it at many moments, against two predictors that
-know nothing of the world's rules: the last frame seen, and the mean of all frames. `frames` shows
-a few of the moments. Played in notebooks 05 and 09.
+How fast does the error grow? `compare` measures it at many moments, against two predictors that
+know nothing of the environment's rules: repeat the last frame, and the mean of all frames.
+`frames` shows a few of the moments. Used in notebooks 05 and 09.
 
-How it is measured. The agent plays; its own posterior after a real row is where a dream starts.
-* Moments are drawn by seed among all rows of its play, once the agent has seen AWAKE rows of the
-  episode. Horizon h counts at a moment only while its real episode, last row included, goes on.
+How it is measured. The agent acts; its posterior after a real time step is where a dream starts.
+* Moments are drawn by seed among all time steps, once the agent has observed OBSERVED steps of the
+  episode. Horizon h counts at a moment only while its real episode, last step included, goes on.
 * Only cells that change: those (pixel and channel) that differ from the last frame seen at any
   counted horizon of that moment. The set is the same for all horizons and all predictors. Cells
   that rest all the time would make every error look small; cells that change at just this
-  horizon would make copying the last frame wrong everywhere by construction.
+  horizon would make repeating the last frame wrong everywhere by construction.
 * Squared error, as it is proper: a dream that gives the ball 70 % here and 30 % there scores best
   by saying just that. Images count in [0, 1], vectors in symlog, classes as one-hot.
 * The dream is the decoder's mean of ONE sampled dream per moment, never the best of several. A
-  single dream has to guess where the world throws dice, so far ahead even a perfect model's dream
+  single sample must commit where the environment is stochastic, so far ahead even a perfect model
   errs up to twice as much as the mean frame; `average`, the mean over several dreams, does not.
 """
 
@@ -26,26 +26,26 @@ import numpy as np
 
 from dreamer_lite.agent.agent import Params
 from dreamer_lite.config import Config
-from dreamer_lite.evaluation.open_loop import SHOWN_AWAKE, SHOWN_DREAMT, Signals, make_dreamer
+from dreamer_lite.evaluation.open_loop import SHOWN_IMAGINED, SHOWN_OBSERVED, Signals, make_dreamer
 from dreamer_lite.evaluation.rollouts import action_name, make_player, start_as_many
 from dreamer_lite.show import images
 from dreamer_lite.training import streams
 from dreamer_lite.worlds import AnyWorld
 
-WORLDS, ROWS = 16, 384  # the agent plays this many rows in each of so many worlds
-AWAKE = 5  # rows of its episode that the agent has seen before it closes its eyes
+WORLDS, STEPS = 16, 384  # environments, and time steps that the agent acts in each
+OBSERVED = 5  # time steps of its episode that the agent has observed before the open loop
 MOMENTS, HORIZON = 256, 15  # moments, steps ahead
 CLIPS = 4  # moments in the film
 HOLD = 4  # frames for which a clip stands still before the next
 
 
 class Clips(NamedTuple):
-    """K moments to look at, L rows each: some awake, then dreamt. Numpy arrays."""
+    """K moments to look at, L time steps each: observed, then imagined. Numpy arrays."""
 
-    step: np.ndarray  # (L,) steps since the eyes closed; awake up to 0
-    valid: np.ndarray  # (L, K) bool, the row belongs to the moment's episode
+    step: np.ndarray  # (L,) steps of the open loop; observed up to 0
+    valid: np.ndarray  # (L, K) bool, the step belongs to the moment's episode
     is_first: np.ndarray  # (L, K) bool, the episode begins here
-    action: np.ndarray  # (L, K, ...) what led to the row, in reality and dream alike
+    action: np.ndarray  # (L, K, ...) what led to the step, in reality and dream alike
     obs: dict[str, np.ndarray]  # (L, K, ...) reality
     seen: dict[str, np.ndarray]  # (L, K, ...) decoder's mean: reconstruction, then dream
     real: Signals  # (L, K)
@@ -81,16 +81,16 @@ def compare(
     moments: int = MOMENTS,
     horizon: int = HORIZON,
 ) -> Comparison:
-    """Let the agent play, then dream from `moments` of its real moments, `horizon` steps each.
+    """Let the agent act, then imagine from `moments` of its real moments, `horizon` steps each.
 
     Raises:
-      ValueError: `moments` or `horizon` below 1, or no episode is longer than AWAKE rows.
+      ValueError: `moments` or `horizon` below 1, or no episode is longer than OBSERVED steps.
     """
     if min(moments, horizon) < 1:
         raise ValueError(f"moments={moments} and horizon={horizon} must both be at least 1.")
     player, dreamer = make_player(config, world), make_dreamer(config, world)
     stage = start_as_many(player, params, seed, WORLDS, "compare")
-    _, trace = player.play(params, stage, ROWS)
+    _, trace = player.play(params, stage, STEPS)
     age, left = ages(np.asarray(trace.row.is_first), np.asarray(trace.row.is_last))
     times, places, used = choose(age, left, streams.generator("moments", seed), moments)
     ahead = left[times, places]
@@ -100,7 +100,7 @@ def compare(
         dreamer.measure(params, trace, times, places, valid, measure_key)
     )
     clips = choose_clips(age[times, places], ahead, places, used)
-    step = np.arange(1 - SHOWN_AWAKE, SHOWN_DREAMT + 1)
+    step = np.arange(1 - SHOWN_OBSERVED, SHOWN_IMAGINED + 1)
     film = jax.device_get(dreamer.film(params, trace, times[clips], places[clips], film_key))
     within = (step[:, None] >= -age[times, places][clips]) & (step[:, None] <= ahead[clips])
     return Comparison(
@@ -115,23 +115,25 @@ def compare(
 
 
 def ages(is_first: np.ndarray, is_last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of its episode before, and after, each row of a trace; (T, W) bool -> (T, W) int."""
-    rows = np.arange(len(is_first))[:, None]
-    began = np.maximum.accumulate(np.where(is_first, rows, 0))
-    ends = np.minimum.accumulate(np.where(is_last, rows, len(is_last) - 1)[::-1])[::-1]
-    return rows - began, ends - rows
+    """Steps of its episode before, and after, each step of a trace; (T, W) bool -> (T, W) int."""
+    steps = np.arange(len(is_first))[:, None]
+    began = np.maximum.accumulate(np.where(is_first, steps, 0))
+    ends = np.minimum.accumulate(np.where(is_last, steps, len(is_last) - 1)[::-1])[::-1]
+    return steps - began, ends - steps
 
 
 def choose(
     age: np.ndarray, left: np.ndarray, rng: np.random.Generator, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw `count` different moments at which a dream may begin: times, places, used, (count,).
+    """Draw `count` different moments at which a rollout may begin: times, places, used, (count,).
 
     If there are fewer, some are repeated to keep the shape, and `used` is False for those.
     """
-    times, places = np.nonzero((age >= AWAKE - 1) & (left >= 1))
+    times, places = np.nonzero((age >= OBSERVED - 1) & (left >= 1))
     if not len(times):
-        raise ValueError(f"No episode went on after its first {AWAKE} rows: nothing to dream of.")
+        raise ValueError(
+            f"No episode went on after its first {OBSERVED} time steps: nothing to imagine."
+        )
     order = rng.permutation(len(times))[:count]
     picked = np.resize(order, count)
     return times[picked], places[picked], np.arange(count) < len(order)
@@ -140,11 +142,11 @@ def choose(
 def choose_clips(
     age: np.ndarray, left: np.ndarray, places: np.ndarray, used: np.ndarray
 ) -> np.ndarray:
-    """Which moments to show: the first by chance, each of another world, that fill a whole clip.
+    """Which moments to show: the first ones drawn that fill a clip, one of each environment.
 
-    Where too few do, those that fill most of one. How well the dream does is not looked at.
+    Where too few do, those that fill most of one. The error of the dream plays no part.
     """
-    filled = np.minimum(left, SHOWN_DREAMT) + np.minimum(age, SHOWN_AWAKE - 1)
+    filled = np.minimum(left, SHOWN_IMAGINED) + np.minimum(age, SHOWN_OBSERVED - 1)
     order = np.argsort(-filled[used], kind="stable")
     _, first = np.unique(places[order], return_index=True)
     return order[np.sort(first)[:CLIPS]]
@@ -153,9 +155,9 @@ def choose_clips(
 def frames(comparison: Comparison, world: AnyWorld) -> np.ndarray:
     """The film: reality, dream and difference side by side; (n, h, w, 3) uint8, even sizes.
 
-    While awake the middle shows what the agent makes of what it sees, in a plain green border;
-    then its eyes close, the border turns purple and dashed, and the picture is dreamt from the
-    actions alone. A clip ends with its episode.
+    While observing, the middle shows the reconstruction, in a plain green border. In the open loop
+    the border is purple and dashed, and the frame is imagined from the actions alone. A clip ends
+    with its episode.
     """
     clips = comparison.clips
     draw = images.painter(world, [clips.obs, clips.seen])
@@ -169,7 +171,7 @@ def frames(comparison: Comparison, world: AnyWorld) -> np.ndarray:
 def frame(
     clips: Clips, world: AnyWorld, draw: Callable[..., np.ndarray], i: int, k: int
 ) -> np.ndarray:
-    """Row i of clip k as one picture (h, w, 3) uint8; `draw` makes one of an observation."""
+    """Step i of clip k as one image (h, w, 3) uint8; `draw` makes one of an observation."""
     real, dream = (
         draw({key: x[i, k] for key, x in obs.items()}) for obs in (clips.obs, clips.seen)
     )
@@ -177,19 +179,19 @@ def frame(
     corner = f"moment {k + 1} of {clips.valid.shape[1]}"
     if not clips.is_first[i, k]:
         corner = f"action {action_name(world, clips.action[i, k])}   {corner}"
-    header = f"dreaming, step {step}" if step > 0 else f"awake, eyes close in {-step}"
+    header = f"open loop, step {step}" if step > 0 else f"observing, open loop in {-step}"
     says = f"reward {clips.real.reward[i, k]:g}   "
     says += "goes on" if clips.real.cont[i, k] else "the end"
     return images.triptych(
         panels=[real, dream, images.difference(dream, real)],
-        titles=["reality", "what it dreams" if step > 0 else "what it sees", "difference"],
+        titles=["reality", "imagined" if step > 0 else "reconstruction", "difference"],
         notes=[
             says,
             f"reward {clips.dream.reward[i, k]:z.2f}   goes on: {clips.dream.cont[i, k]:.0%}",
         ],
         observing=step <= 0,
-        header=header if step else "awake, eyes close now",
+        header=header if step else "observing, then open loop",
         corner=corner,
         done=(i + 1) / len(clips.step),
-        closing=SHOWN_AWAKE / len(clips.step),
+        closing=SHOWN_OBSERVED / len(clips.step),
     )

@@ -1,6 +1,6 @@
-"""Real episodes: how good an agent is, and what it lived through, as arrays and as pictures.
+"""Real episodes: how good an agent is, and what it observed, as arrays and as images.
 
-Worlds and player run inside one compiled scan; what comes out are numpy arrays, time first. The
+Environments and player run inside one compiled scan; numpy arrays come out, time first. The
 player is an agent's policy, or, without parameters, a uniformly random one. Built on by `dreams`
 and notebook 09.
 """
@@ -24,37 +24,39 @@ from dreamer_lite.worlds import AnyWorld, is_hosted
 from dreamer_lite.worlds.base import Space, TimeStep, World, next_timestep
 from dreamer_lite.worlds.hosted import HostedWorld, TooMany, WorldError
 
-CHUNK = 128  # rows that `record` lives between two looks whether its episodes are over
-LONGEST = 100_000  # rows after which an episode counts as endless
-MOST = 10_000  # episodes at once, which live side by side in memory
+CHUNK = 128  # time steps of `record` between two checks whether its episodes are over
+LONGEST = 100_000  # time steps after which an episode counts as endless
+MOST = 10_000  # episodes at once, side by side in memory
 
 
-class Stage(NamedTuple):
-    """W worlds in progress, and what their player remembers."""
+class RolloutState(NamedTuple):
+    """W environments in progress, and what their player carries."""
 
-    world: Any  # (W, ...) the worlds' own states
-    row: TimeStep  # (W, ...) the row that was not yet acted on
+    world: Any  # (W, ...) the environments' own states
+    row: TimeStep  # (W, ...) the time step that was not yet acted on
     carry: PolicyCarry | None  # None for the random player
-    key: jax.Array  # never changes; every row folds its own number in
-    rows: jax.Array  # () int32, rows acted on
+    key: jax.Array  # never changes; every time step folds its own number in
+    rows: jax.Array  # () int32, time steps acted on
 
 
 class Trace(NamedTuple):
-    """Rows of W worlds, what the player did at each, and what it then knew."""
+    """Time steps of W environments, the actions taken, and the posterior states."""
 
     row: TimeStep  # (T, W, ...)
     action: jax.Array  # (T, W) int32 or (T, W, A) float32, 0 at is_last
-    state: State | None  # (T, W, ...) posterior after the row; None for the random player
-    frame: np.ndarray | None = None  # (T, W, h, w, 3) uint8, what a world on the host showed
-    world: Any = None  # (T, W, ...) the worlds' own states at the row; None on the host
+    state: State | None  # (T, W, ...) posterior after the step; None for the random player
+    frame: np.ndarray | None = None  # (T, W, h, w, 3) uint8, what an environment on the host drew
+    world: Any = None  # (T, W, ...) the environments' own states at the step; None on the host
 
 
 class Player(NamedTuple):
-    """Compiled functions that play; `params` None plays at random."""
+    """Compiled functions that act; with `params` None at random."""
 
-    start: Callable[..., Stage]  # (params, seed, W, use="play"); see `streams` for uses
-    play: Callable[[Params | None, Stage, int], tuple[Stage, Trace]]  # (params, stage, T)
-    score: Callable[[Params | None, Stage], tuple[Any, Any]]  # first returns (W,), ended
+    start: Callable[..., RolloutState]  # (params, seed, W, use="play"); see `streams` for uses
+    play: Callable[
+        [Params | None, RolloutState, int], tuple[RolloutState, Trace]
+    ]  # (params, stage, T)
+    score: Callable[[Params | None, RolloutState], tuple[Any, Any]]  # first returns (W,), ended
 
 
 class Recording(NamedTuple):
@@ -68,9 +70,9 @@ class Recording(NamedTuple):
     action: np.ndarray  # (n,) or (n, A), chosen after seeing obs; 0 at is_last
     deter: np.ndarray | None  # (n, D) what the agent then knew; None for the random player
     stoch: np.ndarray | None  # (n, S, C)
-    score: np.ndarray  # (n,) float32, return of the episode up to and with this row
+    score: np.ndarray  # (n,) float32, return of the episode up to and with this step
     frame: np.ndarray | None  # (n, h, w, 3) uint8 from a world on the host; None: draw obs
-    world: Any = None  # (n, ...) the world's own state at each row; None for one on the host
+    world: Any = None  # (n, ...) the world's own state at each step; None for one on the host
 
 
 @functools.lru_cache(maxsize=16)
@@ -89,16 +91,16 @@ def make_player(config: Config, world: AnyWorld, film: bool = False) -> Player:
     graph = LateGraph(config, world)
 
     @functools.partial(jax.jit, static_argnums=(2, 3))
-    def start(params: Params | None, seed: int, worlds: int, use: str = "play") -> Stage:
+    def start(params: Params | None, seed: int, worlds: int, use: str = "play") -> RolloutState:
         world_key, key = jax.random.split(streams.key(use, seed))
         states, row = jax.vmap(world.reset)(jax.random.split(world_key, worlds))
         carry = None
         if params is not None:
             carry = initial_carry(graph.merge(params), world.action_space, worlds)
-        return Stage(states, row, carry, key, jnp.int32(0))
+        return RolloutState(states, row, carry, key, jnp.int32(0))
 
-    def live(params: Params | None, stage: Stage) -> tuple[Stage, Trace]:
-        """One row of every world: look, act, step."""
+    def step_all(params: Params | None, stage: RolloutState) -> tuple[RolloutState, Trace]:
+        """One time step of every environment: act, step."""
         act_key, world_key = jax.random.split(jax.random.fold_in(stage.key, stage.rows))
         row, carry = stage.row, None
         if stage.carry is None or params is None:
@@ -111,15 +113,15 @@ def make_player(config: Config, world: AnyWorld, film: bool = False) -> Player:
         worlds, row = jax.vmap(next_timestep, (None, 0, 0, 0, 0))(
             world, stage.world, row, action, keys
         )
-        return Stage(worlds, row, carry, stage.key, stage.rows + 1), trace
+        return RolloutState(worlds, row, carry, stage.key, stage.rows + 1), trace
 
     @functools.partial(jax.jit, static_argnums=2)
-    def play(params: Params | None, stage: Stage, rows: int) -> tuple[Stage, Trace]:
-        return jax.lax.scan(lambda stage, _: live(params, stage), stage, None, rows)
+    def play(params: Params | None, stage: RolloutState, rows: int) -> tuple[RolloutState, Trace]:
+        return jax.lax.scan(lambda stage, _: step_all(params, stage), stage, None, rows)
 
     @jax.jit
-    def score(params: Params | None, stage: Stage) -> tuple[jax.Array, jax.Array]:
-        def going(carry):
+    def score(params: Params | None, stage: RolloutState) -> tuple[jax.Array, jax.Array]:
+        def unfinished(carry):
             stage, _, ended = carry
             return ~jnp.all(ended) & (stage.rows < LONGEST)
 
@@ -127,10 +129,10 @@ def make_player(config: Config, world: AnyWorld, film: bool = False) -> Player:
             stage, total, ended = carry
             total = total + jnp.where(ended, 0.0, stage.row.reward)
             ended = ended | stage.row.is_last
-            return live(params, stage)[0], total, ended
+            return step_all(params, stage)[0], total, ended
 
         nothing = jnp.zeros_like(stage.row.reward)
-        _, total, ended = jax.lax.while_loop(going, once, (stage, nothing, nothing > 0))
+        _, total, ended = jax.lax.while_loop(unfinished, once, (stage, nothing, nothing > 0))
         return total, ended
 
     return Player(start, play, score)
@@ -155,16 +157,16 @@ def make_hosted_player(config: Config, world: HostedWorld, film: bool) -> Player
     """
     graph = LateGraph(config, world)
 
-    def start(params: Params | None, seed: int, worlds: int, use: str = "play") -> Stage:
+    def start(params: Params | None, seed: int, worlds: int, use: str = "play") -> RolloutState:
         pool = EnvPool(world, worlds)
         pool.begin(streams.host_seed(use, seed))
         carry = None
         if params is not None:
             carry = initial_carry(graph.merge(params), world.action_space, worlds)
-        return Stage(pool, pool.row, carry, streams.key(use, seed), jnp.int32(0))
+        return RolloutState(pool, pool.row, carry, streams.key(use, seed), jnp.int32(0))
 
     @jax.jit
-    def look(
+    def choose(
         params: Params | None,
         carry: PolicyCarry | None,
         row: TimeStep,
@@ -176,22 +178,22 @@ def make_hosted_player(config: Config, world: HostedWorld, film: bool) -> Player
             return random_action(world.action_space, row.is_last, key), None
         return act(graph.merge(params), carry, row, world.action_space, key)
 
-    def live(params: Params | None, stage: Stage) -> tuple[Stage, Trace]:
-        """One row of every world: look, act, step."""
-        action, carry = look(params, stage.carry, stage.row, stage.key, stage.rows)
+    def step_all(params: Params | None, stage: RolloutState) -> tuple[RolloutState, Trace]:
+        """One time step of every environment: act, step."""
+        action, carry = choose(params, stage.carry, stage.row, stage.key, stage.rows)
         frame = stage.world.stepper.frames() if film else None
         trace = Trace(stage.row, action, None if carry is None else carry.state, frame)
         stage.world.step(np.asarray(action))
         return stage._replace(row=stage.world.row, carry=carry, rows=stage.rows + 1), trace
 
-    def play(params: Params | None, stage: Stage, rows: int) -> tuple[Stage, Trace]:
+    def play(params: Params | None, stage: RolloutState, rows: int) -> tuple[RolloutState, Trace]:
         traces = []
         for _ in range(rows):
-            stage, trace = live(params, stage)
+            stage, trace = step_all(params, stage)
             traces.append(trace)
         return stage, jax.tree.map(lambda *parts: np.stack(parts), *traces)
 
-    def score(params: Params | None, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+    def score(params: Params | None, stage: RolloutState) -> tuple[np.ndarray, np.ndarray]:
         total = np.zeros_like(stage.row.reward)
         ended = np.zeros_like(stage.row.is_last)
         while True:
@@ -200,7 +202,7 @@ def make_hosted_player(config: Config, world: HostedWorld, film: bool) -> Player
             if ended.all() or stage.rows >= LONGEST:
                 stage.world.close()
                 return total, ended
-            stage, _ = live(params, stage)
+            stage, _ = step_all(params, stage)
 
     return Player(start, play, score)
 
@@ -224,7 +226,7 @@ def evaluate(
 
     Raises:
       ValueError: `episodes` is not between 1 and MOST.
-      WorldError: an episode that does not end within LONGEST rows.
+      WorldError: an episode that does not end within LONGEST steps.
     """
     check_episodes(episodes)
     player = make_player(config, world)
@@ -240,7 +242,9 @@ def evaluate(
     return returns
 
 
-def start_as_many(player: Player, params: Params | None, seed: int, worlds: int, use: str) -> Stage:
+def start_as_many(
+    player: Player, params: Params | None, seed: int, worlds: int, use: str
+) -> RolloutState:
     """`worlds` of them side by side, or as many as can exist at a time, with a warning."""
     try:
         return player.start(params, seed, worlds, use)
@@ -257,13 +261,13 @@ def record(
     episodes: int = 1,
     film: bool = True,
 ) -> Recording:
-    """Play `episodes` whole episodes in one world, one after the other, and keep every row.
+    """Play `episodes` whole episodes in one world, one after the other, and keep every time step.
 
     Without `film`, pictures of a world on the host are drawn from what it observes, if they are.
 
     Raises:
       ValueError: `episodes` is not between 1 and MOST, or they do not fit in memory.
-      WorldError: an episode that does not end within LONGEST rows.
+      WorldError: an episode that does not end within LONGEST steps.
     """
     check_episodes(episodes)
     player = make_player(config, world, film)
@@ -354,7 +358,7 @@ def annotated_frames(world: AnyWorld, recording: Recording) -> np.ndarray:
 
 
 def make_picture_of(world: AnyWorld, recording: Recording) -> Callable[[int], np.ndarray]:
-    """A function from a row of a recording to its picture: the world's own, else drawn from obs."""
+    """A function from a step of a recording to its image: the environment's own, else from obs."""
     frame = recording.frame
     if frame is not None:
         return lambda i: images.enlarge(frame[i])

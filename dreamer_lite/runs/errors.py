@@ -24,7 +24,7 @@ def explained(
     raised: type[Exception],
     sentence: str | Callable[[str], str],
 ) -> Iterator[None]:
-    """Inside `with`, raise `raised` with this sentence in place of the exceptions `caught`.
+    """Inside `with`, raise `raised` with this sentence instead of the exceptions `caught`.
 
     A sentence that gives the reason is a function of it. RunError and CheckpointError are such
     sentences already, so they pass unchanged.

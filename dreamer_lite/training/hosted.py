@@ -1,11 +1,11 @@
-"""The loop around worlds that run on the host: Atari, DMC, Gymnasium.
+"""The loop around environments that run on the host: Atari, DMC, Gymnasium.
 
-The counterpart of `training.make_driver` for worlds whose steps cannot be compiled. Acting and
-storing are one small compiled call; the updates are another, which the device works on while the
-host steps the worlds.
+The counterpart of `loop.make_driver` for environments whose steps cannot be compiled. Acting and
+storing are one small compiled call; the updates are another, which the device computes while the
+host steps the environments.
 
-A checkpoint cannot hold such a world. A run that goes on starts its worlds anew: the stream of the
-replay then has an `is_first` row without an end before it, which `replay.gather` knows.
+A checkpoint cannot hold such an environment. A run that goes on starts its environments anew: the
+stream of the replay then has an `is_first` step without an end before it; see `replay.gather`.
 """
 
 import functools
@@ -30,7 +30,7 @@ from dreamer_lite.worlds.hosted import HostedWorld, Stepper
 
 
 class EnvPool:
-    """W running worlds and the row that was not yet acted on. They end with this object."""
+    """W running environments and the time step not yet acted on. They end with this object."""
 
     stepper: Stepper
     row: TimeStep
@@ -40,30 +40,30 @@ class EnvPool:
         self._end: Callable[[], Any] | None = None
 
     def begin(self, seed: int) -> None:
-        """Start the worlds if they do not run yet."""
+        """Start the environments if they do not run yet."""
         if self._end is None:
             self.stepper = self.world.start(self.worlds, seed)
             self._end = weakref.finalize(self, self.stepper.close)
             self.row = self.stepper.reset()
 
     def step(self, action: np.ndarray) -> None:
-        """Move all worlds on by one action (W, ...)."""
+        """Step all environments with one action each, (W, ...)."""
         self.row = self.stepper.step(action)
 
     def close(self) -> None:
-        """End the worlds; `begin` would start new ones, also if ending these raised."""
+        """End the environments; `begin` would start new ones, also if ending these raised."""
         end, self._end = self._end, None
         if end is not None:
             end()
 
 
 def seed_from(seed: int, rows: int) -> int:
-    """A seed in [0, 2^31) for worlds in which a training begins or, after so many rows, goes on."""
+    """A seed in [0, 2^31) for environments of a training that begins, or goes on after `rows`."""
     return int(np.random.SeedSequence((seed, rows)).generate_state(1)[0] >> 1)
 
 
 def make_driver(config: Config, world: HostedWorld) -> Driver:
-    """The driver for worlds on the host; see `training.Driver`. Rows per call are at least 1.
+    """The driver for environments on the host; see `loop.Driver`. At least 1 step per call.
 
     Raises:
       ValueError: as `make_agent`. Its `advance` raises `worlds.hosted.WorldError`.
@@ -82,7 +82,7 @@ def make_driver(config: Config, world: HostedWorld) -> Driver:
         return begin(learning.init(program.learner, seed), jax.random.key(seed))
 
     @functools.partial(jax.jit, donate_argnums=1, compiler_options=options)
-    def look(params: Params, state: RunState, row: TimeStep) -> tuple[RunState, jax.Array]:
+    def policy_step(params: Params, state: RunState, row: TimeStep) -> tuple[RunState, jax.Array]:
         """Count, act and store. `state` comes without its learner, which stays as it is."""
         envs = keep_score(state.envs._replace(row=row))
         state = state._replace(envs=envs._replace(row=None))
@@ -98,11 +98,11 @@ def make_driver(config: Config, world: HostedWorld) -> Driver:
         sums = training.zero_metrics(learn, state)
         for _ in range(times):
             for left in reversed(range(rows)):
-                learning = state.learner
-                state, action = look(learning.params, state._replace(learner=None), pool.row)
-                state = state._replace(learner=learning)
+                learner = state.learner
+                state, action = policy_step(learner.params, state._replace(learner=None), pool.row)
+                state = state._replace(learner=learner)
                 chosen = np.asarray(action)
-                if updates and not left:  # the device learns while the host steps the worlds
+                if updates and not left:  # the device learns while the host steps the environments
                     state, sums = learn_often(state, sums, updates)
                 pool.step(chosen)
         return state, {name: x / max(1, times * updates) for name, x in sums.items()}

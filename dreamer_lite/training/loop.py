@@ -1,8 +1,8 @@
 """The loop: act, store, sample, learn, as one jitted program; and a generator of progress records.
 
 For environments in JAX everything, the environment included, runs inside one compiled and donated
-program (`make_driver`). `train` calls it again and again and yields a record of what happened;
-whoever listens draws a bar, a curve, or saves. Put together in notebook 07.
+program (`make_driver`). `train` calls it again and again and yields a record of what happened; the
+caller draws a bar, a curve, or saves. Put together in notebook 07.
 """
 
 import functools
@@ -27,7 +27,6 @@ from dreamer_lite.training.progress import (
     keep_score,
     make_record,
 )
-from dreamer_lite.training.replay import Replay
 from dreamer_lite.training.state import EPISODES, EnvState, RunState
 from dreamer_lite.training.xla import compiler_options
 from dreamer_lite.worlds.base import TimeStep, next_timestep
@@ -82,7 +81,7 @@ def make_driver(config: Config, world: Any, mesh: Mesh | None = None) -> Driver:
     if config.seeds > 1:
         begin, step = jax.vmap(begin), jax.vmap(step, (0, None, None, None))
     # One program to begin with, for speed of starting; and no two outputs share a buffer.
-    places = state_shardings(config, mesh)
+    places = sharding.of_state(config, mesh)
     begin = jax.jit(begin, out_shardings=places)
     step = jax.jit(
         step,
@@ -150,12 +149,12 @@ def learn(program: Program, state: RunState) -> tuple[RunState, Metrics]:
     """Sample a batch from the replay, make one update, and store the fresh latents."""
     key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.updates)
     sample_key, learn_key = jax.random.split(key)
-    replay, places = rp.sample(state.replay, program.config, sample_key)
-    batch = rp.gather(replay, places, program.config, program.world.action_space)
+    replay, chosen = rp.sample(state.replay, program.config, sample_key)
+    batch = rp.gather(replay, chosen, program.config, program.world.action_space)
     with sharding.over(program.mesh):
         batch = sharding.shard_batch(batch, program.mesh)
         learner, out = learning.update(program.learner, state.learner, batch, learn_key)
-    replay = rp.write_latents(replay, places, out.states, program.config)
+    replay = rp.write_latents(replay, chosen, out.states, program.config)
     state = state._replace(learner=learner, replay=replay, updates=state.updates + 1)
     return state, out.metrics
 
@@ -203,27 +202,10 @@ def blank_state(program: Program, learner: LearnerState, key: jax.Array) -> RunS
     return RunState(learner, replay, envs, key, zero, zero)
 
 
-def state_shardings(config: Config, mesh: Mesh | None) -> Any:
-    """Where each array of a RunState lies on the mesh: a prefix tree of shardings."""
-    if mesh is None:
-        return None
-    place: Any = functools.partial(sharding.spread, mesh)
-    whole, first, second = place(None), place(0), place(1)
-    if config.seeds > 1:
-        return first
-    replay = Replay(second, second, second, second, added=whole, queued=whole)  # (L, W, ...)
-    envs = EnvState(first, first, first, first, scores=whole, episodes=whole)  # (W, ...)
-    return RunState(whole, replay, envs, key=whole, rows=whole, updates=whole)
-
-
 def train(
-    config: Config,
-    driver: Driver,
-    state: RunState,
-    limits: Limits,
-    seconds: float = 0.0,
+    config: Config, driver: Driver, state: RunState, limits: Limits, seconds: float = 0.0
 ) -> Iterator[Progress]:
-    """Train on from `state` until a limit is reached, yielding news about every K updates.
+    """Train on from `state` until a limit is reached, yielding a record about every K updates.
 
     The first yield comes after the first update. Calls end at the same numbers of updates however
     often a run is stopped and resumed, so a resumed run computes exactly what the other would have.
@@ -233,19 +215,19 @@ def train(
     """
     start = time.perf_counter() - seconds
     rows, updates = config.schedule
-    live_rows, learnt = (int(x.flat[0]) for x in jax.device_get((state.rows, state.updates)))
-    while not limits.reached(time.perf_counter() - start, live_rows * config.worlds, learnt):
-        if max(live_rows + rows, learnt + updates) > LAST:
+    steps, learnt = (int(x.flat[0]) for x in jax.device_get((state.rows, state.updates)))
+    while not limits.reached(time.perf_counter() - start, steps * config.worlds, learnt):
+        if max(steps + rows, learnt + updates) > LAST:
             return
-        if live_rows < config.steps_before_learning - rows:
-            waiting = config.steps_before_learning - rows - live_rows
+        if steps < config.steps_before_learning - rows:
+            waiting = config.steps_before_learning - rows - steps
             state, _ = driver.advance(state, 1, waiting, 0)
-            live_rows += waiting
+            steps += waiting
         before = time.perf_counter()
-        times = calls_until_news(config, limits, live_rows, learnt)
+        times = calls_until_record(config, limits, steps, learnt)
         state, metrics = driver.advance(state, times, rows, updates)
         metrics = jax.device_get(metrics)
-        live_rows, learnt = live_rows + times * rows, learnt + times * updates
+        steps, learnt = steps + times * rows, learnt + times * updates
         speed = times * updates / (time.perf_counter() - before)
         check_finite(metrics, learnt, config)
         check_returns(state.envs, learnt, config)
@@ -253,7 +235,7 @@ def train(
         yield Progress(record, state)
 
 
-def calls_until_news(config: Config, limits: Limits, rows: int, updates: int) -> int:
+def calls_until_record(config: Config, limits: Limits, rows: int, updates: int) -> int:
     """Repetitions of the schedule up to the next multiple of K updates, or to a limit."""
     rows_each, updates_each = config.schedule
     if updates == 0:

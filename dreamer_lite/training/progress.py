@@ -28,7 +28,7 @@ class Limits(NamedTuple):
 
 
 def keep_score(envs: EnvState) -> EnvState:
-    """Add the new row's reward; move finished episodes' returns into the ring."""
+    """Add the new time step's reward; move finished episodes' returns into the ring."""
     row = envs.row
     score = jnp.where(row.is_first, 0.0, envs.score) + row.reward
     place = (envs.episodes + jnp.cumsum(row.is_last) - 1) % EPISODES

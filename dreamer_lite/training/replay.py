@@ -53,15 +53,17 @@ def init(config: Config, obs_space: dict[str, Space], action_space: Space) -> Re
     )
 
 
-def add(replay: Replay, row: TimeStep, action: jax.Array, carry: PolicyCarry) -> Replay:
+def add(replay: Replay, timestep: TimeStep, action: jax.Array, carry: PolicyCarry) -> Replay:
     """Append one time step of all W environments, its action, and the posterior state."""
     place = replay.added % replay.deter.shape[0]
     stoch = jnp.argmax(carry.state.stoch, -1).astype(jnp.uint8)
     rings = replay.rows, replay.action, replay.deter, replay.stoch
-    for ring, new in zip(*map(jax.tree.leaves, (rings, (row, action, carry.state.deter, stoch)))):
+    for ring, new in zip(
+        *map(jax.tree.leaves, (rings, (timestep, action, carry.state.deter, stoch)))
+    ):
         assert new.shape == ring.shape[1:], (new.shape, ring.shape)
     return replay._replace(
-        rows=jax.tree.map(lambda ring, new: ring.at[place].set(new), replay.rows, row),
+        rows=jax.tree.map(lambda ring, new: ring.at[place].set(new), replay.rows, timestep),
         action=replay.action.at[place].set(action),
         deter=replay.deter.at[place].set(carry.state.deter),
         stoch=replay.stoch.at[place].set(stoch),
@@ -98,38 +100,38 @@ def sample(replay: Replay, config: Config, key: jax.Array) -> tuple[Replay, Wind
     return replay._replace(queued=queued), Windows(start, world)
 
 
-def window_index(replay: Replay, places: Windows, config: Config) -> tuple[jax.Array, jax.Array]:
+def window_index(replay: Replay, windows: Windows, config: Config) -> tuple[jax.Array, jax.Array]:
     """Ring positions (T+1, B) and environments (1, B) of the windows' steps."""
-    index = (places.start + jnp.arange(config.length + 1)[:, None]) % replay.deter.shape[0]
-    return index, places.world[None]
+    index = (windows.start + jnp.arange(config.length + 1)[:, None]) % replay.deter.shape[0]
+    return index, windows.world[None]
 
 
-def gather(replay: Replay, places: Windows, config: Config, action_space: Space) -> Batch:
+def gather(replay: Replay, windows: Windows, config: Config, action_space: Space) -> Batch:
     """Cut the windows out of the ring, time first."""
-    index = window_index(replay, places, config)
+    index = window_index(replay, windows, config)
     rows = jax.tree.map(lambda ring: ring[index], replay.rows)
     action = embed_action(replay.action[index], action_space)
-    stoch = jax.nn.one_hot(replay.stoch[index[0][0], places.world], config.classes)
+    stoch = jax.nn.one_hot(replay.stoch[index[0][0], windows.world], config.classes)
     # A stream that starts anew without an end (a run that went on elsewhere) counts as cut off.
     cut = jnp.concatenate([rows.is_first[1:], jnp.zeros_like(rows.is_first[:1])])
     tail = jax.tree.map(lambda x: x[1:], rows._replace(is_last=rows.is_last | cut))
     return Batch(
         **tail._asdict(),
         previous_action=action[:-1],
-        context=State(replay.deter[index[0][0], places.world], stoch),
+        context=State(replay.deter[index[0][0], windows.world], stoch),
     )
 
 
-def write_latents(replay: Replay, places: Windows, states: State, config: Config) -> Replay:
+def write_latents(replay: Replay, windows: Windows, states: State, config: Config) -> Replay:
     """Store the fresh posterior latents (T, B, ...) of a batch over the old ones.
 
     Where windows overlap, a step keeps the latents of the one that began first, which saw most
     of what came before it; of equal windows, the last. An order that the writes alone would not
     have on accelerators.
     """
-    rows, world = window_index(replay, places, config)
+    rows, world = window_index(replay, windows, config)
     assert states.deter.shape[:2] == (config.length, config.batch) == states.stoch.shape[:2]
-    index = (jnp.where(is_kept(places, config), rows[1:], replay.deter.shape[0]), world)
+    index = (jnp.where(is_kept(windows, config), rows[1:], replay.deter.shape[0]), world)
     stoch = jnp.argmax(states.stoch, -1).astype(jnp.uint8)
     return replay._replace(
         deter=replay.deter.at[index].set(states.deter, mode="drop"),
@@ -137,13 +139,13 @@ def write_latents(replay: Replay, places: Windows, states: State, config: Config
     )
 
 
-def is_kept(places: Windows, config: Config) -> jax.Array:
+def is_kept(windows: Windows, config: Config) -> jax.Array:
     """Which steps (T, B) of a batch's windows `write_latents` writes: each of the ring once."""
-    ahead = places.start[:, None] - places.start  # (B, B) rows that the other window began earlier
+    ahead = windows.start[:, None] - windows.start  # (B, B) steps that the other began earlier
     order = jnp.arange(config.batch)
     wins = (ahead > 0) | ((ahead == 0) & (order > order[:, None]))
-    wins &= places.world[:, None] == places.world
-    # The other window reaches as far as row T - ahead of this one.
+    wins &= windows.world[:, None] == windows.world
+    # The other window reaches as far as step T - ahead of this one.
     reach = jnp.max(jnp.where(wins, config.length - ahead, 0), 1, initial=0)
     return jnp.arange(config.length)[:, None] >= reach
 

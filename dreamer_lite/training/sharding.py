@@ -6,6 +6,7 @@ spread whole.
 """
 
 import contextlib
+import functools
 from typing import Any
 
 import jax
@@ -15,6 +16,8 @@ from jax.sharding import PartitionSpec as P
 
 from dreamer_lite.agent.world_model import Batch
 from dreamer_lite.config import Config
+from dreamer_lite.training.replay import Replay
+from dreamer_lite.training.state import EnvState, RunState
 
 AXIS = "devices"  # the one axis of a mesh
 
@@ -55,3 +58,16 @@ def over(mesh: Mesh | None) -> Any:
     if mesh is None:
         return contextlib.nullcontext()
     return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+
+
+def of_state(config: Config, mesh: Mesh | None) -> Any:
+    """Where each array of a RunState lies on the mesh: a prefix tree of shardings."""
+    if mesh is None:
+        return None
+    place: Any = functools.partial(spread, mesh)
+    whole, first, second = place(None), place(0), place(1)
+    if config.seeds > 1:
+        return first
+    replay = Replay(second, second, second, second, added=whole, queued=whole)  # (L, W, ...)
+    envs = EnvState(first, first, first, first, scores=whole, episodes=whole)  # (W, ...)
+    return RunState(whole, replay, envs, key=whole, rows=whole, updates=whole)

@@ -12,11 +12,11 @@ COUNTED = 2_000_000_000  # episodes beyond these are not counted: a counter has 
 
 
 class EnvState(NamedTuple):
-    """W worlds in progress, and what their agents remember."""
+    """W environments in progress, what the policy carries, and the returns so far."""
 
-    world: Any  # (W, ...) the worlds' own states; None where they are on the host
-    row: Any  # Row (W, ...) that was not yet acted on; None where the worlds are on the host
-    carry: Any  # Mind; None for an agent that remembers nothing
+    world: Any  # (W, ...) the environments' own states; None where they are on the host
+    row: Any  # TimeStep (W, ...) not yet acted on; None where environments are on the host
+    carry: Any  # PolicyCarry; None for an agent without memory
     score: jax.Array  # (W,) return of the running episodes so far
     scores: jax.Array  # (EPISODES,) ring of the latest finished episodes' returns
     episodes: jax.Array  # () int32, finished episodes, up to COUNTED

@@ -20,7 +20,7 @@ from dreamer_lite.course.widgets.dream_step import (
     make_step,
     many_steps,
 )
-from dreamer_lite.evaluation.dreams import AWAKE, ages
+from dreamer_lite.evaluation.dreams import OBSERVED, ages
 from dreamer_lite.evaluation.open_loop import Signals
 from dreamer_lite.evaluation.rollouts import Recording, action_name, record
 from dreamer_lite.runs.agents import LoadedAgent
@@ -301,10 +301,10 @@ def episode_ages(recording: Recording) -> list[np.ndarray]:
 def good_moments(recording: Recording) -> list[int]:
     """Time steps at which the posterior has seen enough, and the episode goes on."""
     age, _ = episode_ages(recording)
-    found = np.flatnonzero((age >= AWAKE - 1) & ~recording.is_last).tolist()
+    found = np.flatnonzero((age >= OBSERVED - 1) & ~recording.is_last).tolist()
     if recording.deter is None or not found:
         raise ValueError(
             f"There is no moment to start from: record an agent whose episode lasts more than "
-            f"{AWAKE} time steps."
+            f"{OBSERVED} time steps."
         )
     return found

@@ -12,7 +12,7 @@ from dreamer_lite.agent.agent import Params, embed_action, make_agent
 from dreamer_lite.agent.distributions import OneHot
 from dreamer_lite.agent.rssm import Rssm, State
 from dreamer_lite.config import Config
-from dreamer_lite.evaluation.open_loop import Signals, decode, foreseen
+from dreamer_lite.evaluation.open_loop import Signals, decode, predicted
 from dreamer_lite.worlds import AnyWorld
 from dreamer_lite.worlds.base import Space, TimeStep, World, next_timestep
 
@@ -42,7 +42,7 @@ def make_step(config: Config, world: AnyWorld) -> tuple[Callable[..., Any], Call
     def predictions(agent, state: State):
         """What the heads predict from one state (1, ...), without the leading axis."""
         entropy = agent.model.rssm.prior(state.deter).entropy().sum(-1)
-        found = decode(agent, state), foreseen(agent, state, config), entropy
+        found = decode(agent, state), predicted(agent, state, config), entropy
         return jax.tree.map(lambda x: x[0], found)
 
     @jax.jit
