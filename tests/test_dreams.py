@@ -112,7 +112,7 @@ def test_moments_are_different_awake_and_go_on() -> None:
     assert age[times, places].min() >= dreams.OBSERVED - 1 and left[times, places].min() >= 1
     times, places, used = dreams.choose(age, left, rng, 200)
     assert len(times) == 200 and used.sum() == 6 * 9 and used[: 6 * 9].all()
-    with pytest.raises(ValueError, match="nothing to dream of"):
+    with pytest.raises(ValueError, match="nothing to imagine"):
         dreams.choose(np.zeros((4, 4), int), left[:4, :4], rng, 2)
 
 
@@ -282,7 +282,7 @@ def test_nonsense_is_refused(catch) -> None:
     world, config, params, _ = catch
     with pytest.raises(ValueError, match="must both be at least 1"):
         dreams.compare(config, params, world, seed=0, moments=0)
-    with pytest.raises(ValueError, match="nothing to dream of"):
+    with pytest.raises(ValueError, match="nothing to imagine"):
         world = Stroll(ends=1.0)
         dreams.compare(*tiny(world), world, seed=0)
 

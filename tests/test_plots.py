@@ -161,7 +161,7 @@ def test_errors_against_horizon(comparison) -> None:
     np.testing.assert_array_equal(large.lines[0].get_ydata(), comparison.model)
     assert [axes.get_title().split(",")[0] for axes in small] == [
         "reward",
-        "chance to go on",
+        "probability to go on",
         "value",
     ]
 
@@ -185,7 +185,7 @@ def test_imagined_against_real_signals(comparison) -> None:
 def test_a_comparison_in_words(comparison) -> None:
     verdict, head, *table = dream_plots.describe_horizon(comparison).splitlines()
     assert "over 4 moments" in verdict and "not below it at 5." in verdict
-    assert head.split() == "horizon moments dream average copy mean frame".split()
+    assert head.split() == "horizon moments dream average repeat mean image".split()
     assert len(table) == 5 and table[0].split() == "1 4 0.0100 0.0100 0.2100 0.1500".split()
     better = comparison._replace(model=comparison.average)
     assert "below it at each horizon from 1 to 5." in dream_plots.describe_horizon(better)
