@@ -297,7 +297,7 @@ def test_a_wrong_mujoco_gl_is_one_sentence(value, words):
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [("OFF", "turns pictures off"), ("glfw", "there is none: unset it")]
+    ("value", "words"), [("OFF", "turns drawing off"), ("glfw", "there is none: unset it")]
 )
 def test_no_pictures_by_request_but_physics(value, words):
     status, out, _ = in_a_process(TRY.format(egl=True, osmesa=True), MUJOCO_GL=value)

@@ -173,14 +173,14 @@ def test_an_output_that_is_full_or_closed() -> None:
         done = subprocess.run(start, stdout=full, stderr=subprocess.PIPE, cwd=small_run.ROOT)
     assert (done.returncode, done.stderr) == (
         1,
-        b"dreamer-lite: Cannot write what was made (No space left on device).\n",
+        b"dreamer-lite: Cannot write the output (No space left on device).\n",
     )
     child = subprocess.Popen(
         start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=small_run.ROOT
     )
     assert child.stdout and child.stderr
     child.stdout.close()
-    assert child.stderr.read() == b"dreamer-lite: Cannot write what was made (Broken pipe).\n"
+    assert child.stderr.read() == b"dreamer-lite: Cannot write the output (Broken pipe).\n"
     assert child.wait() == 1
 
 

@@ -770,5 +770,5 @@ def test_notebook_01_runs_where_nothing_draws_walker(tmp_path):
     )
     assert result.returncode == 0 and result.stderr == "", result.stderr
     if "needs the package dm_control" not in result.stdout:
-        assert result.stdout.count("dmc/walker-walk is not drawn: No picture can be drawn") == 1
+        assert result.stdout.count("dmc/walker-walk is not drawn: No image can be drawn") == 1
         assert "[picture] Walker" not in result.stdout

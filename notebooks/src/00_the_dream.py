@@ -36,7 +36,6 @@
 
 # %% tags=["bootstrap"]
 from dreamer_lite.course import colab
-from dreamer_lite.runs import agents
 
 colab.setup()
 
@@ -55,6 +54,7 @@ from dreamer_lite import worlds
 from dreamer_lite.course.notebook import show, show_film
 from dreamer_lite.course.widgets import Dream, steer
 from dreamer_lite.evaluation import rollouts
+from dreamer_lite.runs import agents
 from dreamer_lite.show.plots import style
 
 # %% [markdown]

@@ -36,7 +36,6 @@
 
 # %% tags=["bootstrap"]
 from dreamer_lite.course import colab
-from dreamer_lite.runs import agents, process
 
 colab.setup("dmc", "atari")
 
@@ -86,6 +85,7 @@ from dreamer_lite.course import planner
 from dreamer_lite.course.notebook import show, show_film
 from dreamer_lite.evaluation import rollouts
 from dreamer_lite.presets import make_config
+from dreamer_lite.runs import agents, process
 from dreamer_lite.show.plots import style
 from dreamer_lite.tools import doctor
 from dreamer_lite.training import memory, replay

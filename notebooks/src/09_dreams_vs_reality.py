@@ -34,7 +34,6 @@
 
 # %% tags=["bootstrap"]
 from dreamer_lite.course import colab
-from dreamer_lite.runs import agents, process
 
 colab.setup()
 
@@ -74,6 +73,7 @@ from dreamer_lite.course.widgets import OWN, RECORDED, Dream, DreamPlayer, steer
 from dreamer_lite.evaluation import rollouts
 from dreamer_lite.evaluation.dreams import ages
 from dreamer_lite.evaluation.open_loop import numbers
+from dreamer_lite.runs import agents, process
 from dreamer_lite.show import video
 from dreamer_lite.show.plots import style
 
