@@ -1,0 +1,926 @@
+"""DreamerV3 in one file: an agent that learns a world model, and learns to act inside it.
+
+    python dreamer.py --world minatar/breakout --minutes 5
+
+Three things are learned at once, from one replay buffer of collected time steps:
+  world model   encoder, RSSM, decoder, reward and continue heads: predicts what comes next;
+  critic        predicts the return of imagined trajectories;
+  actor         chooses actions that make imagined returns higher than the critic predicted.
+
+Observations are vectors or small grids, actions discrete or continuous. Environments come from
+`dreamer_lite`; everything else is here. Numbers in brackets are the notebooks that build a part.
+Source: Hafner et al., "Mastering diverse control tasks through world models", Nature 640 (2025),
+arXiv:2301.04104, and the code released with it, github.com/danijar/dreamerv3 (MIT licence).
+"""
+
+import argparse
+import dataclasses
+import itertools
+import math
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mediapy
+import numpy as np
+import optax
+from flax import nnx
+
+from dreamer_lite import worlds
+
+sg = jax.lax.stop_gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Hyperparameters. Small grids: with these an agent learns on two CPU cores in minutes."""
+
+    worlds: int = 128  # W parallel environments
+    batch: int = 64  # B sequences
+    length: int = 8  # T time steps
+    capacity: int = 100_000  # time steps in the replay buffer
+    train_ratio: float = 4  # replayed time steps per collected time step
+    deter: int = 128  # D
+    stoch: int = 8  # S groups
+    classes: int = 8  # C classes
+    blocks: int = 1  # of the GRU
+    hidden: int = 64  # units inside the RSSM
+    units: int = 64  # of all other MLPs
+    layers: int = 2  # of encoder, decoder, actor and critic; other heads have one
+    bins: int = 63  # K two-hot bins
+    unimix: float = 0.003  # paper: 0.01 (with 32 groups of 64 classes)
+    policy_unimix: float = 0.01
+    free_nats: float = 0.1  # paper: 1
+    recon: float = 1.0  # weight of the reconstruction loss
+    horizon: int = 10  # H; paper: 15
+    starts: int = 2  # imagine from the last time steps of a sequence; 0 is all, as in the paper
+    discount: float = 1 - 1 / 100  # paper: 1 - 1 / 333
+    lam: float = 0.95  # of the lambda-returns
+    entropy: float = 1e-2  # paper: 3e-4
+    learning_rate: float = 3e-3  # paper: 4e-5
+    warmup: int = 100
+    decay: int = 1000  # updates until the learning rate has fallen to 0.7; paper: constant
+    rms_decay: float = 0.99  # the released code has 0.999
+
+
+CONTROL = dict(worlds=16, batch=16, length=16, starts=8, horizon=15, train_ratio=16, recon=10.0,
+               entropy=3e-4, learning_rate=2e-3, decay=300)  # fmt: skip
+PRESETS = {"minatar/breakout": {}, "catch": dict(entropy=0.1), "pendulum": CONTROL}
+
+
+class State(NamedTuple):
+    """The latent state of the RSSM."""
+
+    deter: jax.Array  # h (..., D) deterministic
+    stoch: jax.Array  # z (..., S, C) stochastic, one-hot
+
+
+class Batch(NamedTuple):
+    """B sequences of T time steps, time first, and the state before them."""
+
+    steps: Any  # worlds.TimeStep (T, B, ...): obs, reward, is_first, is_last, is_terminal
+    action: jax.Array  # (T, B, A) the action *before* each observation
+    start: State  # (B, ...)
+
+
+# ---- [02] Replay buffer: a ring of time steps for each of W environments ---------------------
+
+
+class Replay(NamedTuple):
+    """Time step i of every environment lies at place i % L of the ring."""
+
+    steps: Any  # worlds.TimeStep (L, W, ...)
+    action: jax.Array  # (L, W, A) chosen after the observation
+    deter: jax.Array  # (L, W, D) the state inferred from it
+    stoch: jax.Array  # (L, W, S) the classes of it
+    added: jax.Array  # () int32, time steps ever added
+
+
+# [02] mask_reset
+def mask_reset(state: State, action: jax.Array, is_first: jax.Array) -> tuple[State, jax.Array]:
+    """Zero state (B, ...) and embedded action (B, A) where an episode begins, is_first (B,)."""
+    keep = 1.0 - is_first[:, None]
+    stoch = state.stoch * keep[..., None]
+    return State(state.deter * keep, stoch), action * keep
+
+
+# [02] add
+def add(replay: Replay, steps: Any, action: jax.Array, state: State) -> Replay:
+    """Store one time step of all environments, its action (W, A) and state (W, ...)."""
+    place = replay.added % replay.action.shape[0]
+    return Replay(
+        steps=jax.tree.map(lambda ring, new: ring.at[place].set(new), replay.steps, steps),
+        action=replay.action.at[place].set(action),
+        deter=replay.deter.at[place].set(state.deter),
+        stoch=replay.stoch.at[place].set(state.stoch.argmax(-1).astype(jnp.uint8)),
+        added=replay.added + 1,
+    )
+
+
+# [02] sample
+def sample(replay: Replay, batch: int, length: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Choose windows of length + 1 time steps: places (T+1, B) in the ring, environments (B,)."""
+    capacity, worlds = replay.action.shape[:2]
+    start_key, world_key = jax.random.split(key)
+    oldest = jnp.maximum(0, replay.added - capacity)
+    newest = replay.added - (length + 1)
+    start = jax.random.randint(start_key, (batch,), oldest, newest + 1)
+    world = jax.random.randint(world_key, (batch,), 0, worlds)
+    return (start + jnp.arange(length + 1)[:, None]) % capacity, world
+
+
+# [02] cut
+def cut(replay: Replay, place: jax.Array, world: jax.Array, classes: int) -> Batch:
+    """Cut windows out of the ring. Their first time step gives the start and the first action."""
+    steps = jax.tree.map(lambda ring: ring[place[1:], world], replay.steps)
+    stoch = jax.nn.one_hot(replay.stoch[place[0], world], classes)
+    return Batch(
+        steps, replay.action[place[:-1], world], State(replay.deter[place[0], world], stoch)
+    )
+
+
+# [02] write_back
+def write_back(replay: Replay, place: jax.Array, world: jax.Array, states: State) -> Replay:
+    """Replace stored states by those (T, B, ...) that the present world model infers."""
+    stoch = states.stoch.argmax(-1).astype(jnp.uint8)
+    index = place[1:], world
+    return replay._replace(
+        deter=replay.deter.at[index].set(states.deter), stoch=replay.stoch.at[index].set(stoch)
+    )
+
+
+# ---- [03] Predicting anything: numbers of any magnitude, and categorical variables -----------
+
+
+# [03] symlog
+def symlog(x: jax.Array) -> jax.Array:
+    """sign(x) ln(1 + |x|): compress magnitudes, keep the sign."""
+    return jnp.sign(x) * jnp.log1p(jnp.abs(x))
+
+
+# [03] symexp
+def symexp(x: jax.Array) -> jax.Array:
+    """The inverse of symlog."""
+    return jnp.sign(x) * jnp.expm1(jnp.abs(x))
+
+
+# [03] make_bins
+def make_bins(count: int) -> jax.Array:
+    """Values (K,) of the two-hot bins: symexp of an even grid from -20 to 20, exactly symmetric."""
+    half = symexp(jnp.linspace(-20, 0, (count + 1) // 2))
+    return jnp.concatenate([half, -half[::-1][count % 2 :]])
+
+
+# [03] two_hot
+def two_hot(y: jax.Array, bins: jax.Array) -> jax.Array:
+    """Weights (..., K) on the two bins around y (...), such that weights @ bins = y."""
+    y = jnp.clip(y, bins[0], bins[-1])[..., None]
+    above = jnp.clip(jnp.sum(bins <= y, -1), 1, len(bins) - 1)
+    low, high = bins[above - 1], bins[above]
+    weight = ((y[..., 0] - low) / (high - low))[..., None]
+    index = jnp.arange(len(bins))
+    return jnp.where(index == above[..., None], weight, 0) + jnp.where(
+        index == above[..., None] - 1, 1 - weight, 0
+    )
+
+
+# [03] two_hot_loss
+def two_hot_loss(logits: jax.Array, y: jax.Array) -> jax.Array:
+    """Cross entropy between the two-hot code of y (...) and softmax(logits), logits (..., K)."""
+    code = two_hot(sg(y), make_bins(logits.shape[-1]))
+    return -jnp.sum(code * jax.nn.log_softmax(logits), -1)
+
+
+# [03] two_hot_mean
+def two_hot_mean(logits: jax.Array) -> jax.Array:
+    """Expected bin value (...), summed in pairs of mirrored bins so that rounding errors cancel."""
+    bins, p = make_bins(logits.shape[-1]), jax.nn.softmax(logits)
+    half = len(bins) // 2
+    pairs = (p[..., -half:] - p[..., :half][..., ::-1]) * bins[-half:]
+    return pairs.sum(-1)
+
+
+# [03] unimix
+def unimix(logits: jax.Array, fraction: float) -> jax.Array:
+    """Log-probabilities (..., C) of softmax(logits) with a fraction of the uniform distribution."""
+    probs = (1 - fraction) * jax.nn.softmax(logits) + fraction / logits.shape[-1]
+    return jnp.log(probs)
+
+
+# [03] sample_onehot
+def sample_onehot(logp: jax.Array, u: jax.Array) -> jax.Array:
+    """One-hot samples (..., C) from log-probabilities, by uniform noise u (...) in [0, 1).
+
+    The straight-through estimator passes the gradient on as if the sample were the probabilities.
+    """
+    probs = jnp.exp(logp)
+    index = jnp.sum(jnp.cumsum(sg(probs), -1)[..., :-1] <= u[..., None], -1)
+    onehot = jax.nn.one_hot(index, logp.shape[-1])
+    return onehot + (probs - sg(probs))
+
+
+# [03] binary_cross_entropy
+def binary_cross_entropy(logit: jax.Array, target: jax.Array) -> jax.Array:
+    """-(y ln p + (1 - y) ln(1 - p)) with p = sigmoid(logit); the target y may be soft."""
+    tail = jnp.log(1 + jnp.exp(-jnp.abs(logit)))
+    return jnp.maximum(logit, 0) - logit * target + tail
+
+
+class Categorical(NamedTuple):
+    """A distribution over one-hot vectors (..., C)."""
+
+    logp: jax.Array  # (..., C) log-probabilities
+
+    def sample(self, key):
+        return sg(sample_onehot(self.logp, jax.random.uniform(key, self.logp.shape[:-1])))
+
+    # [03] Categorical.log_prob
+    def log_prob(self, onehot: jax.Array) -> jax.Array:
+        """ln p of one-hot values (..., C)."""
+        return jnp.sum(onehot * self.logp, -1)
+
+    # [03] Categorical.entropy
+    def entropy(self) -> jax.Array:
+        """Entropy in nats (...)."""
+        return -jnp.sum(jnp.exp(self.logp) * self.logp, -1)
+
+
+# ---- [03] Layers -----------------------------------------------------------------------------
+
+
+def repeat(row: jax.Array, x: jax.Array) -> jax.Array:
+    """`row` (n,) for each vector of x, by a product: CPUs compute its gradient faster."""
+    ones = np.ones((math.prod(x.shape[:-1]), 1), np.float32)
+    return (ones @ row[None]).reshape(*x.shape[:-1], -1)
+
+
+class Linear(nnx.Module):
+    """y = x W + b, in g blocks that do not see each other; (..., inputs) -> (..., outputs)."""
+
+    def __init__(self, inputs, outputs, rng, scale=1.0, bias=0.0, blocks=1):
+        shape = (blocks, inputs // blocks, outputs // blocks)
+        draws = rng.standard_normal(shape, np.float32)
+        while (outside := np.abs(draws) > 2).any():  # truncated at two standard deviations
+            draws[outside] = rng.standard_normal(outside.sum(), np.float32)
+        kernel = draws * np.float32(1.1368 * scale / math.sqrt(inputs))
+        self.kernel = nnx.Param(kernel if blocks > 1 else kernel[0])
+        self.bias = nnx.Param(np.full(outputs, bias, np.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.kernel.ndim == 2:
+            return x @ self.kernel[...] + repeat(self.bias[...], x)
+        parts = x.reshape(*x.shape[:-1], self.kernel.shape[0], -1)
+        y = jnp.einsum("...gi,gio->...go", parts, self.kernel[...])
+        return y.reshape(*x.shape[:-1], -1) + repeat(self.bias[...], x)
+
+
+class Norm(nnx.Module):
+    """RMSNorm: divide by the root mean square over the last axis, then scale."""
+
+    def __init__(self, size):
+        self.scale = nnx.Param(np.ones(size, np.float32))
+
+    # [03] Norm.normalize
+    def normalize(self, x: jax.Array) -> jax.Array:
+        """x / sqrt(mean(x^2) + 0.0001), the mean over the last axis, times `scale`; (..., n)."""
+        inverse = jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-4)
+        return x * inverse * repeat(self.scale[...], x)
+
+
+class Mlp(nnx.Module):
+    """Layers of linear map, RMSNorm and SiLU; with `outputs`, a linear map at the end."""
+
+    def __init__(self, inputs, units, layers, rng, outputs=0, scale=1.0, bias=0.0):
+        sizes = [inputs] + [units] * layers
+        self.linears = nnx.List([Linear(a, b, rng) for a, b in itertools.pairwise(sizes)])
+        self.norms = nnx.List([Norm(units) for _ in range(layers)])
+        self.out = Linear(units, outputs, rng, scale, bias) if outputs else None
+
+    # [03] Mlp.forward
+    def forward(self, x: jax.Array) -> jax.Array:
+        """Each layer is linear map, norm, SiLU; then `out`, if there is one."""
+        for linear, norm in zip(self.linears, self.norms):
+            x = jax.nn.silu(norm.normalize(linear(x)))
+        return x if self.out is None else self.out(x)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.forward(x)
+
+
+# ---- [04] The recurrent state-space model ----------------------------------------------------
+
+
+# [04] feature
+def feature(state: State) -> jax.Array:
+    """The input of every head, (..., D + S C): h, then z written flat."""
+    flat = state.stoch.reshape(*state.deter.shape[:-1], -1)
+    return jnp.concatenate([state.deter, flat], -1)
+
+
+class RSSM(nnx.Module):
+    """A sequential variational autoencoder with a deterministic and a stochastic path.
+
+    h_t = f(h_t-1, z_t-1, a_t-1);  posterior z_t ~ q(z | h_t, e_t);  prior z_t ~ p(z | h_t).
+    """
+
+    def __init__(self, c: Config, embed: int, actions: int, rng):
+        self.c = c
+        self.build(c, embed, actions, rng)
+
+    # [04] RSSM.build
+    def build(self, c: Config, embed: int, actions: int, rng) -> None:
+        """Make the layers; `embed` and `actions` are the lengths E and A."""
+        latents = c.stoch * c.classes
+        self.from_deter = Mlp(c.deter, c.hidden, 1, rng)
+        self.from_stoch = Mlp(latents, c.hidden, 1, rng)
+        self.from_action = Mlp(actions, c.hidden, 1, rng)
+        self.mix = Linear(c.deter + c.blocks * 3 * c.hidden, c.deter, rng, blocks=c.blocks)
+        self.mix_norm = Norm(c.deter)
+        self.gates = Linear(c.deter, 3 * c.deter, rng, blocks=c.blocks)
+        self.prior_net = Mlp(c.deter, c.hidden, 2, rng, latents)
+        self.post_net = Mlp(c.deter + embed, c.hidden, 1, rng, latents)
+
+    # [04] RSSM.initial
+    def initial(self, *lead: int) -> State:
+        """The state before the first observation: zeros."""
+        deter = jnp.zeros((*lead, self.c.deter))
+        return State(deter, jnp.zeros((*lead, self.c.stoch, self.c.classes)))
+
+    # [04] RSSM.gru
+    def gru(self, deter: jax.Array, x: jax.Array) -> jax.Array:
+        """The gates of the recurrent cell: old h (..., D) and input x (..., D) to new h."""
+        gates = self.gates(x).reshape(*x.shape[:-1], self.c.blocks, 3, -1)
+        reset, candidate, update = (gates[..., i, :].reshape(deter.shape) for i in range(3))
+        update = jax.nn.sigmoid(update - 1)
+        candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
+        return update * candidate + (1 - update) * deter
+
+    # [04] RSSM.core
+    def core(self, state: State, action: jax.Array) -> jax.Array:
+        """h_t from the state and the action (..., A) before it."""
+        lead = state.deter.shape[:-1]
+        action = action / sg(jnp.maximum(1, jnp.abs(action)))
+        inputs = self.from_deter(state.deter), self.from_stoch(state.stoch.reshape(*lead, -1))
+        shared = jnp.concatenate([*inputs, self.from_action(action)], -1)[..., None, :]
+        own = state.deter.reshape(*lead, self.c.blocks, -1)
+        shared = jnp.broadcast_to(shared, (*own.shape[:-1], shared.shape[-1]))
+        x = self.mix(jnp.concatenate([own, shared], -1).reshape(*lead, -1))
+        return self.gru(state.deter, jax.nn.silu(self.mix_norm.normalize(x)))
+
+    # [04] RSSM.prior
+    def prior(self, deter: jax.Array) -> jax.Array:
+        """p(z | h): log-probabilities (..., S, C), without the observation."""
+        logits = self.prior_net(deter).reshape(*deter.shape[:-1], self.c.stoch, self.c.classes)
+        return unimix(logits, self.c.unimix)
+
+    # [04] RSSM.posterior
+    def posterior(self, deter: jax.Array, embed: jax.Array) -> jax.Array:
+        """q(z | h, e): log-probabilities (..., S, C), given the embedded observation (..., E)."""
+        logits = self.post_net(jnp.concatenate([deter, embed], -1))
+        return unimix(
+            logits.reshape(*deter.shape[:-1], self.c.stoch, self.c.classes), self.c.unimix
+        )
+
+    # [04] RSSM.observe_step
+    def observe_step(self, state: State, embed, action, is_first, u) -> tuple[State, jax.Array]:
+        """One step with an observation: the new state, and the posterior it was sampled from."""
+        state, action = mask_reset(state, action, is_first)
+        deter = self.core(state, action)
+        post = self.posterior(deter, embed)
+        return State(deter, sample_onehot(post, u)), post
+
+    # [04] RSSM.imagine_step
+    def imagine_step(self, state: State, action: jax.Array, u: jax.Array) -> State:
+        """One step without an observation: z is sampled from the prior."""
+        deter = self.core(state, action)
+        return State(deter, sg(sample_onehot(self.prior(deter), u)))
+
+    # [04] RSSM.observe
+    def observe(self, start: State, embed, action, is_first, key) -> tuple[State, jax.Array]:
+        """States and posteriors along sequences (T, B, ...), by a scan of observe_step."""
+        u = jax.random.uniform(key, (*is_first.shape, self.c.stoch))
+
+        def step(state, inputs):
+            state, post = self.observe_step(state, *inputs)
+            return state, (state, post)
+
+        return jax.lax.scan(step, start, (embed, action, is_first, u))[1]
+
+
+# ---- [05] The world model --------------------------------------------------------------------
+
+
+class Encoder(nnx.Module):
+    """An observation to its embedding e (..., units)."""
+
+    def __init__(self, c: Config, obs_space: dict, rng):
+        self.spaces = obs_space
+        self.mlp = Mlp(sum(s.size for s in obs_space.values()), c.units, c.layers, rng)
+
+    # [05] Encoder.embed
+    def embed(self, obs: dict) -> jax.Array:
+        """Grids (uint8) to [0, 1], vectors to symlog; all written flat, then an MLP."""
+        flat = []
+        for name, space in sorted(self.spaces.items()):
+            x = obs[name] / 255 if space.is_image else symlog(obs[name])
+            flat.append(x.reshape(*x.shape[: x.ndim - len(space.shape)], -1))
+        return self.mlp(jnp.concatenate(flat, -1))
+
+
+class Decoder(nnx.Module):
+    """A state's feature to a prediction of each part of the observation."""
+
+    def __init__(self, c: Config, obs_space: dict, rng):
+        self.spaces = obs_space
+        self.mlp = Mlp(c.deter + c.stoch * c.classes, c.units, c.layers, rng)
+        start = {name: -4.0 if s.is_image else 0.0 for name, s in obs_space.items()}
+        heads = {k: Linear(c.units, s.size, rng, bias=start[k]) for k, s in obs_space.items()}
+        self.heads = nnx.Dict(heads)
+
+    # [05] Decoder.predict
+    def predict(self, feat: jax.Array) -> dict:
+        """Raw outputs by name, in the shape of the observation: logits of cells, symlog numbers."""
+        x, lead = self.mlp(feat), feat.shape[:-1]
+        spaces = self.spaces.items()
+        return {name: self.heads[name](x).reshape(*lead, *space.shape) for name, space in spaces}
+
+    # [05] Decoder.reconstruction_loss
+    def reconstruction_loss(self, feat: jax.Array, obs: dict) -> jax.Array:
+        """Reconstruction loss (...): binary cross entropy for cells, squared error for numbers."""
+        total = jnp.zeros(feat.shape[:-1])
+        for name, raw in self.predict(feat).items():
+            if self.spaces[name].is_image:
+                loss = binary_cross_entropy(raw, obs[name] / 255)
+            else:
+                loss = (raw - symlog(obs[name])) ** 2
+            total += loss.reshape(*total.shape, -1).sum(-1)
+        return total
+
+
+class Dreamer(nnx.Module):
+    """The whole agent: world model, actor and critic."""
+
+    def __init__(self, c: Config, world: Any, seed: int):
+        rng, feat = np.random.default_rng(seed), c.deter + c.stoch * c.classes
+        space = world.action_space
+        actions = space.classes or space.shape[0]
+        self.encoder = Encoder(c, world.obs_space, rng)
+        self.rssm = RSSM(c, c.units, actions, rng)
+        self.decoder = Decoder(c, world.obs_space, rng)
+        self.reward = Mlp(feat, c.units, 1, rng, c.bins, scale=0.0)  # two-hot logits
+        self.cont = Mlp(feat, c.units, 1, rng, 1)  # logit of "the episode continues", discounted
+        self.actor = Actor(c, space, feat, rng)
+        self.critic = Mlp(feat, c.units, c.layers, rng, c.bins, scale=0.0)
+
+
+# [05] kl_losses
+def kl_losses(post: jax.Array, prior: jax.Array, free_nats: float) -> tuple[jax.Array, jax.Array]:
+    """KL(q || p) in nats (...), at least free_nats: once to train the prior, once the posterior."""
+
+    def kl(q, p):
+        return jnp.maximum(free_nats, jnp.sum(jnp.exp(q) * (q - p), (-2, -1)))
+
+    return kl(sg(post), prior), kl(post, sg(prior))
+
+
+# [05] world_model_loss
+def world_model_loss(agent: Dreamer, c: Config, batch: Batch, key: jax.Array) -> tuple[dict, State]:
+    """Losses (T, B) by name, and the states (T, B, ...) inferred along the way."""
+    steps = batch.steps
+    embed = agent.encoder.embed(steps.obs)
+    states, post = agent.rssm.observe(batch.start, embed, batch.action, steps.is_first, key)
+    feat = feature(states)
+    dyn, rep = kl_losses(post, agent.rssm.prior(states.deter), c.free_nats)
+    cont = (1.0 - steps.is_terminal) * c.discount
+    losses = {
+        "recon": agent.decoder.reconstruction_loss(feat, steps.obs),
+        "reward": two_hot_loss(agent.reward(feat), steps.reward),
+        "cont": binary_cross_entropy(agent.cont(feat)[..., 0], cont),
+        "dyn": dyn,
+        "rep": rep,
+    }
+    return losses, states
+
+
+# [05] weighted_sum
+def weighted_sum(losses: dict, c: Config) -> jax.Array:
+    """The objective: mean losses, times their weights."""
+    weights = {"recon": c.recon, "rep": 0.1, "replay_value": 0.3}
+    return sum((weights.get(name, 1.0) * x.mean() for name, x in losses.items()), jnp.zeros(()))
+
+
+# [05] train_step
+def train_step(loss, optimizer, params, memory, *inputs):
+    """One gradient step on loss(params, *inputs) -> (number, extra); memory: the optimizer's."""
+    (_, extra), gradient = jax.value_and_grad(loss, has_aux=True)(params, *inputs)
+    steps, memory = optimizer.update(gradient, memory, params)
+    return optax.apply_updates(params, steps), memory, extra
+
+
+# ---- [06] Imagination ------------------------------------------------------------------------
+
+
+# [06] imagine_plan
+def imagine_plan(agent: Dreamer, start: State, actions: jax.Array, key: jax.Array) -> State:
+    """Open loop: the states (H, N, ...) that follow `start` under given actions (H, N, A)."""
+    u = jax.random.uniform(key, (*actions.shape[:2], agent.rssm.c.stoch))
+
+    def step(state, inputs):
+        state = agent.rssm.imagine_step(state, *inputs)
+        return state, state
+
+    return jax.lax.scan(step, start, (actions, u))[1]
+
+
+# [06] imagine
+def imagine(agent: Dreamer, start: State, horizon: int, key: jax.Array) -> tuple[State, jax.Array]:
+    """Let the actor act in the model: states (H+1, N, ...) from `start`, and actions (H, N, A)."""
+    u_key, action_key = jax.random.split(key)
+    u = jax.random.uniform(u_key, (horizon, *start.stoch.shape[:-1]))
+
+    def step(state, inputs):
+        key, u = inputs
+        action = agent.actor(feature(state)).sample(key)
+        new = agent.rssm.imagine_step(state, action, u)
+        return new, (new, action)
+
+    _, (states, actions) = jax.lax.scan(step, start, (jax.random.split(action_key, horizon), u))
+    return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), start, states), actions
+
+
+# ---- [07] Actor and critic -------------------------------------------------------------------
+
+
+class Gaussian(NamedTuple):
+    """A policy over continuous actions (..., A): independent normal distributions."""
+
+    mean: jax.Array
+    std: jax.Array
+
+    def sample(self, key):
+        return sg(self.mean + self.std * jax.random.normal(key, self.mean.shape))
+
+    # [07] Gaussian.log_prob
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Log density of an action (..., A), summed over its dimensions."""
+        z = (action - self.mean) / self.std
+        return jnp.sum(-0.5 * z**2 - jnp.log(self.std) - 0.5 * math.log(2 * math.pi), -1)
+
+    # [07] Gaussian.entropy
+    def entropy(self) -> jax.Array:
+        """Entropy in nats, summed over dimensions."""
+        return jnp.sum(jnp.log(self.std) + 0.5 * math.log(2 * math.pi * math.e), -1)
+
+
+class Actor(nnx.Module):
+    """The policy: a feature to a distribution over actions."""
+
+    def __init__(self, c: Config, space: Any, inputs: int, rng):
+        self.c, self.discrete = c, space.is_discrete
+        outputs = space.classes or 2 * space.shape[0]
+        self.net = Mlp(inputs, c.units, c.layers, rng, outputs, scale=0.01)
+
+    def __call__(self, feat: jax.Array) -> Categorical | Gaussian:
+        out = self.net(feat)
+        if self.discrete:
+            return Categorical(unimix(out, self.c.policy_unimix))
+        mean, spread = jnp.split(out, 2, -1)
+        return Gaussian(jnp.tanh(mean), 0.1 + 0.9 * jax.nn.sigmoid(spread + 2))  # std in [0.1, 1]
+
+
+# [07] lambda_returns
+def lambda_returns(reward, cont, value, lam) -> jax.Array:
+    """R_t = r_t+1 + c_t+1 ((1 - lam) v_t+1 + lam R_t+1); all (n, ...), returns (n-1, ...).
+
+    `lam` is an array too, 0 where a sequence is cut. The last state only bootstraps.
+    """
+
+    def step(later, inputs):
+        reward, cont, value, lam = inputs
+        now = reward + cont * ((1 - lam) * value + lam * later)
+        return now, now
+
+    inputs = jax.tree.map(lambda x: x[1:], (reward, cont, value, lam))
+    return jax.lax.scan(step, value[-1], inputs, reverse=True)[1]
+
+
+# [07] update_range
+def update_range(old: jax.Array, returns: jax.Array) -> jax.Array:
+    """Moving averages (2,) of the 5th and 95th percentile of the returns."""
+    return 0.99 * old + 0.01 * jnp.percentile(returns, jnp.array([5.0, 95.0]))
+
+
+# [07] critic_loss
+def critic_loss(logits: jax.Array, slow_logits: jax.Array, returns: jax.Array) -> jax.Array:
+    """Towards the returns, and towards the slow critic, which regularises; (...)."""
+    return two_hot_loss(logits, returns) + two_hot_loss(logits, two_hot_mean(slow_logits))
+
+
+# [07] actor_loss
+def actor_loss(policy, action: jax.Array, advantage: jax.Array, entropy: float) -> jax.Array:
+    """Policy gradient (REINFORCE) with an entropy bonus, (...)."""
+    return -(policy.log_prob(action) * sg(advantage) + entropy * policy.entropy())
+
+
+# [07] dream_losses
+def dream_losses(agent, slow, c: Config, states: State, actions: jax.Array, old_range: jax.Array):
+    """Actor's and critic's losses (H, N) on imagined trajectories; returns (H, N); new range."""
+    feat = sg(feature(states))
+    reward = sg(two_hot_mean(agent.reward(feat)))
+    cont = sg(jax.nn.sigmoid(agent.cont(feat)[..., 0]))
+    logits = agent.critic(feat)
+    value = sg(two_hot_mean(logits))
+    returns = lambda_returns(reward, cont, value, jnp.full_like(cont, c.lam))
+    new_range = update_range(old_range, returns)
+    advantage = (returns - value[:-1]) / jnp.maximum(1.0, new_range[1] - new_range[0])
+    weight = jnp.cumprod(cont, 0)[:-1]
+    policy = agent.actor(feat[:-1])
+    losses = {
+        "policy": weight * actor_loss(policy, actions, advantage, c.entropy),
+        "value": weight * critic_loss(logits[:-1], sg(slow(feat[:-1])), returns),
+    }
+    return losses, returns, new_range
+
+
+# ---- [08] The agent --------------------------------------------------------------------------
+
+
+# [08] replay_value_loss
+def replay_value_loss(agent, slow, c: Config, batch: Batch, states: State, bootstrap: jax.Array):
+    """The critic's loss (T-1, B) on replayed time steps, whose rewards are real."""
+    steps = batch.steps
+    cont, lam = (1.0 - steps.is_terminal) * c.discount, (1.0 - steps.is_last) * c.lam
+    returns = lambda_returns(steps.reward, cont, bootstrap, lam)
+    feat = feature(states)[:-1]
+    loss = critic_loss(agent.critic(feat), sg(slow(sg(feat))), returns)
+    return (1.0 - steps.is_last[:-1]) * loss
+
+
+class Learner(NamedTuple):
+    """All that learning changes."""
+
+    params: Any
+    slow: Any  # critic: exponential moving average of its parameters
+    memory: Any  # the optimizer's
+    range: jax.Array  # (2,) percentiles of the returns
+
+
+# [08] total_loss
+def total_loss(params, graph, c: Config, learner: Learner, batch: Batch, key: jax.Array):
+    """The objective of DreamerV3: (sum, (mean losses, states, new range))."""
+    agent, frozen = nnx.merge(graph, params), nnx.merge(graph, sg(params))
+    slow = nnx.merge(nnx.graphdef(agent.critic), learner.slow)
+    model_key, imagine_key = jax.random.split(key)
+    losses, states = world_model_loss(agent, c, batch, model_key)
+    last, tail = jax.tree.map(lambda x: x[-c.starts :], (states, batch._replace(start=None)))
+    start = jax.tree.map(lambda x: sg(x).reshape(-1, *x.shape[2:]), last)
+    imagined, actions = imagine(frozen, start, c.horizon, imagine_key)
+    more, returns, new_range = dream_losses(agent, slow, c, imagined, actions, learner.range)
+    bootstrap = returns[0].reshape(last.deter.shape[:2])
+    more["replay_value"] = replay_value_loss(agent, slow, c, tail, last, bootstrap)
+    losses |= more
+    return weighted_sum(losses, c), (
+        {k: x.mean() for k, x in losses.items()},
+        sg(states),
+        new_range,
+    )
+
+
+# [08] clip_gradient
+def clip_gradient(gradient: jax.Array, param: jax.Array, clip: float = 0.3) -> jax.Array:
+    """Adaptive gradient clipping: a norm of at most `clip` times the parameter's norm."""
+    limit = clip * jnp.maximum(1e-3, jnp.linalg.norm(param.ravel()))
+    return gradient / jnp.maximum(1.0, jnp.linalg.norm(gradient.ravel()) / limit)
+
+
+# [08] laprop
+def laprop(gradient, v, m, count, decay: float, momentum: float = 0.9):
+    """LaProp: scale by the root mean square first, then momentum. Returns (step, v, m)."""
+    v = decay * v + (1 - decay) * gradient**2
+    scaled = gradient / (jnp.sqrt(v / (1 - decay**count)) + 1e-20)
+    m = momentum * m + (1 - momentum) * scaled
+    return m / (1 - momentum**count), v, m
+
+
+def make_optimizer(c: Config) -> optax.GradientTransformation:
+    """Clipping for each tensor, then LaProp over all parameters as one vector."""
+
+    def clip(gradients, memory, params=None):
+        return jax.tree.map(clip_gradient, gradients, params), memory
+
+    def update(gradient, memory, params=None):
+        v, m, count = memory
+        step, v, m = laprop(gradient, v, m, count + 1, c.rms_decay)
+        rate = c.learning_rate * jnp.minimum(1.0, count / c.warmup)
+        rate = rate * (jax.lax.rsqrt(1 + count / c.decay) if c.decay else 1.0)
+        return -rate * step, (v, m, count + 1)
+
+    def start(params):
+        return jnp.zeros_like(params), jnp.zeros_like(params), jnp.int32(0)
+
+    scale = optax.flatten(optax.GradientTransformation(start, update))
+    return optax.chain(optax.GradientTransformation(lambda params: (), clip), scale)
+
+
+# [08] update
+def update(graph, c: Config, optimizer, learner: Learner, batch: Batch, key: jax.Array):
+    """One gradient step on everything; the slow critic follows. (learner, losses, states)."""
+    params, memory, (losses, states, new_range) = train_step(
+        total_loss, optimizer, learner.params, learner.memory, graph, c, learner, batch, key
+    )
+    slow = jax.tree.map(lambda s, p: 0.98 * s + 0.02 * p, learner.slow, params["critic"])
+    return Learner(params, slow, memory, new_range), losses, states
+
+
+# [08] act
+def act(agent: Dreamer, state: State, action: jax.Array, steps: Any, key: jax.Array):
+    """Infer the new state of W environments and sample an action for each; (state, action)."""
+    u_key, key = jax.random.split(key)
+    u = jax.random.uniform(u_key, state.stoch.shape[:-1])
+    embed = agent.encoder.embed(steps.obs)
+    state, _ = agent.rssm.observe_step(state, embed, action, steps.is_first, u)
+    action = agent.actor(feature(state)).sample(key)
+    return state, action * (1.0 - steps.is_last[:, None])
+
+
+class Run(NamedTuple):
+    """All that a run is: what is saved, and what goes on from there."""
+
+    learner: Learner
+    replay: Replay
+    world: Any  # (W, ...) the environments' own states
+    steps: Any  # worlds.TimeStep (W, ...) not yet acted on
+    state: State  # (W, ...)
+    action: jax.Array  # (W, A)
+    key: jax.Array
+    count: jax.Array  # () int32, time steps of each environment so far
+    score: jax.Array  # (W,) returns of the running episodes
+    scores: jax.Array  # (100,) returns of the latest finished episodes
+    episodes: jax.Array  # () int32
+
+
+def begin(c: Config, world: Any, graph, optimizer, params, seed: int) -> Run:
+    """The state of a run before its first time step."""
+    keys = jax.random.split(jax.random.key(seed), c.worlds + 1)
+    world_state, steps = jax.vmap(world.reset)(keys[1:])
+    state = nnx.merge(graph, params).rssm.initial(c.worlds)
+    action = jnp.zeros((c.worlds, world.action_space.classes or world.action_space.shape[0]))
+    size = c.capacity // c.worlds
+
+    def ring(x):
+        return jnp.zeros((size, *x.shape), x.dtype)
+
+    stoch = jnp.zeros((size, c.worlds, c.stoch), jnp.uint8)
+    replay = Replay(jax.tree.map(ring, steps), ring(action), ring(state.deter), stoch, jnp.int32(0))
+    slow = jax.tree.map(jnp.copy, params["critic"])
+    learner = Learner(params, slow, optimizer.init(params), jnp.zeros(2))
+    zero = jnp.int32(0)
+    return Run(learner, replay, world_state, steps, state, action, jax.random.key_data(keys[0]),
+               zero, jnp.zeros(c.worlds), jnp.zeros(100), zero)  # fmt: skip
+
+
+# [08] collect
+def collect(graph, c: Config, world: Any, run: Run) -> Run:
+    """One time step of all environments: act, store, step."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(run.key), 2 * run.count)
+    act_key, world_key = jax.random.split(key)
+    agent = nnx.merge(graph, run.learner.params)
+    state, action = act(agent, run.state, run.action, run.steps, act_key)
+    replay = add(run.replay, run.steps, action, state)
+    choice = action.argmax(-1) if world.action_space.is_discrete else action
+    keys = jax.random.split(world_key, c.worlds)
+    step = jax.vmap(lambda *args: worlds.next_timestep(world, *args))
+    world_state, steps = step(run.world, run.steps, choice, keys)
+    return run._replace(world=world_state, steps=steps, state=state, action=action, replay=replay,
+                        count=run.count + 1)  # fmt: skip
+
+
+# [08] learn
+def learn(graph, c: Config, optimizer, run: Run) -> tuple[Run, dict]:
+    """Sample a batch, make one update, and write the new states back."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(run.key), 2 * run.count + 1)
+    sample_key, key = jax.random.split(key)
+    place, env = sample(run.replay, c.batch, c.length, sample_key)
+    batch = cut(run.replay, place, env, c.classes)
+    learner, losses, states = update(graph, c, optimizer, run.learner, batch, key)
+    return run._replace(learner=learner, replay=write_back(run.replay, place, env, states)), losses
+
+
+def keep_score(run: Run) -> Run:
+    """Add up rewards; move the returns of finished episodes into the ring of the latest."""
+    score = jnp.where(run.steps.is_first, 0.0, run.score) + run.steps.reward
+    last = run.steps.is_last
+    place = jnp.where(last, (run.episodes + jnp.cumsum(last) - 1) % 100, 100)
+    scores = run.scores.at[place].set(score, mode="drop")
+    return run._replace(score=score, scores=scores, episodes=run.episodes + last.sum())
+
+
+def make_program(c: Config, world: Any):
+    """Two compiled functions: seed -> run, and (run, times) -> (run, mean losses)."""
+    graph, optimizer = nnx.graphdef(Dreamer(c, world, 0)), make_optimizer(c)
+    steps = round(c.batch * c.length / (c.worlds * c.train_ratio))  # between two updates
+
+    def play(run, times):
+        return jax.lax.fori_loop(
+            0, times, lambda _, run: keep_score(collect(graph, c, world, run)), run
+        )
+
+    def once(_, carry):
+        run, losses = learn(graph, c, optimizer, play(carry[0], steps))
+        return run, jax.tree.map(jnp.add, carry[1], losses)
+
+    def advance(run, times):
+        losses = jax.eval_shape(lambda run: learn(graph, c, optimizer, run)[1], run)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape), losses)
+        run, sums = jax.lax.fori_loop(0, times, once, (run, zeros))
+        return run, jax.tree.map(lambda x: x / times, sums)
+
+    def start(params, seed):  # fill the replay buffer with as many windows as a batch has steps
+        run = begin(c, world, graph, optimizer, params, seed)
+        return play(run, c.length + c.batch * c.length // c.worlds)
+
+    def init(seed):
+        params = nnx.to_pure_dict(nnx.state(Dreamer(c, world, seed), nnx.Param))
+        return jax.jit(start)(params, seed)
+
+    return init, jax.jit(advance, donate_argnums=0)  # the old run's memory is used again
+
+
+def save(run: Run, path: pathlib.Path) -> None:
+    """Write all arrays of a run, so that a kill leaves the old file or the new one."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez(file, *jax.device_get(jax.tree.leaves(run)))
+    part.replace(path)
+
+
+def restore(run: Run, path: pathlib.Path) -> Run:
+    """The saved run; `run` is a fresh one of the same environment and hyperparameters."""
+    leaves, tree = jax.tree.flatten(run)
+    with np.load(path) as file:
+        saved = [file[name] for name in file.files]
+    if [x.shape for x in saved] != [x.shape for x in leaves]:
+        raise SystemExit(f"{path} is a run of other hyperparameters: choose another --out.")
+    return jax.tree.unflatten(tree, [jnp.asarray(x) for x in saved])
+
+
+def film(c: Config, world: Any, run: Run, path: pathlib.Path, seen: int = 5, length: int = 40):
+    """Film an environment (left) beside the open-loop dream from its step `seen` on (right)."""
+    graph = nnx.graphdef(Dreamer(c, world, 0))
+    agent = nnx.merge(graph, run.learner.params)
+
+    def step(run, _):
+        new = collect(graph, c, world, run)
+        return new._replace(replay=run.replay), (run.steps.obs, new.state, new.action)
+
+    @jax.jit
+    def play_and_dream(run):
+        obs, states, actions = jax.lax.scan(step, run, None, seen + length)[1]
+        start = jax.tree.map(lambda x: x[seen - 1], states)
+        dream = imagine_plan(agent, start, actions[seen - 1 : -1], jax.random.key(0))
+        return obs, agent.decoder.predict(feature(dream))
+
+    obs, dream = jax.tree.map(lambda x: np.asarray(x)[:, 0], play_and_dream(run))
+    decode = {k: jax.nn.sigmoid if s.is_image else symexp for k, s in world.obs_space.items()}
+    dream = {k: np.asarray(decode[k](x)) for k, x in dream.items()}
+    frames = world.render({k: x[seen:] for k, x in obs.items()}), world.render(dream)
+    mediapy.write_video(path, np.concatenate(frames, 2), fps=8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="DreamerV3 in one file.")
+    parser.add_argument("--world", default="minatar/breakout", choices=PRESETS)
+    parser.add_argument("--minutes", type=float, default=5, help="of training, with compilation")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=pathlib.Path, help="folder of the run; goes on from there")
+    args = parser.parse_args()
+    started, saved = time.time(), time.time()
+    out = args.out or pathlib.Path("runs") / f"{args.world.replace('/', '-')}-{args.seed}"
+    out.mkdir(parents=True, exist_ok=True)
+    c, world = Config(**PRESETS[args.world]), worlds.make(args.world)
+    init, advance = make_program(c, world)
+    run, updates = init(args.seed), 1
+    if (out / "run.npz").exists():
+        run = restore(run, out / "run.npz")
+    print(f"Training in {out}; compiling takes up to a minute.", flush=True)
+    while time.time() - started < 60 * args.minutes:
+        run, losses = advance(run, updates)
+        updates = 100
+        count = min(100, int(run.episodes))
+        score = float(run.scores[:count].mean()) if count else math.nan
+        news = (
+            f"{time.time() - started:4.0f} s, {int(run.count) * c.worlds} steps, return {score:.2f}"
+        )
+        print(news, *(f"{name} {float(x):.3g}" for name, x in losses.items()), sep=", ", flush=True)
+        if time.time() - saved > 60:
+            save(run, out / "run.npz")
+            saved = time.time()
+    save(run, out / "run.npz")
+    film(c, world, run, out / "dream.mp4")
+    print(f"Saved {out / 'run.npz'}. Reality beside the dream: {out / 'dream.mp4'}")
+
+
+if __name__ == "__main__":
+    main()
