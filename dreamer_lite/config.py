@@ -39,7 +39,7 @@ class Config:
     seed: int = number(0, 0, 2**31 - 1)
     seeds: int = number(1, 1, 64, "agents trained side by side, from seed on")
 
-    # Environments and replay (notebook 01)
+    # Environments and replay (notebook 02)
     worlds: int = number(16, 1, 4096, "parallel environments (W)")
     batch: int = number(16, 1, 4096, "sequences (B)")
     length: int = number(64, 2, 1024, "steps of a training sequence (T)")
@@ -48,7 +48,7 @@ class Config:
     train_ratio: float = number(32, 1e-3, 1e6, "replayed steps per agent step")
     online_queue: bool = True  # train on every new window once, soon after it was collected
 
-    # Predictions and networks (notebooks 02 and 03)
+    # Predictions and networks (notebooks 03 and 04)
     bins: int = number(255, 3, 1023, "two-hot bins (K)")
     scalars: str = choice("two-hot", "two-hot", "symlog", "plain")  # rewards, values: ablations
     units: int = number(1024, 1, 8192, "width of the MLPs")
@@ -65,7 +65,7 @@ class Config:
     image_blocks: int = number(8, 1, 64, "blocks of the decoder's map from the state")
     precision: str = choice("auto", "auto", "float32", "bfloat16")  # of activations; see `devices`
 
-    # RSSM (notebook 03)
+    # RSSM (notebook 04)
     deter: int = number(8192, 1, 16384, "deterministic state (D)")
     hidden: int = number(1024, 1, 8192, "hidden units of the RSSM")
     stoch: int = number(32, 1, 256, "groups (S)")
@@ -75,7 +75,7 @@ class Config:
     post_layers: int = number(1, 1, 8)
     unimix: float = number(0.01, 0, 1, "fraction of uniform in the latents")
 
-    # World model (notebook 04)
+    # World model (notebook 05)
     free_nats: float = number(1.0, 0, 100, "nats")
     recon_scale: float = number(1.0, 0, 100)
     # Ours: pixels that differ from the frame before weigh 1 + this in the image loss. The paper has
@@ -86,7 +86,7 @@ class Config:
     dyn_scale: float = number(1.0, 0, 100)
     rep_scale: float = number(0.1, 0, 100)
 
-    # Imagination, actor and critic (notebooks 05 and 06)
+    # Imagination, actor and critic (notebooks 06 and 07)
     horizon: int = number(15, 1, 333, "imagined steps (H)")
     starts: int = number(0, 0, 1024, "last steps of each sequence to imagine from; 0 is all")
     discount_horizon: float = number(333, 1, 1e5, "steps; discount = 1 - 1/this")
@@ -105,7 +105,7 @@ class Config:
     return_low: float = number(5.0, 0, 50, "percentile")
     return_high: float = number(95.0, 50, 100, "percentile")
 
-    # Optimiser and loop (notebook 07)
+    # Optimiser and loop (notebook 08)
     learning_rate: float = number(4e-5, 0, 1)
     warmup: int = number(1000, 0, 10**6, "updates")
     decay: int = number(0, 0, 10**9, "updates; the rate falls as 1/sqrt(1 + t/this); 0 is constant")

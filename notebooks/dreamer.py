@@ -21,6 +21,7 @@ import pathlib
 import time
 from typing import Any, NamedTuple
 
+import imageio_ffmpeg
 import jax
 import jax.numpy as jnp
 import mediapy
@@ -268,12 +269,18 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(kernel if blocks > 1 else kernel[0])
         self.bias = nnx.Param(np.full(outputs, bias, np.float32))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    # [03] Linear.forward
+    def forward(self, x: jax.Array) -> jax.Array:
+        """x W + b; a kernel (g, i, o) is one matrix for each of g equal parts of x."""
+        bias = repeat(self.bias[...], x)
         if self.kernel.ndim == 2:
-            return x @ self.kernel[...] + repeat(self.bias[...], x)
+            return x @ self.kernel[...] + bias
         parts = x.reshape(*x.shape[:-1], self.kernel.shape[0], -1)
-        y = jnp.einsum("...gi,gio->...go", parts, self.kernel[...])
-        return y.reshape(*x.shape[:-1], -1) + repeat(self.bias[...], x)
+        outputs = jnp.einsum("...gi,gio->...go", parts, self.kernel[...])
+        return outputs.reshape(*x.shape[:-1], -1) + bias
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.forward(x)
 
 
 class Norm(nnx.Module):
@@ -417,7 +424,13 @@ class Encoder(nnx.Module):
 
     def __init__(self, c: Config, obs_space: dict, rng):
         self.spaces = obs_space
-        self.mlp = Mlp(sum(s.size for s in obs_space.values()), c.units, c.layers, rng)
+        self.build(c, rng)
+
+    # [05] Encoder.build
+    def build(self, c: Config, rng) -> None:
+        """Make `mlp` for all numbers of an observation; self.spaces[name].size counts them."""
+        inputs = sum(space.size for space in self.spaces.values())
+        self.mlp = Mlp(inputs, c.units, c.layers, rng)
 
     # [05] Encoder.embed
     def embed(self, obs: dict) -> jax.Array:
@@ -434,9 +447,16 @@ class Decoder(nnx.Module):
 
     def __init__(self, c: Config, obs_space: dict, rng):
         self.spaces = obs_space
+        self.build(c, rng)
+
+    # [05] Decoder.build
+    def build(self, c: Config, rng) -> None:
+        """Make `mlp`, and `heads`: a linear map for each part of the observation."""
         self.mlp = Mlp(c.deter + c.stoch * c.classes, c.units, c.layers, rng)
-        start = {name: -4.0 if s.is_image else 0.0 for name, s in obs_space.items()}
-        heads = {k: Linear(c.units, s.size, rng, bias=start[k]) for k, s in obs_space.items()}
+        heads = {}
+        for name, space in self.spaces.items():
+            bias = -4.0 if space.is_image else 0.0  # most cells of a grid are empty
+            heads[name] = Linear(c.units, space.size, rng, bias=bias)
         self.heads = nnx.Dict(heads)
 
     # [05] Decoder.predict
@@ -463,16 +483,21 @@ class Dreamer(nnx.Module):
     """The whole agent: world model, actor and critic."""
 
     def __init__(self, c: Config, world: Any, seed: int):
-        rng, feat = np.random.default_rng(seed), c.deter + c.stoch * c.classes
-        space = world.action_space
-        actions = space.classes or space.shape[0]
-        self.encoder = Encoder(c, world.obs_space, rng)
+        rng, space = np.random.default_rng(seed), world.action_space
+        self.build_model(c, world.obs_space, space.classes or space.shape[0], rng)
+        inputs = c.deter + c.stoch * c.classes
+        self.actor = Actor(c, space, inputs, rng)
+        self.critic = Mlp(inputs, c.units, c.layers, rng, c.bins, scale=0.0)
+
+    # [05] Dreamer.build_model
+    def build_model(self, c: Config, obs_space: dict, actions: int, rng) -> None:
+        """Make encoder, rssm, decoder and two heads: `reward` (K logits, 0 at first), `cont` (1)."""
+        inputs = c.deter + c.stoch * c.classes
+        self.encoder = Encoder(c, obs_space, rng)
         self.rssm = RSSM(c, c.units, actions, rng)
-        self.decoder = Decoder(c, world.obs_space, rng)
-        self.reward = Mlp(feat, c.units, 1, rng, c.bins, scale=0.0)  # two-hot logits
-        self.cont = Mlp(feat, c.units, 1, rng, 1)  # logit of "the episode continues", discounted
-        self.actor = Actor(c, space, feat, rng)
-        self.critic = Mlp(feat, c.units, c.layers, rng, c.bins, scale=0.0)
+        self.decoder = Decoder(c, obs_space, rng)
+        self.reward = Mlp(inputs, c.units, 1, rng, c.bins, scale=0.0)
+        self.cont = Mlp(inputs, c.units, 1, rng, 1)
 
 
 # [05] kl_losses
@@ -542,7 +567,7 @@ def imagine(agent: Dreamer, start: State, horizon: int, key: jax.Array) -> tuple
 
     def step(state, inputs):
         key, u = inputs
-        action = agent.actor(feature(state)).sample(key)
+        action = agent.actor.policy(feature(state)).sample(key)
         new = agent.rssm.imagine_step(state, action, u)
         return new, (new, action)
 
@@ -582,12 +607,14 @@ class Actor(nnx.Module):
         outputs = space.classes or 2 * space.shape[0]
         self.net = Mlp(inputs, c.units, c.layers, rng, outputs, scale=0.01)
 
-    def __call__(self, feat: jax.Array) -> Categorical | Gaussian:
+    # [07] Actor.policy
+    def policy(self, feat: jax.Array) -> Categorical | Gaussian:
+        """The distribution over actions: unimix for classes; else tanh means, std in [0.1, 1]."""
         out = self.net(feat)
         if self.discrete:
             return Categorical(unimix(out, self.c.policy_unimix))
         mean, spread = jnp.split(out, 2, -1)
-        return Gaussian(jnp.tanh(mean), 0.1 + 0.9 * jax.nn.sigmoid(spread + 2))  # std in [0.1, 1]
+        return Gaussian(jnp.tanh(mean), 0.1 + 0.9 * jax.nn.sigmoid(spread + 2))
 
 
 # [07] lambda_returns
@@ -636,7 +663,7 @@ def dream_losses(agent, slow, c: Config, states: State, actions: jax.Array, old_
     new_range = update_range(old_range, returns)
     advantage = (returns - value[:-1]) / jnp.maximum(1.0, new_range[1] - new_range[0])
     weight = jnp.cumprod(cont, 0)[:-1]
-    policy = agent.actor(feat[:-1])
+    policy = agent.actor.policy(feat[:-1])
     losses = {
         "policy": weight * actor_loss(policy, actions, advantage, c.entropy),
         "value": weight * critic_loss(logits[:-1], sg(slow(feat[:-1])), returns),
@@ -704,6 +731,7 @@ def laprop(gradient, v, m, count, decay: float, momentum: float = 0.9):
     return m / (1 - momentum**count), v, m
 
 
+# [08] make_optimizer
 def make_optimizer(c: Config) -> optax.GradientTransformation:
     """Clipping for each tensor, then LaProp over all parameters as one vector."""
 
@@ -741,7 +769,7 @@ def act(agent: Dreamer, state: State, action: jax.Array, steps: Any, key: jax.Ar
     u = jax.random.uniform(u_key, state.stoch.shape[:-1])
     embed = agent.encoder.embed(steps.obs)
     state, _ = agent.rssm.observe_step(state, embed, action, steps.is_first, u)
-    action = agent.actor(feature(state)).sample(key)
+    action = agent.actor.policy(feature(state)).sample(key)
     return state, action * (1.0 - steps.is_last[:, None])
 
 
@@ -808,6 +836,7 @@ def learn(graph, c: Config, optimizer, run: Run) -> tuple[Run, dict]:
     return run._replace(learner=learner, replay=write_back(run.replay, place, env, states)), losses
 
 
+# [08] keep_score
 def keep_score(run: Run) -> Run:
     """Add up rewards; move the returns of finished episodes into the ring of the latest."""
     score = jnp.where(run.steps.is_first, 0.0, run.score) + run.steps.reward
@@ -817,6 +846,7 @@ def keep_score(run: Run) -> Run:
     return run._replace(score=score, scores=scores, episodes=run.episodes + last.sum())
 
 
+# [08] make_program
 def make_program(c: Config, world: Any):
     """Two compiled functions: seed -> run, and (run, times) -> (run, mean losses)."""
     graph, optimizer = nnx.graphdef(Dreamer(c, world, 0)), make_optimizer(c)
@@ -886,6 +916,7 @@ def film(c: Config, world: Any, run: Run, path: pathlib.Path, seen: int = 5, len
     decode = {k: jax.nn.sigmoid if s.is_image else symexp for k, s in world.obs_space.items()}
     dream = {k: np.asarray(decode[k](x)) for k, x in dream.items()}
     frames = world.render({k: x[seen:] for k, x in obs.items()}), world.render(dream)
+    mediapy.set_ffmpeg(imageio_ffmpeg.get_ffmpeg_exe())
     mediapy.write_video(path, np.concatenate(frames, 2), fps=8)
 
 

@@ -1,4 +1,4 @@
-"""Solutions and wrong answers of notebook 07, for `test_checks`."""
+"""Solutions and wrong answers of notebook 08, for `test_checks`."""
 
 import math
 from collections.abc import Callable

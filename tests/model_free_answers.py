@@ -1,4 +1,4 @@
-"""Solutions and wrong answers of notebook 10, for `test_checks`."""
+"""Solutions and wrong answers of notebook 11, for `test_checks`."""
 
 from collections.abc import Callable
 

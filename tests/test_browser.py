@@ -71,7 +71,7 @@ def says(student: Student, words: str, seconds: float = 90) -> None:
 
 @pytest.mark.slow
 def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
-    student.visit("07_dreamer.ipynb")
+    student.visit("08_dreamer.ipynb")
     student.run_above("dashboard.wait()", 300)
     says(student, "running, update", 300)
     student.press("pause")
@@ -100,7 +100,7 @@ def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
 
 @pytest.mark.slow
 def test_05_answers_its_buttons(student):
-    student.visit("05_imagination.ipynb")
+    student.visit("06_imagination.ipynb")
     student.run_all(600)
     student.press("again")
     student.page.wait_for_selector(".widget-html img")
@@ -112,7 +112,7 @@ def test_05_answers_its_buttons(student):
 
 @pytest.mark.slow
 def test_09_plays_pauses_and_is_turned_by_keyboard(student):
-    student.visit("09_dreams_vs_reality.ipynb")
+    student.visit("10_dreams_vs_reality.ipynb")
     student.run_all(600)
     films = student.films()
     assert films and all(film["seconds"] > 1 and film["width"] > 100 for film in films)

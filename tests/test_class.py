@@ -32,7 +32,7 @@ NAMES = [source.stem for source in SOURCES]
 # Points of each notebook: its checks.
 POINTS = {"01": 2, "02": 5, "03": 3, "04": 4, "05": 3, "06": 5, "07": 5, "09": 3, "10": 3}
 
-GRADED = ["01_worlds", "02_predicting_anything", "03_rssm"]
+GRADED = ["02_worlds", "03_predicting_anything", "04_rssm"]
 # A plausible mistake in the body of an exercise, and words of the check's hint.
 MISTAKES = {
     "my_keep_mask": (

@@ -1,4 +1,4 @@
-"""Notebook 08 in a real kernel that is killed in the middle: *Run all* goes on where it was."""
+"""Notebook 09 in a real kernel that is killed in the middle: *Run all* goes on where it was."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from nbclient.exceptions import DeadKernelError
 from dreamer_lite import worlds
 from dreamer_lite.runs import checkpoints
 
-NOTEBOOK = small_run.ROOT / "notebooks" / "08_full_run.ipynb"
+NOTEBOOK = small_run.ROOT / "notebooks" / "09_full_run.ipynb"
 # Checkpoints and copies come all the time here, so that a kill falls into the middle of one.
 OFTEN = (
     "from dreamer_lite.runs import run as runs; "

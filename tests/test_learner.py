@@ -371,7 +371,7 @@ def test_updates_are_deterministic_and_compile_once(plain: Plain) -> None:
 
 
 def test_an_agents_structure_can_be_a_static_argument() -> None:
-    """Notebook 06 passes it to jitted functions; its shapes are those of the parameters."""
+    """Notebook 07 passes it to jitted functions; its shapes are those of the parameters."""
     graph = make_agent(golden_config("vec_discrete"), *spaces("vec_discrete"))
     hash(graph)
     jax.tree.map(

@@ -612,7 +612,7 @@ def claims_09(names: dict) -> None:
 
 
 def of_another_agent(source: Path, agent: Path, out: Path, tmp_path: Path) -> dict:
-    """Run notebook 09 as a script for an agent of one's own."""
+    """Run notebook 10 as a script for an agent of one's own."""
     text = source.read_text(encoding="utf-8")
     assert text.count('agent_name = "minatar-breakout"') == 1
     text = text.replace('agent_name = "minatar-breakout"', f"agent_name = {str(agent)!r}")
@@ -681,16 +681,16 @@ def claims_10(names: dict) -> None:
 
 CLAIMS = {
     "00_the_dream": claims_00,
-    "01_worlds": claims_01,
-    "02_predicting_anything": claims_02,
-    "03_rssm": claims_03,
-    "04_world_model": claims_04,
-    "05_imagination": claims_05,
-    "06_actor_critic": claims_06,
-    "07_dreamer": claims_07,
-    "08_full_run": claims_08,
-    "09_dreams_vs_reality": claims_09,
-    "10_model_free": claims_10,
+    "02_worlds": claims_01,
+    "03_predicting_anything": claims_02,
+    "04_rssm": claims_03,
+    "05_world_model": claims_04,
+    "06_imagination": claims_05,
+    "07_actor_critic": claims_06,
+    "08_dreamer": claims_07,
+    "09_full_run": claims_08,
+    "10_dreams_vs_reality": claims_09,
+    "11_without_a_model": claims_10,
 }
 
 
@@ -720,7 +720,7 @@ def test_run_all_on_an_untouched_student_copy_finishes(source, tmp_path):
     # The script above shows what is learnt; here a few updates show that every cell runs.
     (parameters,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     parameters.source += "\nupdates = behaviour_updates = pendulum_updates = 60"
-    if source.stem == "08_full_run":  # its agent is the largest, and an untrained one will do
+    if source.stem == "09_full_run":  # its agent is the largest, and an untrained one will do
         changes = f"\nsize, changes, updates = 'tiny', {small_run.SETTINGS!r}, 20"
         parameters.source += changes
     client = NotebookClient(
@@ -750,7 +750,7 @@ def test_student_notebooks_export_to_python(source, tmp_path, monkeypatch, capsy
         check=True,
     )  # fmt: skip
     compile(script.read_text(encoding="utf-8"), str(script), "exec")
-    if source.stem == "01_worlds":
+    if source.stem == "02_worlds":
         monkeypatch.setenv("DREAMER_LITE_FAST", "1")
         monkeypatch.delenv("DREAMER_LITE_STRICT", raising=False)
         runpy.run_path(str(script), run_name="__main__")

@@ -1,4 +1,4 @@
-"""Actor and critic, learned from imagined rollouts. Built in notebook 06.
+"""Actor and critic, learned from imagined rollouts. Built in notebook 07.
 
 The actor acts inside the world model, the critic predicts the return of each imagined state, and
 the actor makes actions more likely whose return exceeded that prediction. Sources: Hafner et al.

@@ -2,7 +2,7 @@
 
 `loss` is the whole objective of DreamerV3 on one screen, `update` the step that follows from it.
 Both are pure and not jitted: the caller adds `jax.jit`, `jax.vmap` over seeds and buffer donation.
-Put together in notebook 07.
+Put together in notebook 08.
 """
 
 from typing import Any, NamedTuple

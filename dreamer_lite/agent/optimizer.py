@@ -6,7 +6,7 @@
 
 Adam averages raw gradients and then scales the average. Sources: Hafner et al. 2025, Methods
 ("Optimizer"); `clip_by_agc`, `scale_by_rms` and `scale_by_momentum` in the released opt.py.
-Built in notebook 07. The parts are optax's; only the clipping over whole tensors is ours.
+Built in notebook 08. The parts are optax's; only the clipping over whole tensors is ours.
 """
 
 import jax

@@ -1,6 +1,6 @@
 """The recurrent state-space model (RSSM): a sequential variational autoencoder with two paths.
 
-A state is (deter h, stoch z). Built in notebook 03. Sources: Hafner et al. 2025, "World model
+A state is (deter h, stoch z). Built in notebook 04. Sources: Hafner et al. 2025, "World model
 learning"; `RSSM` in the released code (dreamerv3/rssm.py).
 
     hₜ = f(hₜ₋₁, zₜ₋₁, aₜ₋₁)          deterministic path: a block GRU

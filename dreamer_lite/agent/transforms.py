@@ -1,6 +1,6 @@
 """Functions of numbers without parameters: symlog, two-hot codes, unimix, straight-through.
 
-Built in notebook 02: how one network with one learning rate predicts rewards from 0.01 to 10,000.
+Built in notebook 03: how one network with one learning rate predicts rewards from 0.01 to 10,000.
 All functions take and return float32.
 """
 

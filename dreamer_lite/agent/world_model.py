@@ -1,7 +1,7 @@
 """The world model: encoder, RSSM, decoder, reward and continue heads, and their loss.
 
 It learns from replayed sequences to reconstruct observations and to predict rewards and
-continuation. Built in notebook 04. Sources: Hafner et al. 2025, "World model learning";
+continuation. Built in notebook 05. Sources: Hafner et al. 2025, "World model learning";
 `Agent.loss` and `RSSM.loss` in the released code.
 """
 

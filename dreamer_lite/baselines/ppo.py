@@ -1,4 +1,4 @@
-"""PPO, a model-free on-policy agent, on the same environments and of the same widths: notebook 10.
+"""PPO, a model-free on-policy agent, on the same environments and of the same widths: notebook 11.
 
 It collects a rollout with the current policy, makes a few passes of gradient steps over it, and
 then discards the rollout. The clipped ratio keeps the new policy near the old one (Schulman et al.

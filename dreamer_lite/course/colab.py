@@ -61,7 +61,7 @@ def setup(*extras: str) -> None:
     print(describe())
     if on_colab() and "gpu" not in describe():
         print(
-            "No GPU here. Notebooks 00 to 06 do not need one. For a GPU: menu Runtime, "
+            "No GPU here. Notebooks 00 to 07 do not need one. For a GPU: menu Runtime, "
             "Change runtime type, T4 GPU, Save; then run all cells again."
         )
 

@@ -5,6 +5,7 @@ stderr, where a grader would count it as an error.
 """
 
 import functools
+import inspect
 import os
 import traceback
 import warnings
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Function = Callable[..., Any]
+SMALL = 24  # numbers that a check shows side by side
 
 
 class Failed(AssertionError):
@@ -27,6 +29,7 @@ class Part(NamedTuple):
 
     what: str
     measure: Callable[[Function], Any]  # function -> an array, a number, or a tuple of them
+    arguments: tuple = ()  # what the function is called with, to be shown if it is small
 
 
 class Exercise:
@@ -53,6 +56,17 @@ def compare(mine: Function, exercise: Exercise, messages: Mapping[str, str]) -> 
       Failed: the comparison failed, and failures raise (see `strict`).
     """
     name = getattr(mine, "__name__", str(mine))
+    trouble, largest = judge(mine, exercise, messages)
+    if trouble:
+        return failed(name, trouble, exercise.oracle)
+    compared = "; ".join(part.what for part in exercise.parts)
+    print(f"✓ {name} agrees with the library. Compared: {compared}.")
+    print(f"  Largest difference {largest:.1e}. Using YOUR function. Next: {messages['next']}")
+    return mine
+
+
+def judge(mine: Function, exercise: Exercise, messages: Mapping[str, str]) -> tuple[str, float]:
+    """(what is wrong, empty if nothing is; the largest difference), without a word printed."""
     largest = 0.0
     for part in exercise.parts:
         # One compiled program: op by op, JAX would compile forty small ones.
@@ -64,12 +78,35 @@ def compare(mine: Function, exercise: Exercise, messages: Mapping[str, str]) -> 
             largest = max(largest, *(d.max(initial=0.0) for d in _differences(expected, got)))
             if not largest <= exercise.tolerance:
                 trouble = _wrong(part, expected, got, exercise, messages)
+                trouble += side_by_side(part, expected, got, exercise)
         if trouble is not None:
-            return _failed(name, trouble, exercise.oracle)
-    compared = "; ".join(part.what for part in exercise.parts)
-    print(f"✓ {name} agrees with the library. Compared: {compared}.")
-    print(f"  Largest difference {largest:.1e}. Using YOUR function. Next: {messages['next']}")
-    return mine
+            return trouble, largest
+    return "", largest
+
+
+def side_by_side(
+    part: Part, expected: list[np.ndarray], got: list[np.ndarray], exercise: Exercise
+) -> str:
+    """Inputs, the reader's numbers and the expected ones, one below the other; "" if too many."""
+    signature = list(inspect.signature(exercise.oracle).parameters)
+    inputs = []
+    for name, value in zip(signature, part.arguments):
+        if name != "self":
+            leaves = [np.asarray(x) for x in jax.tree.leaves(value)]
+            inputs.append((name, leaves))
+    sizes = [sum(x.size for x in leaves) for _, leaves in [*inputs, ("", expected)]]
+    if not inputs or max(sizes) > SMALL:
+        return ""
+    rows = [*inputs, ("yours", got), ("expected", expected)]
+    width = max(len(name) for name, _ in rows)
+    lines = []
+    for name, leaves in rows:
+        text = "  ".join(
+            np.array2string(x, precision=4, suppress_small=True, separator=" ").replace("\n", "")
+            for x in leaves
+        )
+        lines.append(f"\n    {name.ljust(width)}  {text}")
+    return "".join(lines)
 
 
 def strict() -> bool:
@@ -77,7 +114,7 @@ def strict() -> bool:
     return os.environ.get("DREAMER_LITE_STRICT") == "1" or "NBGRADER_EXECUTION" in os.environ
 
 
-def _failed(name: str, trouble: str, oracle: Function) -> Function:
+def failed(name: str, trouble: str, oracle: Function) -> Function:
     text = f"✗ {name}: {trouble}"
     if strict():
         raise Failed(text)
@@ -174,7 +211,7 @@ def _arrays(result: Any) -> list[np.ndarray]:
 
 def on(what: str, *arguments: Any) -> Part:
     """Call the function on these arguments and compare what it returns."""
-    return Part(what, lambda function: function(*arguments))
+    return Part(what, lambda function: function(*arguments), arguments)
 
 
 def gradient(what: str, *arguments: Any) -> Part:

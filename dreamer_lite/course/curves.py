@@ -2,7 +2,7 @@
 
     taskset -c 0 python -m dreamer_lite.course.curves dreamer --out assets/curves/dreamer.json
 
-`AGENTS` names the agents that notebook 10 compares, and ablations. Each curve is one run of several
+`AGENTS` names the agents that notebook 11 compares, and ablations. Each curve is one run of several
 seeds in one program, measured in CPU seconds of the process. On one core, which `taskset` ensures,
 CPU seconds equal wall-clock time if nothing else runs; other work on the machine changes them
 little. Compilation is included, from an empty cache.

@@ -3,7 +3,7 @@
 The expected returns are read off published training curves, or off our own where the text says so;
 nothing is extrapolated. A run with a lower train ratio than the curve's has made fewer updates
 after as many environment steps. Then two points of the curve bracket its return: the one after as
-many collected steps, and the one after as many replayed steps. Notebook 08.
+many collected steps, and the one after as many replayed steps. Notebook 09.
 """
 
 import functools

@@ -2,7 +2,7 @@
 
 How fast does the error grow? `compare` measures it at many moments, against two predictors that
 know nothing of the environment's rules: repeat the last frame, and the mean of all frames.
-`frames` shows a few of the moments. Used in notebooks 05 and 09.
+`frames` shows a few of the moments. Used in notebooks 06 and 10.
 
 How it is measured. The agent acts; its posterior after a real time step is where a dream starts.
 * Moments are drawn by seed among all time steps, once the agent has observed OBSERVED steps of the

@@ -2,7 +2,7 @@
 
 Environments and player run inside one compiled scan; numpy arrays come out, time first. The
 player is an agent's policy, or, without parameters, a uniformly random one. Built on by `dreams`
-and notebook 09.
+and notebook 10.
 """
 
 import functools

@@ -6,7 +6,7 @@
     agents.load("catch")            an agent that is shipped with Dreamer Lite
 
 Loading from an untrusted source is safe: it executes no code, imports no module that was not asked
-for, and allocates only the memory that the settings of the agent need. Read with notebook 08.
+for, and allocates only the memory that the settings of the agent need. Read with notebook 09.
 """
 
 import dataclasses

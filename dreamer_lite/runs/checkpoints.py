@@ -7,7 +7,7 @@ file detects damage; files that file managers leave there do not matter. Nothing
 Numbering, renaming and retention are ours because Orbax's `CheckpointManager` renames a step before
 our checksums could be part of it, and never waits until the rename is on the disk (`fsync`).
 After a crash, the newest step could therefore be incomplete without a way to notice it.
-Read with notebook 08.
+Read with notebook 09.
 """
 
 import contextlib

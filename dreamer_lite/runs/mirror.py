@@ -10,7 +10,7 @@ checksums show which of them arrived whole. If a slot did not arrive, the one be
 disk of the folder is not mounted, the folder is never made on another disk: `check` makes the last
 part of its path and a file in it, and `push` refuses a folder without that file. A run continues
 from a checkpoint on the local disk, which `fetch` makes. Its stored latents are older than those of
-the interrupted run, so the two are not equal bit for bit. Read with notebook 08.
+the interrupted run, so the two are not equal bit for bit. Read with notebook 09.
 """
 
 import contextlib

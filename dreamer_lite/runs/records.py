@@ -10,7 +10,7 @@ continues, one of three cases holds:
     the checkpoint is of an earlier    it has no checksum, so readable records count as correct
     version
 
-A sentence tells the user what was dropped or damaged. Read with notebook 08.
+A sentence tells the user what was dropped or damaged. Read with notebook 09.
 """
 
 import errno

@@ -10,7 +10,7 @@ If the process dies between two writes, or the whole machine does, the files on 
 consistent because of their order: first the record, then the checkpoint, then the summary, which
 can be rebuilt from the checkpoint. Each is on the disk before the next is written. The checkpoint
 stores a checksum of the records up to it; later records are dropped when the run continues (see
-`records`). Read with notebook 08.
+`records`). Read with notebook 09.
 """
 
 import contextlib

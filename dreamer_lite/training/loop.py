@@ -2,7 +2,7 @@
 
 For environments in JAX everything, the environment included, runs inside one compiled and donated
 program (`make_driver`). `train` calls it again and again and yields a record of what happened; the
-caller draws a bar, a curve, or saves. Put together in notebook 07.
+caller draws a bar, a curve, or saves. Put together in notebook 08.
 """
 
 import functools

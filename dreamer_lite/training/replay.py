@@ -5,7 +5,7 @@ Source: `Replay` in the released code (embodied/core/replay.py); Hafner et al. 2
 across episode ends (the `is_first` flags reset the state).
 Step 0 of a window is context: its stored latents and action are
 where the sequence starts from. All functions are pure and live inside the training loop; writes are
-unconditional, because a conditional write inside a scan copies the whole buffer. Notebook 01.
+unconditional, because a conditional write inside a scan copies the whole buffer. Notebook 02.
 """
 
 from typing import NamedTuple

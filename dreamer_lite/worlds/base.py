@@ -3,7 +3,7 @@
 A world is a frozen dataclass of plain numbers with two pure functions, `reset` and `step`, over a
 state that the caller carries. It stores nothing itself, so it can be jitted, vmapped over many
 copies and put inside the training scan. The worlds beside this file, replay, training and
-notebook 01 build on it; it imports none of them.
+notebook 02 build on it; it imports none of them.
 
 The fields of `TimeStep` are those of a stored time step; replay and training rely on their names
 and dtypes. `sprites` draws grid observations.

@@ -1,7 +1,7 @@
 """Breakout on a 10x10 grid by MinAtar's rules, as a JAX world.
 
 The rules are those of MinAtar (Young and Tian 2019, arXiv:1903.03176); the code is our own.
-It is the environment of notebooks 01, 07 and 10: small enough to be learnt on a CPU in minutes, and
+It is the environment of notebooks 02, 08 and 11: small enough to be learnt on a CPU in minutes, and
 rich enough to need planning.
 
 What may be changed: the two fields and the drawing. With other rules, returns can no longer be

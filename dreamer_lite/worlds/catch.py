@@ -1,6 +1,6 @@
 """Catch: a ball falls, a paddle has to be under it; a JAX world of ten time steps per episode.
 
-It is the smallest environment that separates memory from stochasticity (notebook 03). `hidden`
+It is the smallest environment that separates memory from stochasticity (notebook 04). `hidden`
 blanks the ball in mid-flight: to predict where it reappears takes memory. `kink` moves it sideways
 there at random: no memory can predict the side. The game is that of Mnih et al.
 2014 (arXiv:1406.6247), the options are ours.

@@ -2,7 +2,7 @@
 
 The equations, the random start and the time limit are those of Gymnasium's Pendulum-v1 (MIT
 licence), so returns can be compared: -1200 is random play, better than -200 is solved. It is the
-environment of the continuous actor in notebook 06.
+environment of the continuous actor in notebook 07.
 
 What may be changed: the time limit and the drawing. With other equations, returns can no longer be
 compared with those of others.

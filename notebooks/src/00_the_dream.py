@@ -253,7 +253,7 @@ show(
 #
 # **Limits.** One agent, one small world, moments from a few games that this agent itself played. It
 # has hardly seen what it never does, such as losing the ball on purpose in the middle of a good
-# game: you may have found that there its dreams break. Notebook 09 looks for such places with more
+# game: you may have found that there its dreams break. Notebook 10 looks for such places with more
 # care.
 #
 # ## 5 · What you just saw
@@ -285,7 +285,7 @@ show(
 # The gain is fewer real steps. That is worth much where they are slow, costly or dangerous. The
 # price: dreaming takes computing, and a policy can learn to please the mistakes of the model. Where
 # the world is cheap, as here, an agent without a model may well be quicker by the clock; notebook
-# 10 races the two.
+# 11 races the two.
 
 # %%
 config = agent.config
@@ -338,4 +338,4 @@ print(f"and dreamt {dreamt_steps:,}: {dreamt_steps / real_steps:.1f} dreamt step
 #
 # ## Next
 #
-# Notebook 01 begins at the beginning: what a world gives, row by row, and how it is kept.
+# Notebook 02 begins at the beginning: what a world gives, row by row, and how it is kept.

@@ -18,6 +18,7 @@ from dreamer_lite.course.checks.acting import (
     return_scale,
 )
 from dreamer_lite.course.checks.dreaming import dream_on, mean_and_band, open_loop
+from dreamer_lite.course.checks.exercise import trouble_of
 from dreamer_lite.course.checks.judging import mean_and_error, trusted_steps, worst_dream
 from dreamer_lite.course.checks.latents import block_gru, forget, sample_latent
 from dreamer_lite.course.checks.learning import (
@@ -37,6 +38,6 @@ __all__ = [
     "dream_on", "dream_weights", "forget", "free_nats", "fresh_windows", "keep_mask",
     "lambda_returns", "mean_and_band", "mean_and_error", "normal_log_prob", "normalise",
     "open_loop", "previous_action", "return_scale", "rms_momentum", "sample_latent", "schedule",
-    "symexp", "symlog", "symmetric_mean", "total_loss", "trusted_steps", "two_hot", "two_sides",
-    "unimix", "worst_dream", "write_latents",
+    "symexp", "symlog", "symmetric_mean", "total_loss", "trouble_of", "trusted_steps", "two_hot",
+    "two_sides", "unimix", "worst_dream", "write_latents",
 ]  # fmt: skip

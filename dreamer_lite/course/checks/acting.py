@@ -1,4 +1,4 @@
-"""Notebook 06: actor and critic."""
+"""Notebook 07: actor and critic."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Notebook 05: imagination."""
+"""Notebook 06: imagination."""
 
 import functools
 

@@ -4,12 +4,14 @@ import functools
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite.course.compare import Exercise, Function, compare
+from dreamer_lite.course import parts
+from dreamer_lite.course.compare import Exercise, Function, compare, failed, judge
 
 
 @functools.cache
@@ -27,6 +29,64 @@ def check(make: Callable[[], Exercise]) -> Callable[[Function], Function]:
 
     del run.__wrapped__  # the signature is that of `run`
     return run
+
+
+def part(name: str) -> Callable[[Callable[[], Exercise]], Callable[[Function], Function]]:
+    """A check of a part of the reader's agent, "RSSM.prior": what passes it is stored.
+
+    The reader's text is run as it will stand in the file, among the course's other parts. The
+    function that is right is the course's own unless the exercise has another.
+    """
+
+    def decorate(make: Callable[[], Exercise]) -> Callable[[Function], Function]:
+        @functools.wraps(make, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+        def run(mine: Function) -> Function:
+            text = parts.source_of(mine)
+            trouble = "" if text is None else parts.trouble(name, text)
+            try:
+                tried = mine if trouble or text is None else parts.function(name, text)
+            except Exception as error:
+                tried, trouble = mine, f"cannot be run: {error}"
+            exercise = make()
+            if not trouble:
+                trouble, _ = judge(tried, exercise, messages()[make.__name__])
+            if trouble:
+                return failed(make.__name__, trouble, exercise.oracle)
+            compared = "; ".join(p.what for p in exercise.parts)
+            print(f"✓ {make.__name__} is right. Compared: {compared}.")
+            if text is None:
+                print("  It is not kept: its text is not to be found. Define it in a cell.")
+            elif parts.store(name, text):
+                print(
+                    f"  Kept as {name} in {parts.FILE}. Next: {messages()[make.__name__]['next']}"
+                )
+            return tried
+
+        del run.__wrapped__
+        CHECKS[name] = make
+        return run
+
+    return decorate
+
+
+CHECKS: dict[str, Callable[[], Exercise]] = {}  # part -> its exercise
+
+
+def trouble_of(name: str, mine: Function) -> str:
+    """What is wrong with a part, in the words of its check; empty if it passes."""
+    make = CHECKS.get(name)
+    return judge(mine, make(), messages()[make.__name__])[0] if make else ""
+
+
+def solved(name: str) -> Function:
+    """The course's own function of a part."""
+    return parts.find(solved_agent(), name)
+
+
+@functools.cache
+def solved_agent() -> Any:
+    """The course's agent as a module: `solved_agent().RSSM`."""
+    return parts.assemble({})
 
 
 def normal(seed: int, *shape: int) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Notebook 09: how good an agent is, how far its rollouts can be trusted, and the worst one."""
+"""Notebook 10: how good an agent is, how far its rollouts can be trusted, and the worst one."""
 
 import jax.numpy as jnp
 

@@ -1,4 +1,4 @@
-"""Notebook 03: the recurrent state-space model."""
+"""Notebook 04: the recurrent state-space model."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from dreamer_lite.agent.layers import block_affine
 from dreamer_lite.course.checks.exercise import check, normal, uniform
 from dreamer_lite.course.compare import Exercise, Function, gradient, on
 
-UNIMIX = 0.01  # fraction of the uniform distribution in notebook 03's latents
+UNIMIX = 0.01  # fraction of the uniform distribution in notebook 04's latents
 
 
 @check

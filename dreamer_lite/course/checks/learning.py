@@ -1,4 +1,4 @@
-"""Notebook 07: optimiser, train ratio, online queue, latent write-back."""
+"""Notebook 08: optimiser, train ratio, online queue, latent write-back."""
 
 from types import SimpleNamespace
 from typing import Any, cast

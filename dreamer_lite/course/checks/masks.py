@@ -1,4 +1,4 @@
-"""Notebook 01: masks at the borders of episodes."""
+"""Notebook 02: masks at the borders of episodes."""
 
 import jax
 import jax.numpy as jnp

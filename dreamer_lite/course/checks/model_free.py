@@ -1,4 +1,4 @@
-"""Notebook 10: proximal policy optimisation (PPO), an agent without a world model."""
+"""Notebook 11: proximal policy optimisation (PPO), an agent without a world model."""
 
 import jax.numpy as jnp
 

@@ -1,4 +1,4 @@
-"""Notebook 04: the world model's losses."""
+"""Notebook 05: the world model's losses."""
 
 import jax
 import jax.numpy as jnp

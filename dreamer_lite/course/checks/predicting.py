@@ -1,4 +1,4 @@
-"""Notebook 02: predicting anything."""
+"""Notebook 03: predicting anything."""
 
 import jax
 import jax.numpy as jnp

@@ -3,7 +3,7 @@
 In JupyterLab it trains in a background thread, because the buttons of a busy cell do not react. On
 Colab, where pictures of a thread are not shown, it trains in the cell, and the square stop button
 of the cell does what *stop* does. In a script it trains at once and prints lines of progress.
-Every picture can also be had in words. Notebooks 07 and 08.
+Every picture can also be had in words. Notebooks 08 and 09.
 """
 
 import atexit

@@ -1,7 +1,7 @@
 """The panel of hyperparameters: every field of `Config` as a control made from its metadata.
 
 It measures what a change costs, by timing updates on the device at hand, and shows the same
-settings as a command and as a cell of parameters. Notebook 07.
+settings as a command and as a cell of parameters. Notebook 08.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ LABEL = "11em"  # width of the names
 # The first field of each group, in the order of `Config`.
 GROUPS = {
     "The run": "size",
-    "Environments and replay (notebook 01)": "worlds",
+    "Environments and replay (notebook 02)": "worlds",
     "Predictions and networks (02, 03)": "bins",
     "Recurrent state-space model (03)": "deter",
     "World model (04)": "free_nats",

@@ -1,6 +1,6 @@
 """The dream player: buttons and sliders on a `Dream`. Every picture can also be had in words.
 
-Notebooks 00 and 09.
+Notebooks 00 and 10.
 """
 
 import functools

@@ -14,13 +14,13 @@
 # (bar)
 
 # %% [markdown]
-# # 06 · Actor and critic
+# # 07 · Actor and critic
 #
 # **A policy that has lived only inside a frozen world model catches most balls of the real game, on its first real day; trained on scrambled dreams, it catches no more than chance.**
 #
 # | Minutes to read | Minutes to run | You should know | Adds to the agent |
 # |---|---|---|---|
-# | 35 | 6, on 2 CPU cores | notebooks 04 and 05 | what it wants, and what it does |
+# | 35 | 6, on 2 CPU cores | notebooks 05 and 06 | what it wants, and what it does |
 #
 # **You will be able to**
 #
@@ -65,7 +65,7 @@ print(dreamer_lite.__doc__)
 #
 # The *actor* chooses actions, the *critic* $v(s)$ says how much reward is still to come from a
 # state. Both learn from dreams of H steps. A dream gives for each state the reward $r_t$ that
-# arrives with it and the discounted chance $c_t$ to go on (notebook 04). But dreams are short, and
+# arrives with it and the discounted chance $c_t$ to go on (notebook 05). But dreams are short, and
 # rewards may come later. Two ways out:
 #
 # * trust the dream to its end, and the critic only there: much chance, little prejudice;
@@ -147,20 +147,20 @@ show(
     "Return against the step of a dream whose last step brings 1. At the first step: "
     + "; ".join(f"{line[0]:.2f} with lambda {lam:g}" for lam, line in heard.items())
     + ". At the last all are 1.",
-    "06_lambda",
+    "07_lambda",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:06_lambda)
+# ![](figure:07_lambda)
 # </details>
 #
 # With λ = 0 only the last step hears of it; the news would need 15 updates to reach the first.
 #
 # ## 2 · How much a dreamt step counts
 #
-# A dream is not stopped at its end, it goes on as nonsense (notebook 05). So each step is weighed
+# A dream is not stopped at its end, it goes on as nonsense (notebook 06). So each step is weighed
 # by the chance that the dream was still going on when it began:
 #
 # $$w_t=\prod_{i=0}^{t}c_i$$
@@ -275,13 +275,13 @@ show(
     "Size of returns after division, against updates, on a log scale. After 400: "
     + "; ".join(f"{line[-1]:.2f} for coin {coin:g}" for coin, line in sizes.items())
     + ".",
-    "06_scale",
+    "07_scale",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:06_scale)
+# ![](figure:07_scale)
 # </details>
 #
 # Large coins end at the same size, 0.3. The small one is left as it was. The range starts at 0 and
@@ -289,7 +289,7 @@ show(
 #
 # ## 4 · The two losses
 #
-# **The critic** tells returns by two-hot (notebook 02), and learns from the lambda-returns:
+# **The critic** tells returns by two-hot (notebook 03), and learns from the lambda-returns:
 #
 # $$L_v=-\ln p_v(R_t\mid s_t)\;-\;\ln p_v(\bar v_t\mid s_t)$$
 #
@@ -386,13 +386,13 @@ show(
     "Odds of three levers against updates. At the end the best has: "
     + "; ".join(f"{line[-1, 2]:.2f} with eta {eta:g}" for eta, line in odds.items())
     + ".",
-    "06_levers",
+    "07_levers",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:06_levers)
+# ![](figure:07_levers)
 # </details>
 #
 # Without entropy it settles on one lever and stops trying; with some it still visits the others;
@@ -402,7 +402,7 @@ show(
 #
 # The world is Catch: a ball falls from the top in nine steps, the paddle moves below; 1 if it is
 # caught. A random player lives 51,200 rows. The package's world model learns from them, as in
-# notebook 05. From then on it is **frozen**, and the real world is out of reach.
+# notebook 06. From then on it is **frozen**, and the real world is out of reach.
 
 # %%
 import functools
@@ -661,14 +661,14 @@ show(
     "Share of real balls caught against updates made in dreams. In the end, of 1,000 new balls: "
     + "; ".join(words)
     + ".",
-    "06_real",
+    "07_real",
 )
 print(*words, sep="\n")
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:06_real)
+# ![](figure:07_real)
 # </details>
 #
 # Random play catches 0.096 ± 0.018 of the balls. The policy that has only dreamt catches 0.893 ±
@@ -676,7 +676,7 @@ print(*words, sep="\n")
 # chance. So the policy did not learn to look busy in dreams; it learnt what its actions bring.
 #
 # Why does it work so well here? Catch is small: in 51,200 rows a random player has been nearly
-# everywhere that a good one goes. In Breakout it has not (notebook 05), and a frozen model would be
+# everywhere that a good one goes. In Breakout it has not (notebook 06), and a frozen model would be
 # led astray.
 #
 # **Limits.** One model of one seed; the ± are over balls, not over trained agents. With `seed = 1` and
@@ -771,13 +771,13 @@ show(
     figure,
     f"Center and width of a bell that is paid most at {target:g}, along 400 updates: from "
     f"{center[0]:.2f} and {width[0]:.2f} to {center[-1]:.2f} and {width[-1]:.2f}.",
-    "06_bell",
+    "07_bell",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:06_bell)
+# ![](figure:07_bell)
 # </details>
 #
 # **Pendulum**, in a frozen dream. A rod hangs on a joint; a weak motor (one number from -1 to 1) must
@@ -823,20 +823,20 @@ if pendulum_updates:
         figure,
         "Real return of the pendulum against updates made in dreams, and eight moments of one real "
         f"episode. In the end, over 256 episodes: {words}.",
-        "06_pendulum",
+        "07_pendulum",
     )
     print(words)
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:06_pendulum)
+# ![](figure:07_pendulum)
 # </details>
 #
 # From -1,209 to -294, without one real swing of its own; above -200 counts as solved. In the episode
 # that is shown it gets the rod up in 40 steps and holds it, a little aside of the top. A random player
 # seldom stands upright, so there the dream is wrong, and a frozen model never hears how it went. Notebook
-# 07 closes that loop.
+# 08 closes that loop.
 
 # %% [markdown]
 # ## Quiz
@@ -861,7 +861,7 @@ if pendulum_updates:
 # </details>
 # <details><summary>5. Could this policy play Breakout, learnt from random play?</summary>
 #
-# It would soon come to places where the model has never been (notebook 05), and learn from nonsense.
+# It would soon come to places where the model has never been (notebook 06), and learn from nonsense.
 # </details>
 
 # %% [markdown]
@@ -886,5 +886,5 @@ if pendulum_updates:
 #
 # ## Next
 #
-# Notebook 07 closes the loop: the policy goes out into the world, brings home new rows, and model,
+# Notebook 08 closes the loop: the policy goes out into the world, brings home new rows, and model,
 # actor and critic learn together.

@@ -14,7 +14,7 @@
 # (bar)
 
 # %% [markdown]
-# # 01 · Worlds, rows and windows
+# # 02 · Worlds, rows and windows
 #
 # **Learning starts from rows of experience, and two masks decide whether they make sense: which row
 # an episode begins with, and which action led to it.**
@@ -101,17 +101,17 @@ show_film(
     "Catch on the left, Breakout on the right, 60 rows of random play. In Catch the ball falls while "
     "the paddle wanders, and every ten rows a new ball starts at the top. In Breakout the ball moves "
     "diagonally under three rows of bricks until the paddle misses it.",
-    "01_worlds",
+    "02_worlds",
     rows=2,
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:01_worlds)
+# ![](figure:02_worlds)
 # </details>
 #
-# The labs of most courses use two others, and so does notebook 08. **Pong** is an Atari game in its
+# The labs of most courses use two others, and so does notebook 09. **Pong** is an Atari game in its
 # original machine, emulated (Bellemare and others 2013); the agent sees 64 x 64 colour pixels and
 # acts on every fourth frame. **Walker Walk** is a body of two legs in a simulator of rigid bodies
 # (Tassa and others 2018); the agent feels 24 numbers (angles, height, speeds), pushes six joints
@@ -150,9 +150,9 @@ for name, trace in filmed.items():
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:01_atari_pong)
+# ![](figure:02_atari_pong)
 #
-# ![](figure:01_dmc_walker-walk)
+# ![](figure:02_dmc_walker-walk)
 # </details>
 
 # %% [markdown]
@@ -301,13 +301,13 @@ show(
     f"How often each of {added} rows is in a window. Rows before {oldest} were overwritten: never. "
     f"From there it climbs over {window} rows to about {window}, stays level, and falls again over "
     f"the last {window} rows.",
-    "01_ring",
+    "02_ring",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:01_ring)
+# ![](figure:02_ring)
 # </details>
 #
 # The newest rows are in few windows: what has just been learnt of the world would be trained on
@@ -380,12 +380,12 @@ axes.set_xticks(places, list(right), fontsize=9)
 axes.set(ylabel="share of right guesses", ylim=(0, 1.25))
 axes.legend(frameon=False, ncols=2, loc="upper center")
 words = "; ".join(f"{k} {a:.0%} and {b:.0%}" for k, (a, b) in right.items())
-show(figure, f"Share of right guesses in ordinary and in first rows: {words}.", "01_masks")
+show(figure, f"Share of right guesses in ordinary and in first rows: {words}.", "02_masks")
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:01_masks)
+# ![](figure:02_masks)
 # </details>
 #
 # With both masks the table knows the game. With each row's *own* action it learns nothing from
@@ -435,4 +435,4 @@ show(figure, f"Share of right guesses in ordinary and in first rows: {words}.", 
 #
 # ## Next
 #
-# Rewards can be 0.01 or 10,000. Notebook 02 predicts both with one network.
+# Rewards can be 0.01 or 10,000. Notebook 03 predicts both with one network.

@@ -14,13 +14,13 @@
 # (bar)
 
 # %% [markdown]
-# # 07 · Dreamer: the loop
+# # 08 · Dreamer: the loop
 #
 # **Six small parts and one loop: act, store, dream, learn, again and again; and an agent learns Breakout while you watch.**
 #
 # | Minutes to read | Minutes to run | You should know | Adds to the agent |
 # |---|---|---|---|
-# | 40 | 8, on 2 CPU cores | notebooks 01, 04 and 06 | what drives all of it: optimiser and loop |
+# | 40 | 8, on 2 CPU cores | notebooks 02, 05 and 07 | what drives all of it: optimiser and loop |
 #
 # **You will be able to**
 #
@@ -216,13 +216,13 @@ show(
         f"{label} {size.max():.3g}, at update {size.argmax() + 1}" for label, size in sizes.items()
     )
     + ".",
-    "07_order",
+    "08_order",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:07_order)
+# ![](figure:08_order)
 # </details>
 #
 # Once v has forgotten the shock and m has not, Adam divides the old momentum by a new, small root.
@@ -237,7 +237,7 @@ show(
 # $$\text{slow}\leftarrow 0.02\,\text{critic}+0.98\,\text{slow}$$
 #
 # The copy is no source of returns; the critic is pulled a little towards what the copy
-# says (notebook 06). **A tiny number.** After n updates $0.98^n$ of the old copy is left: a half after
+# says (notebook 07). **A tiny number.** After n updates $0.98^n$ of the old copy is left: a half after
 # 34, a hundredth after 228.
 #
 # Mind the first line of code: the copy must be a *copy*. If both names meant the same arrays, a
@@ -393,13 +393,13 @@ show(
         for label, share in shares.items()
     )
     + ".",
-    "07_queue",
+    "08_queue",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:07_queue)
+# ![](figure:08_queue)
 # </details>
 #
 # At ratio 1 the queue fills nearly the whole batch. The rows that stay unused are the first of each
@@ -452,7 +452,7 @@ write_latents = checks.write_latents(my_write_latents)
 # ## 7 · The loop
 #
 # Now all of it. What you wrote stands beside what the package brings: `learning.loss` is the sum
-# of all losses of notebooks 04 and 06, `policy_step` runs the policy and stores, `replay` gathers
+# of all losses of notebooks 05 and 07, `policy_step` runs the policy and stores, `replay` gathers
 # windows. First the update. The two averages run over all parameters as one long vector: one small
 # program in place of fifty.
 
@@ -635,7 +635,7 @@ from dreamer_lite.course.widgets import Dashboard
 from dreamer_lite.show import plots
 
 dashboard = Dashboard(config, updates, run_folder, loop)
-dashboard.start("07_training")
+dashboard.start("08_training")
 
 # %% [markdown]
 # The next cell waits until training ends, and the buttons above sleep meanwhile. Watch first, then run
@@ -648,11 +648,11 @@ print(dashboard.words())
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:07_training)
+# ![](figure:08_training)
 # </details>
 #
 # First the picture, then the return: while the decoder cannot say where the ball is, dreams teach
-# nothing. `dyn` touches the line early, as long as $z$ says nothing, and then rises (notebook 04). The
+# nothing. `dyn` touches the line early, as long as $z$ says nothing, and then rises (notebook 05). The
 # picture's loss rises now and then *because* the agent gets better: it sees walls that it never saw.
 #
 # How good is it? A hundred new games. The baseline acts at random, in a thousand of them. The negative
@@ -705,13 +705,13 @@ show(
     "Mean bricks a game: "
     + "; ".join(f"{label} {mean:.2f} ± {error:.2f}" for label, (mean, error) in scores.items())
     + ".",
-    "07_returns",
+    "08_returns",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:07_returns)
+# ![](figure:08_returns)
 # </details>
 #
 # **Limits.** One seed, one small world, some minutes. Returns grow in steps, whenever a way past the
@@ -730,14 +730,14 @@ show(
 # %%
 if not FAST:
     three = Dashboard(make_config("catch", seed=seed, seeds=3), 600)
-    three.start("07_seeds")
+    three.start("08_seeds")
     three.wait()
     print(three.words() + plots.describe_spread(three.records[-1]))
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:07_seeds)
+# ![](figure:08_seeds)
 # </details>
 #
 # They take off together, after some 500 updates, and are far apart at once: at the end their mean is 0.33
@@ -748,7 +748,7 @@ if not FAST:
 #
 # Take one part out, leave the rest, train three seeds for 4,000 updates: an *ablation*. That takes a
 # quarter of an hour of one core each, so they are stored, each with the command that made it. Four of
-# them here: numbers told by a symlog in place of two-hot (notebook 02), returns that are not
+# them here: numbers told by a symlog in place of two-hot (notebook 03), returns that are not
 # normalised (06), dreams of 1 step and of 30 (05). **Predict first:** which one hurts most? Which helps?
 
 # %%
@@ -757,13 +757,13 @@ from dreamer_lite.course.widgets import Ablations
 ablations = Ablations()
 for label in ("no two-hot", "no percentile normaliser", "horizon 1", "horizon 30"):
     ablations.toggle(label, True)
-show(ablations.figure(), ablations.sentence(), "07_ablations")
+show(ablations.figure(), ablations.sentence(), "08_ablations")
 print(ablations.words())
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:07_ablations)
+# ![](figure:08_ablations)
 # </details>
 #
 # Less than one would think. Without two-hot the curve is the same: Breakout pays 1 a brick, and a symlog
@@ -772,7 +772,7 @@ print(ablations.words())
 # update; by the clock, at nearly twice the price, they are behind.
 #
 # **Limits.** One world, three seeds, one length of training. A part that is not missed *here* is there for
-# worlds that pay 0.01 or 10,000 (notebook 02), so that one setting does for all. An ablation says what a
+# worlds that pay 0.01 or 10,000 (notebook 03), so that one setting does for all. An ablation says what a
 # part is worth where it was measured, and no more.
 #
 #
@@ -851,4 +851,4 @@ print(trial.words())
 #
 # ## Next
 #
-# Notebook 08 takes this loop to a larger world and a GPU, and plans the budget first.
+# Notebook 09 takes this loop to a larger world and a GPU, and plans the budget first.

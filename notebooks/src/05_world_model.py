@@ -14,13 +14,13 @@
 # (bar)
 
 # %% [markdown]
-# # 04 · The world model
+# # 05 · The world model
 #
 # **Five losses make a simulator: an agent that has only watched a random player can close its eyes and still say where paddle and ball will be.**
 #
 # | Minutes to read | Minutes to run | You should know | Adds to the agent |
 # |---|---|---|---|
-# | 30 | 4, on 2 CPU cores | notebooks 02 and 03 | what teaches its memory: decoder, heads, KL |
+# | 30 | 4, on 2 CPU cores | notebooks 03 and 04 | what teaches its memory: decoder, heads, KL |
 #
 # **You will be able to**
 #
@@ -61,7 +61,7 @@ print(dreamer_lite.__doc__)
 # %% [markdown]
 # ## What must be learnt
 #
-# Notebook 03 built the state $s_t=(h_t,z_t)$, and left it untaught. What should a state be able to
+# Notebook 04 built the state $s_t=(h_t,z_t)$, and left it untaught. What should a state be able to
 # do? Show the frame again, say the reward that came with it, say whether life goes on, and be
 # foretold by the state before. Each wish is a loss in nats:
 #
@@ -106,19 +106,19 @@ show(
     "Push of two losses on the logit of a cell that is on, for logits from -8 to 4. At -5, where "
     + " and ".join(f"the {label} pushes with {push:.3f}" for label, push in pushed.items())
     + ". Both fade where the logit is right.",
-    "04_cells",
+    "05_cells",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:04_cells)
+# ![](figure:05_cells)
 # </details>
 #
 # Squared error has its strongest push in the middle, and nearly none where the net is sure and
 # wrong. A ball is one cell in a hundred, so a young net is sure that there is none.
 #
-# **The reward** is a number, told by two-hot over symexp bins (notebook 02). The output layer starts
+# **The reward** is a number, told by two-hot over symexp bins (notebook 03). The output layer starts
 # at zero: all N bins alike, a loss of ln N. For N = 63 that is 4.14 nats.
 #
 # ## 2 · Does life go on?
@@ -244,13 +244,13 @@ show(
         f"With {label} they end at {path[-1, 0]:.2f} and {path[-1, 1]:.2f}."
         for label, path in walks.items()
     ),
-    "04_walk",
+    "05_walk",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:04_walk)
+# ![](figure:05_walk)
 # </details>
 #
 # With the paper's scales the prior does the walking and the posterior keeps what it saw. The other
@@ -329,13 +329,13 @@ show(
     + " ".join(
         f"With {f:g} nats free it is zero on {s:.0%} of the way." for f, s in silent.items()
     ),
-    "04_free_nats",
+    "05_free_nats",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:04_free_nats)
+# ![](figure:05_free_nats)
 # </details>
 #
 # One group of two classes can hold ln 2 = 0.69 nats against a fair prior, so a floor of 1 is never
@@ -561,7 +561,7 @@ for done in range(0, updates, CHUNK):
     draw(
         curve(history, news),
         f"Losses against updates on a log scale, {news}: {words}. Dotted: the free nats.",
-        "04_curve" if count >= updates else "",
+        "05_curve" if count >= updates else "",
     )
 print(f"{count:,} updates in {time.perf_counter() - started:.0f} s, compiling included")
 by_row = np.asarray(both(params, trace)[0]["dyn"].mean(1))
@@ -570,7 +570,7 @@ print(f"dyn in row 0 of a window {by_row[0]:.2f} nats, in the others {by_row[1:]
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:04_curve)
+# ![](figure:05_curve)
 # </details>
 #
 # *rep* has the value of *dyn* and is left out. *dyn* first **rises**: while $z$ says nothing, there is
@@ -581,7 +581,7 @@ print(f"dyn in row 0 of a window {by_row[0]:.2f} nats, in the others {by_row[1:]
 #
 # ## Who teaches whom
 #
-# A gradient is a flashlight (notebook 03), here for *parts*: how strongly does each loss move each
+# A gradient is a flashlight (notebook 04), here for *parts*: how strongly does each loss move each
 # part of the model? On the left every row counts as an episode of its own, so that nothing passes
 # through time, and a zero proves a stop-gradient. On the right the 16 rows of a window follow one
 # another as lived. It takes nothing new: the function that you trained with, all scales but one set
@@ -639,13 +639,13 @@ show(
         + "."
         for label, numbers in taught.items()
     ),
-    "04_teaching",
+    "05_teaching",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:04_teaching)
+# ![](figure:05_teaching)
 # </details>
 #
 # Row by row *dyn* leaves posterior and encoder alone, *rep* leaves the prior alone, and each head
@@ -752,13 +752,13 @@ show(
         + "."
         for what, lines in wrong.items()
     ),
-    "04_errors",
+    "05_errors",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:04_errors)
+# ![](figure:05_errors)
 # </details>
 #
 # And one of the moments, as a strip. The paddle is at the bottom, the ball has a trail. Turn `which`.
@@ -792,13 +792,13 @@ show(
         for label, strip in strips.items()
     )
     + ".",
-    "04_strip",
+    "05_strip",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:04_strip)
+# ![](figure:05_strip)
 # </details>
 #
 # At step 1 the dream errs by 0.17 cells, copying by 5.36, the mean frame by 3.21; at step 10 it is
@@ -810,7 +810,7 @@ show(
 # has to guess, and one guess can err more than the mean frame. The random player has seen few holes
 # in the wall, and never a wall cleared; where it has not been, the model knows nothing. The 256
 # moments are of episodes that lasted: most random episodes end at the first fall of the ball. And a
-# small error says that a dream looks right, not yet that it is good to plan in: see notebook 06.
+# small error says that a dream looks right, not yet that it is good to plan in: see notebook 07.
 
 # %% [markdown]
 # ## Quiz
@@ -855,5 +855,5 @@ show(
 #
 # ## Next
 #
-# Notebook 05 walks around in this simulator: dreams from many starts, forked and steered, and the
+# Notebook 06 walks around in this simulator: dreams from many starts, forked and steered, and the
 # places where they break.

@@ -14,13 +14,13 @@
 # (bar)
 
 # %% [markdown]
-# # 08 · A full run
+# # 09 · A full run
 #
-# **The loop of notebook 07, unchanged, on a body that learns to walk, or on a game of Atari: planned before it is paid for, and not lost when the machine is taken away.**
+# **The loop of notebook 08, unchanged, on a body that learns to walk, or on a game of Atari: planned before it is paid for, and not lost when the machine is taken away.**
 #
 # | Minutes to read | Minutes to run | You should know | Adds to the agent |
 # |---|---|---|---|
-# | 20 | 20, on 2 CPU cores; goes on where it stopped | notebook 07 | nothing |
+# | 20 | 20, on 2 CPU cores; goes on where it stopped | notebook 08 | nothing |
 #
 # **You will be able to**
 #
@@ -139,7 +139,7 @@ print(
 # * an **agent step**: one action. Walker repeats each action over 2 frames, Atari over 4:
 #   $\text{frames} = r \cdot N$;
 # * a **replayed step**: one row in one batch. `train_ratio` $\rho$ is how many there are for each agent
-#   step: $U \cdot B \cdot T = \rho \cdot N$ (notebook 07);
+#   step: $U \cdot B \cdot T = \rho \cdot N$ (notebook 08);
 # * an **update** $U$: one batch of $B \cdot T$ rows.
 #
 # **A tiny number.** `small` Walker: $B\,T = 16 \cdot 32 = 512$ rows a batch, $\rho = 128$. An update for
@@ -190,13 +190,13 @@ show(
     figure,
     "Return of earlier runs against minutes on this machine, a band from what they had after as "
     f"many replayed steps to what they had after as many lived ones. {'; '.join(words)}.",
-    "08_plan",
+    "09_plan",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:08_plan)
+# ![](figure:09_plan)
 # </details>
 #
 # A band is no promise. Its two edges are means over seeds, which differ by the spread that stands
@@ -235,14 +235,14 @@ show(
 #
 # ## 5 · The run
 #
-# The same dashboard as in notebook 07, with a copy. In the first seconds it compiles, or finds that in
+# The same dashboard as in notebook 08, with a copy. In the first seconds it compiles, or finds that in
 # its cache. **Predict first:** when does the return begin to rise, and what does the body do by then?
 
 # %%
 from dreamer_lite.course.widgets import Dashboard
 
 dashboard = Dashboard(config, updates, run_folder, mirror=mirror_folder)
-dashboard.start("08_training")
+dashboard.start("09_training")
 
 # %%
 dashboard.wait()
@@ -251,7 +251,7 @@ print(dashboard.words())
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:08_training)
+# ![](figure:09_training)
 # </details>
 #
 # Was the plan right? And what lies on the disk now?
@@ -308,13 +308,13 @@ show(
     f"Mean return of {episodes} new episodes: "
     + "; ".join(f"{label} {mean:.1f} ± {error:.1f}" for label, (mean, error) in scores.items())
     + ".",
-    "08_returns",
+    "09_returns",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:08_returns)
+# ![](figure:09_returns)
 # </details>
 #
 # 3,000 updates took 9 minutes on one fast core (6.4 a second at the end; a slow one takes twice as
@@ -346,7 +346,7 @@ show_film(
     shown,
     f"The trained agent in {world_name}: {len(shown)} pictures of {len(film)} steps of an episode with "
     f"a return of {recording.score[-1]:.1f}.",
-    "08_episode",
+    "09_episode",
     fps=10,
 )
 print(f"the whole film: {run_folder / 'episode.mp4'}")
@@ -354,11 +354,11 @@ print(f"the whole film: {run_folder / 'episode.mp4'}")
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:08_episode)
+# ![](figure:09_episode)
 # </details>
 #
 # Last, the agent as one file that can be passed on: parameters and settings, without replay and
-# optimiser. Put its path into the `parameters` cell of notebook 09 to look into its dreams.
+# optimiser. Put its path into the `parameters` cell of notebook 10 to look into its dreams.
 
 # %%
 file = run_folder / "agent.safetensors"
@@ -413,5 +413,5 @@ print("The same training as a command:\n" + agents.command(config, updates))
 #
 # ## Next
 #
-# Notebook 09 loads an agent, this one or the shipped one, and looks for the places where its dreams
+# Notebook 10 loads an agent, this one or the shipped one, and looks for the places where its dreams
 # break.

@@ -14,7 +14,7 @@
 # (bar)
 
 # %% [markdown]
-# # 02 · Predicting anything
+# # 03 · Predicting anything
 #
 # **One network with one learning rate can learn rewards of 0.01 and of 10,000, if it predicts odds
 # over bins in place of a number.**
@@ -145,13 +145,13 @@ show(
     figure,
     f"symlog against x from {-reach:g} to {reach:g}: an odd curve that follows the straight line "
     "near 0, leaves it around 1, and then rises ever more slowly.",
-    "02_symlog",
+    "03_symlog",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:02_symlog)
+# ![](figure:03_symlog)
 # </details>
 
 # %% [markdown]
@@ -246,7 +246,7 @@ def draw_code(value: float, name: str = "") -> None:
     show(figure, f"The two-hot code of {float(target):.4g}, bars on 17 bins: {words}.", name)
 
 
-draw_code(float(symlog(jnp.float32(0.1))), "02_two_hot")
+draw_code(float(symlog(jnp.float32(0.1))), "03_two_hot")
 
 # %%
 slide(draw_code, -10.0, 10.0, 0.5, "symlog(y)")
@@ -254,7 +254,7 @@ slide(draw_code, -10.0, 10.0, 0.5, "symlog(y)")
 # %% [markdown]
 # <details><summary>What you should see for 0.1</summary>
 #
-# ![](figure:02_two_hot)
+# ![](figure:03_two_hot)
 # </details>
 
 # %% [markdown]
@@ -337,13 +337,13 @@ show(
     "Size of the running sum of uniform odds times bins. Left to right it climbs to "
     f"{np.abs(running).max() / 1e6:.0f} million, stays there until the last bins cancel it, and ends "
     f"at {abs(running[-1]):.3f}, far above a reward of 0.01. In pairs it is 0 all the way.",
-    "02_dust",
+    "03_dust",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:02_dust)
+# ![](figure:03_dust)
 # </details>
 
 # %% [markdown]
@@ -352,7 +352,7 @@ show(
 # A softmax can be as sure as it likes: with logits 30 apart, the odds are 1 to 1e13. If it is sure
 # and wrong, the logarithm in its loss is huge, and so is the step that follows. And the KL
 # divergence between two sure distributions that disagree has no bound at all. That is trouble for
-# the latents of notebook 03, where one network is trained to foretell another. The cure is one per
+# the latents of notebook 04, where one network is trained to foretell another. The cure is one per
 # cent of doubt, mixed in:
 #
 # $$p=(1-\varepsilon)\operatorname{softmax}(\ell)+\varepsilon/C,\qquad\varepsilon=0.01$$
@@ -419,13 +419,13 @@ show(
     "KL divergence of two distributions that are sure of different classes, against their largest "
     f"logit. Plain, it grows along a straight line to {float(plain[-1]):.0f} nats. With "
     f"{share:.1%} uniform mixed in it levels off at {float(mixed[-1]):.2f} nats.",
-    "02_unimix",
+    "03_unimix",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:02_unimix)
+# ![](figure:03_unimix)
 # </details>
 
 # %% [markdown]
@@ -552,13 +552,13 @@ show(
     f"Explained variance against the size of the rewards, 0.01 to 10,000. {words}. Shuffled: "
     + ", ".join(f"{value:.2f}" for value in control)
     + ".",
-    "02_rewards",
+    "03_rewards",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:02_rewards)
+# ![](figure:03_rewards)
 # </details>
 #
 # The plain head is at home where rewards are about 1. At 10,000 it has hardly begun: Adam moves
@@ -618,5 +618,5 @@ show(
 #
 # ## Next
 #
-# In notebook 03 the odds become a memory: the recurrent state-space model guesses, with these very
+# In notebook 04 the odds become a memory: the recurrent state-space model guesses, with these very
 # categoricals, what it cannot see.

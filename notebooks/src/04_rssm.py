@@ -14,13 +14,13 @@
 # (bar)
 
 # %% [markdown]
-# # 03 · The recurrent state-space model
+# # 04 · The recurrent state-space model
 #
 # **A memory that keeps and a guess that decides: take away either, and the agent cannot dream of a ball that it does not see.**
 #
 # | Minutes to read | Minutes to run | You should know | Adds to the agent |
 # |---|---|---|---|
-# | 30 | 3, on 2 CPU cores | notebook 02; what a recurrent network is | its memory and its simulator |
+# | 30 | 3, on 2 CPU cores | notebook 03; what a recurrent network is | its memory and its simulator |
 #
 # **You will be able to**
 #
@@ -76,7 +76,7 @@ print(dreamer_lite.__doc__)
 #
 # (Hafner et al. 2019 and 2025.) Awake, the agent uses the posterior, which has looked.
 # Asleep, it uses the prior, which has not: that is a dream. Training makes the prior foretell the
-# posterior, by the KL divergence of notebook 02.
+# posterior, by the KL divergence of notebook 03.
 
 # %% [markdown]
 # ## 1 · The memory: a block GRU
@@ -162,20 +162,20 @@ show(
     "Memory against steps, falling from 1. After 30 steps is left: "
     + "; ".join(f"{value:.3g} with update bias {name:g}" for name, value in left.items())
     + ".",
-    "03_memory",
+    "04_memory",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:03_memory)
+# ![](figure:04_memory)
 # </details>
 
 # %% [markdown]
 # ## 2 · The guess: prior, posterior, straight-through
 #
 # Prior and posterior are two small networks that end in S times C logits. Each group becomes odds
-# with 1 % of uniform (notebook 02), and one class is drawn. With uniform noise $u$ in [0, 1), the
+# with 1 % of uniform (notebook 03), and one class is drawn. With uniform noise $u$ in [0, 1), the
 # drawn class is the first whose cumulated probability is above $u$.
 #
 # Drawing breaks the gradient: a class number does not move when a logit moves a little. The
@@ -260,13 +260,13 @@ show(
     figure,
     f"Expected worth of a die of 4 sides. Straight-through it climbs from 1.5 to {through[-1]:.2f} in "
     f"60 steps; the plain sample, without a gradient, stays at {blocked[-1]:.2f}.",
-    "03_straight_through",
+    "04_straight_through",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:03_straight_through)
+# ![](figure:04_straight_through)
 # </details>
 
 # %% [markdown]
@@ -385,13 +385,13 @@ show(
     "Two square maps, outputs down, inputs across, 12 steps each. Straight-through: lit on and below "
     "the diagonal, in two triangles, before and after the reset at step 7; dark above the diagonal "
     "and across the reset. Plain sample: dark everywhere.",
-    "03_flashlight",
+    "04_flashlight",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:03_flashlight)
+# ![](figure:04_flashlight)
 # </details>
 #
 # Read a *row*: an output sees its own step and the past back to the last reset, never the future.
@@ -499,7 +499,7 @@ def episodes(key: jax.Array, count: int) -> Batch:
 
 # %% [markdown]
 # Training is a loop that you know: draw episodes, take the losses, step. The losses are the
-# package's: picture, reward, continue, and the two KL terms of notebook 04. The deterministic model
+# package's: picture, reward, continue, and the two KL terms of notebook 05. The deterministic model
 # has no dice, so no prior to train: its KL terms count zero. All three models run through *one*
 # compiled program, because what is taken away is a number.
 
@@ -617,12 +617,12 @@ axes.set_xticks(places, [label.replace(" ", "\n", 1) for label in judged], fonts
 axes.set(ylabel="share of one ball", ylim=(0, 1.25))
 axes.legend(frameon=False, ncols=2, loc="upper center")
 words = "; ".join(f"{k} {a:.2f} and {b:.2f}" for k, (a, b) in judged.items())
-show(figure, f"Share of the ball in the right columns and in the fullest one: {words}.", "03_parts")
+show(figure, f"Share of the ball in the right columns and in the fullest one: {words}.", "04_parts")
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:03_parts)
+# ![](figure:04_parts)
 # </details>
 #
 # And the dreams themselves. One episode; the eyes close after the first column of pictures. The two
@@ -658,13 +658,13 @@ show(
     "hidden, then out to one side. Both: one ball, with a faint shadow on the other side; with other "
     "dice it may be the other way round. Deterministic only: two half balls in row 7, dim remains "
     "after. Stochastic only: hardly a ball, and in wrong places.",
-    "03_dreams",
+    "04_dreams",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:03_dreams)
+# ![](figure:04_dreams)
 # </details>
 #
 # **Blur.** The deterministic model remembers the column and has one answer to a coin: half a ball
@@ -725,5 +725,5 @@ show(
 #
 # ## Next
 #
-# Notebook 04 puts encoder, RSSM and heads together and trains them on Breakout: the losses one by
+# Notebook 05 puts encoder, RSSM and heads together and trains them on Breakout: the losses one by
 # one, and how far the world model sees with its eyes closed.

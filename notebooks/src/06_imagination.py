@@ -14,13 +14,13 @@
 # (bar)
 
 # %% [markdown]
-# # 05 · Imagination
+# # 06 · Imagination
 #
 # **Give a world model one moment and a plan, and it lives on with closed eyes; how far to trust such a dream can be measured, and so can the place where it breaks.**
 #
 # | Minutes to read | Minutes to run | You should know | Adds to the agent |
 # |---|---|---|---|
-# | 30 | 5, on 2 CPU cores | notebooks 03 and 04 | dreams, along a plan or a policy |
+# | 30 | 5, on 2 CPU cores | notebooks 04 and 05 | dreams, along a plan or a policy |
 #
 # **You will be able to**
 #
@@ -65,7 +65,7 @@ print(dreamer_lite.__doc__)
 # ## 1 · A dream is a loop without eyes
 #
 # Awake, the state follows the frames. Asleep, there are none, and the *prior* stands in for the
-# look (notebook 03):
+# look (notebook 04):
 #
 # $$h_t=\mathrm{GRU}(h_{t-1},z_{t-1},a_{t-1})\qquad \hat z_t\sim p(\hat z_t\mid h_t)$$
 #
@@ -121,11 +121,11 @@ open_loop = checks.open_loop(my_open_loop)
 #
 # ## A model to dream in
 #
-# To dream, we need a trained model: that of notebook 04, Breakout learnt from random play, here with
+# To dream, we need a trained model: that of notebook 05, Breakout learnt from random play, here with
 # the package's losses and many updates to a call. It takes about a minute and a half. `play` also
 # keeps the *game*, the whole state of each world; we shall want to go back to a moment. `skill` is
 # the share of actions with which a player follows the ball; the others are random. For now it is 0.
-# As in notebook 04 no dice are in the game itself (`sticky` is 0), so that errors are the model's.
+# As in notebook 05 no dice are in the game itself (`sticky` is 0), so that errors are the model's.
 
 # %%
 import dataclasses
@@ -260,12 +260,12 @@ def train(rows: Play, title: str, name: str = "") -> dict:
 
 
 print("The first picture comes when all is compiled, after some seconds.", flush=True)
-params = train(rows, "random player", "05_curve")
+params = train(rows, "random player", "06_curve")
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:05_curve)
+# ![](figure:06_curve)
 # </details>
 #
 # Now to moments of **new** random play. The model watches 6 rows, then closes its eyes. A horizon
@@ -377,18 +377,18 @@ show(
         for h in steps
     )
     + ".",
-    "05_strip",
+    "06_strip",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:05_strip)
+# ![](figure:06_strip)
 # </details>
 #
 # ## 2 · Who chooses?
 #
-# An agent that learns in dreams (notebook 06) has no given plan. A *policy* chooses each action
+# An agent that learns in dreams (notebook 07) has no given plan. A *policy* chooses each action
 # from the dreamt state itself, and what it chooses shapes the next state:
 #
 # $$a_t\sim\pi(a_t\mid s_t)\qquad s_{t+1}\sim\text{step}(s_t,a_t)$$
@@ -489,13 +489,13 @@ show(
     "Share of dreams still alive against steps. After 15: "
     + "; ".join(f"{label} {line[-1]:.2f}" for label, line in alive.items())
     + ".",
-    "05_policies",
+    "06_policies",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:05_policies)
+# ![](figure:06_policies)
 # </details>
 #
 # The random dreams die as fast as random play really does: the model knows when the game is over.
@@ -551,7 +551,7 @@ mean_and_band = checks.mean_and_band(my_mean_and_band)
 # of all play. The error is squared and added up over the cells, so a ball in a wrong place costs 2.
 # The negative control is **another's dream**: the dream of a different moment.
 #
-# The package measures a little differently (`dreams.compare`, notebook 09): an agent plays, and only
+# The package measures a little differently (`dreams.compare`, notebook 10): an agent plays, and only
 # cells that change count, so that a wall at rest does not flatter anyone. It also draws the mean of
 # several dreams, because with dice in the game a single dream has to guess.
 #
@@ -598,13 +598,13 @@ show(
         for k, (m, _) in errors.items()
     )
     + ".",
-    "05_errors",
+    "06_errors",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:05_errors)
+# ![](figure:06_errors)
 # </details>
 #
 # Of 512 moments, at step 1 the dream errs by 0.07 ± 0.03 cells, at step 15 by 0.38 ± 0.23 (76
@@ -690,13 +690,13 @@ show(
     "as the chance to be alive falls. Alive at step 10, dreamt and real: "
     + "; ".join(f"column {k} {forked[1][9, k]:.0%} and {forked[3][9, k]:.0%}" for k in shown)
     + ".",
-    "05_fork",
+    "06_fork",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:05_fork)
+# ![](figure:06_fork)
 # </details>
 #
 # The dream says rightly which plan survives. Look at column 3 once more: after the bounce its ball is
@@ -704,7 +704,7 @@ show(
 # quite sure which way the ball would fly.
 #
 # Where a dream has ended, its pictures mean nothing: no row of training ever followed an end. They
-# are not wiped, they are *weighed*: by the product of all chances to go on (notebook 06).
+# are not wiped, they are *weighed*: by the product of all chances to go on (notebook 07).
 #
 # Is a dream good for choosing, not only for looking? At all 512 moments the model dreams ten plans,
 # and takes the one with the most bricks, $\sum_t w_{t-1}\,\hat r_t$, plus the chance to be alive at
@@ -737,12 +737,12 @@ axes.barh(list(scores), means, xerr=bands, color=["#767676", "#D55E00", "#0072B2
 axes.invert_yaxis()
 axes.set(xlabel="bricks in 15 steps, plus 1 if alive after them")
 words = "; ".join(f"{k} {mean:.2f} ± {band:.2f}" for k, (mean, band) in scores.items())
-show(figure, f"What ten plans from 512 moments brought, by who chose: {words}.", "05_chosen")
+show(figure, f"What ten plans from 512 moments brought, by who chose: {words}.", "06_chosen")
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:05_chosen)
+# ![](figure:06_chosen)
 # </details>
 #
 # Its own dream's choice brings 1.49 ± 0.08, the best in hindsight 1.60 ± 0.08, a plan at random
@@ -803,13 +803,13 @@ show(
     f"A dream steered by hand along {plan}. "
     + "; ".join(words for _, _, words in strip[::2])
     + ".",
-    "05_steer",
+    "06_steer",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:05_steer)
+# ![](figure:06_steer)
 # </details>
 #
 # With this plan the paddle runs past the ball, and at step 8 life is over; what the pictures show
@@ -848,7 +848,7 @@ buttons(["left", "stay", "right", "again"], press)
 # %%
 follower = jnp.ones(WORLDS)
 mixed_rows = play(jnp.float32(jnp.arange(WORLDS) % 2), jax.random.key(seed + 1), lived)
-mixed_params = train(mixed_rows, "half of the players follow the ball", "05_curve_mixed")
+mixed_params = train(mixed_rows, "half of the players follow the ball", "06_curve_mixed")
 
 # %%
 far = play(follower, jax.random.key(seed + 2000), lived)
@@ -884,7 +884,7 @@ show(
     f"Squared error {AT} steps ahead by bricks left, {', '.join(groups)}: "
     + "; ".join(f"{k} " + ", ".join(f"{m:.2f}" for m, _ in bars) for k, bars in by_wall.items())
     + ".",
-    "05_walls",
+    "06_walls",
 )
 
 # %%
@@ -905,14 +905,14 @@ show(
     f"A wall with holes, {AT} steps after the eyes closed. Bricks, added up: "
     + "; ".join(f"{label} {picture[..., 3].sum():.1f}" for label, picture in pictures.items())
     + ".",
-    "05_holes",
+    "06_holes",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:05_walls)
-# ![](figure:05_holes)
+# ![](figure:06_walls)
+# ![](figure:06_holes)
 # </details>
 #
 # It rebuilds the wall: 13 bricks are left, and the model trained on random rows dreams 25.0 in their
@@ -971,5 +971,5 @@ show(
 #
 # ## Next
 #
-# To try ten plans at every step is dear, and ten are few. Notebook 06 lets a network learn, in
+# To try ten plans at every step is dear, and ten are few. Notebook 07 lets a network learn, in
 # dreams alone, which action to take.

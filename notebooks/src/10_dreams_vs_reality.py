@@ -14,13 +14,13 @@
 # (bar)
 
 # %% [markdown]
-# # 09 · Dreams and reality
+# # 10 · Dreams and reality
 #
 # **Take a trained agent, your own or a shipped one, and find out how good it is, how far its dreams hold, and what the worst of a hundred of them has missed.**
 #
 # | Minutes to read | Minutes to run | You should know | Adds to the agent |
 # |---|---|---|---|
-# | 30 | 2, on 2 CPU cores | notebooks 00 and 05 | judgement |
+# | 30 | 2, on 2 CPU cores | notebooks 00 and 06 | judgement |
 #
 # **You will be able to**
 #
@@ -39,7 +39,7 @@ colab.setup()
 
 # %% [markdown]
 # `agent_name` is a shipped agent, such as `road-runner`, a game of Atari; a run folder; or a
-# `.safetensors` file, as notebook 08 writes one.
+# `.safetensors` file, as notebook 09 writes one.
 # Everything here works for any of them. A Walker needs the extra `dmc`, an Atari agent `atari`: on
 # Colab write `colab.setup("dmc", "atari")` above; elsewhere the next cell says what to install.
 #
@@ -151,13 +151,13 @@ show(
     figure,
     f"Returns of {episodes} episodes in order, as shares, each with mean and 1.96 standard errors: "
     f"{'; '.join(words)}.",
-    "09_returns",
+    "10_returns",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:09_returns)
+# ![](figure:10_returns)
 # </details>
 #
 # **A knob.** `episodes = 25`. **Predict first:** by how much does the error grow?
@@ -197,7 +197,7 @@ keep("beside_recorded", beside, 3)
 show_film(
     beside,
     f"Reality, dream and difference for {dream.steps} steps under the recorded actions. {dream.words()}",
-    "09_recorded",
+    "10_recorded",
     fps=3,
     columns=1,
     rows=3,
@@ -206,7 +206,7 @@ show_film(
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:09_recorded)
+# ![](figure:10_recorded)
 # </details>
 #
 # Now the *dreaming* agent chooses, in what it dreams, and reality gets those actions, blindly. This is
@@ -224,7 +224,7 @@ if settable:
         beside,
         f"Reality, dream and difference for {dream.steps} steps, the dreaming agent at the controls of "
         f"both. {dream.words()}",
-        "09_own",
+        "10_own",
         fps=3,
         columns=1,
         rows=3,
@@ -235,7 +235,7 @@ else:
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:09_own)
+# ![](figure:10_own)
 # </details>
 #
 # ## 4 · Take the controls of both
@@ -278,7 +278,7 @@ print(f"{1000 * taken:.0f} ms a picture on this machine, {1 / taken:.0f} picture
 # the negative control, the dream under **another moment's actions**. If the dream did not listen, it
 # would cost nothing.
 #
-# The bands are 1.96 standard errors over the moments, as in notebook 05.
+# The bands are 1.96 standard errors over the moments, as in notebook 06.
 #
 # A curve with a crossing asks for a number: for how many steps *from the first on* is the dream better
 # than copying? Shapes: `dream` and `copy` (H,) give an int ().
@@ -377,13 +377,13 @@ show(
         for label, (mean, band) in lines.items()
     )
     + ".",
-    "09_errors",
+    "10_errors",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:09_errors)
+# ![](figure:10_errors)
 # </details>
 #
 # The dream errs less than both guesses at each of the 15 steps: by 0.08 ± 0.06 where copying errs by
@@ -437,13 +437,13 @@ show(
     f"mean {came.mean():.2f} came, {promised.mean():.2f} was promised. Mean squared miss: "
     + "; ".join(f"{label} {x:.2f}" for label, x in misses.items())
     + ".",
-    "09_rewards",
+    "10_rewards",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:09_rewards)
+# ![](figure:10_rewards)
 # </details>
 #
 # Its own dream misses by 0.61 bricks squared, the best constant by 0.72, another's dream by 2.29. It
@@ -507,11 +507,11 @@ for label, k in (("the worst", worst), ("the one in the middle", usual)):
 #
 # The worst:
 #
-# ![](figure:09_worst)
+# ![](figure:10_worst)
 #
 # The one in the middle:
 #
-# ![](figure:09_middle)
+# ![](figure:10_middle)
 # </details>
 #
 # What does it miss? The error, part by part: planes of Breakout, ninths of a picture, numbers of a body.
@@ -641,4 +641,4 @@ print("Without a notebook: dreamer-lite evaluate | record | dream --agent", agen
 #
 # ## Next
 #
-# Notebook 10 asks what the model is worth: the same world, learnt without one.
+# Notebook 11 asks what the model is worth: the same world, learnt without one.

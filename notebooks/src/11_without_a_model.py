@@ -14,13 +14,13 @@
 # (bar)
 
 # %% [markdown]
-# # 10 · Without a model
+# # 11 · Without a model
 #
 # **PPO, which has no world model, learns our Breakout many times sooner by the clock than Dreamer does: a step is nearly free here. Let a step take 20 ms, as a robot's does, and the agent that dreams is ahead.**
 #
 # | Minutes to read | Minutes to run | You should know | Adds to the agent |
 # |---|---|---|---|
-# | 35 | 4, on 2 CPU cores | notebooks 01, 06 and 07 | nothing: it builds a rival, PPO |
+# | 35 | 4, on 2 CPU cores | notebooks 02, 07 and 08 | nothing: it builds a rival, PPO |
 #
 # **You will be able to**
 #
@@ -71,7 +71,7 @@ print(dreamer_lite.__doc__)
 # 3. **learn** from these rows, a few passes, no further than a clip allows;
 # 4. **throw them away**, for they were lived by a policy that is no more.
 #
-# In notebook 07 Dreamer took minutes to clear a few bricks. PPO will take seconds. That is no
+# In notebook 08 Dreamer took minutes to clear a few bricks. PPO will take seconds. That is no
 # accident and no mistake: our Breakout is compiled, thousands of its steps cost less than one update
 # of a world model, and an agent may as well ask the world itself. The model earns its keep where
 # steps are *not* free. Both halves are measured below, and there is a price of a step at which they
@@ -89,7 +89,7 @@ print(dreamer_lite.__doc__)
 #
 # $$A_t=\delta_t+\gamma\lambda\,(1-\text{last}_{t+1})\,A_{t+1}\qquad A_T=0$$
 #
-# Rows are as in notebook 01: the reward arrives *with* row t + 1, and a reset has a row of its own.
+# Rows are as in notebook 02: the reward arrives *with* row t + 1, and a reset has a row of its own.
 # So `is_terminal` takes the value away, and `is_last` cuts the chain: a time limit does the second
 # only. Shapes: T + 1 rows give T advantages, (T+1, W) -> (T, W).
 
@@ -170,13 +170,13 @@ show(
     f"Advantages along two games with lambda {lam:g}. At row 8, the last action of the lost game: "
     + "; ".join(f"{label} {line[8]:.2f}" for label, line in told.items())
     + ". In the second game the lines are the same and rise to 1 at row 18.",
-    "10_border",
+    "11_border",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:10_border)
+# ![](figure:11_border)
 # </details>
 #
 # Without the cut, the lost game is praised for the luck of the next one.
@@ -185,7 +185,7 @@ show(
 #
 # The action at a last row was ignored by the world: it must neither teach nor be averaged in. So each
 # action has a weight $w$, 0 there and else 1. Then advantages are brought to one scale, batch by
-# batch, where Dreamer divides by a moving range of returns (notebook 06):
+# batch, where Dreamer divides by a moving range of returns (notebook 07):
 #
 # $$\hat A=w\,\frac{A-\mu}{\sigma+10^{-8}}\qquad
 # \mu=\frac{\sum wA}{\sum w}\qquad\sigma^2=\frac{\sum w\,(A-\mu)^2}{\sum w}$$
@@ -223,7 +223,7 @@ normalise = checks.normalise(my_normalise)
 # %% [markdown]
 # ## 3 · Not too far at once
 #
-# REINFORCE (notebook 06) may use a row once: after one step the policy has changed, and the row tells
+# REINFORCE (notebook 07) may use a row once: after one step the policy has changed, and the row tells
 # of another one. PPO would like several passes. With the *ratio*
 #
 # $$\rho_t=\frac{\pi(a_t\mid o_t)}{\pi_\text{old}(a_t\mid o_t)}$$
@@ -311,13 +311,13 @@ show(
     "Odds of the favourite lever against steps on the same 12 pulls. At the end: "
     + "; ".join(f"{label} {line[-1].max():.2f}" for label, line in odds.items())
     + ".",
-    "10_clip",
+    "11_clip",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:10_clip)
+# ![](figure:11_clip)
 # </details>
 #
 # Without a clip, 12 lucky pulls are taken for the truth. With it the policy stops a little beyond
@@ -442,7 +442,7 @@ print(f"parameters: PPO {sizes[0] // SEEDS:,}, Dreamer {sizes[1]:,}")
 
 # %% [markdown]
 # Now three seeds at once, live. **Predict first:** how many bricks a game after a minute? Random play
-# clears 0.4, and Dreamer in the 4,000 updates of notebook 07 five to eight, in minutes and alone.
+# clears 0.4, and Dreamer in the 4,000 updates of notebook 08 five to eight, in minutes and alone.
 
 
 # %%
@@ -494,7 +494,7 @@ print(
 # and so with `dreamer_thrifty`, `ppo` and `ppo_thrifty`. Time there is CPU time of **one core**, compiling
 # included, a third of what three seeds side by side took. Who is who:
 #
-# * `dreamer`: the preset of notebook 07. 128 worlds, train ratio 4: it lives freely, as living is cheap;
+# * `dreamer`: the preset of notebook 08. 128 worlds, train ratio 4: it lives freely, as living is cheap;
 # * `dreamer_thrifty`: 8 worlds, train ratio 64: sixteen times as much learnt from each step;
 # * `ppo`: what you just built. 128 worlds, a learning after every 4,096 steps;
 # * `ppo_thrifty`: 8 worlds, a learning after every 1,024 steps.
@@ -558,13 +558,13 @@ show(
         for label, (n, s) in race.items()
     )
     + ".",
-    "10_race",
+    "11_race",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:10_race)
+# ![](figure:11_race)
 # </details>
 #
 # What did an update and a step cost each of them?
@@ -706,13 +706,13 @@ show(
     f"lowest. At {1000 * price:g} ms: "
     + "; ".join(f"{label} {in_words(total(label, price) / 60, 'minutes')}" for label in stored)
     + f". The thrifty two are level at {1000 * meet:.1f} ms.",
-    "10_price",
+    "11_price",
 )
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
 #
-# ![](figure:10_price)
+# ![](figure:11_price)
 # </details>
 #
 # A steep line at the right is an agent that needs many steps, a high one at the left an agent that
