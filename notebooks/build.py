@@ -11,15 +11,20 @@ bootstrap (bootstrap.py), bars to the neighbours, Colab badges, metadata, cell i
 `![](figure:NAME)` becomes the picture assets/figures/NAME.png with the alt text it carries, as data
 inside the cell, because Colab shows neither attachments nor SVG in text cells. Exercises and checks
 carry nbgrader's metadata: a check is worth one point, whatever it asks for.
+
+An exercise tagged `part:RSSM.prior` is a part of the reader's agent: `build` writes its solution
+into dreamer.py, the single-file agent, and a fold with it below the hints of the student's copy.
 """
 
 import argparse
 import base64
 import copy
 import hashlib
+import itertools
 import os
 import re
 import sys
+import tempfile
 import textwrap
 import time
 import tomllib
@@ -34,6 +39,12 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+sys.path.insert(0, str(ROOT))  # the library of this clone, also where another is installed
+
+from dreamer_lite.course import parts  # noqa: E402
+
+FOLDED = {"bootstrap", "setup", "plumbing"}  # code that a page does not show at first
+SECOND_EDITION = "05"  # the last notebook that is written for it
 LARGEST = 1_000_000  # bytes of a notebook with outputs
 
 BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
@@ -103,6 +114,8 @@ def build(source: Path, solved: bool, figures: bool = True, marked: bool = False
     notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
     names = [path.stem for path in sources(source.parents[1])]
     seen: dict[str, int] = {}
+    if not marked:
+        add_folds(notebook, source)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         about = grading(cell.source, tags, source)
@@ -115,8 +128,10 @@ def build(source: Path, solved: bool, figures: bool = True, marked: bool = False
             cell.outputs, cell.execution_count = [], None
             if "bootstrap" in tags:
                 cell.source = f"{bootstrap()}\n{cell.source}"
-            if "parameters" in tags:
+            if "parameters" in tags or FOLDED.intersection(tags):
                 cell.metadata["cellView"] = "form"
+            if FOLDED.intersection(tags) and source.stem[:2] <= SECOND_EDITION:
+                cell.metadata["jupyter"] = {"source_hidden": True}
             if not marked:
                 edition = solution if solved else student
                 cell.source = edition(cell.source, source)
@@ -132,18 +147,64 @@ def build(source: Path, solved: bool, figures: bool = True, marked: bool = False
 def grading(code: str, tags: list[str], source: Path) -> dict[str, dict]:
     """What nbgrader must know of a cell: an exercise is a solution, a check is worth one point.
 
-    The ids come from the function: `my_gru`, and `check_my_gru`. Raises BadSource.
+    The ids come from the check, `checks.gru(my_gru)`: `gru` and `check_gru`. Raises BadSource.
     """
     exercise, check = "exercise" in tags, "check" in tags
     if not exercise and not check:
         return {}
-    names = re.findall(r"^def (my_\w+)" if exercise else r"\bmy_\w+", code, re.M)
+    pattern = r"^def (\w+)" if exercise else r"\bchecks\.(\w+)\((\w+)\)"
+    names = re.findall(pattern, code, re.M)
     if not names or (check and len(names) > 1):
-        what = "an exercise defines a function my_..." if exercise else "a check is of one my_..."
+        what = "an exercise defines a function" if exercise else "a check is checks.NAME(function)"
         raise BadSource(f"{source.name}: {what}, in the cell of: {code.strip().splitlines()[0]}")
+    name = part_of(tags) or names[0] if exercise else names[0][0]
     about: dict = {"schema_version": 3, "grade": check, "solution": exercise, "locked": check}
-    about |= {"grade_id": names[0] if exercise else f"check_{names[0]}", "task": False}
+    name = re.sub(r"\W", "_", name)
+    about |= {"grade_id": name if exercise else f"check_{name}", "task": False}
     return {"nbgrader": about | ({"points": 1} if check else {})}
+
+
+def part_of(tags: list[str]) -> str:
+    """The part of the reader's agent that an exercise is tagged with, or ""."""
+    return next((tag.removeprefix("part:") for tag in tags if tag.startswith("part:")), "")
+
+
+def add_folds(notebook: NotebookNode, source: Path) -> None:
+    """Below the hints of each part of the agent, its solution in a fold."""
+    for text, cell in itertools.pairwise(notebook.cells):
+        if part_of(lint.tags_of(cell)) and text.cell_type == "markdown":
+            code = solution(cell.source, source).strip()
+            fold = f"<details><summary>Solution</summary>\n\n```python\n{code}\n```\n\n</details>"
+            text.source = f"{text.source.rstrip()}\n{fold}"
+
+
+def solved_parts(source: Path) -> dict[str, str]:
+    """{part: the text of its solution} of the exercises of a source. Raises BadSource."""
+    notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
+    found = {}
+    for cell in notebook.cells:
+        if name := part_of(lint.tags_of(cell)):
+            found[name] = solution(cell.source, source).strip()
+    return found
+
+
+def single_file() -> str:
+    """dreamer.py with the solutions of the notebooks in the places of its parts.
+
+    Raises BadSource for a part that has no place there, or whose notebook is another.
+    """
+    chunks = parts.split((HERE / "dreamer.py").read_text(encoding="utf-8"))
+    places = {chunk.name: chunk.notebook for chunk in chunks if chunk.name}
+    solved = {}
+    for source in sources():
+        for name, text in solved_parts(source).items():
+            if places.get(name) != source.stem[:2]:
+                raise BadSource(f"{source.name}: dreamer.py has no part {name} of this notebook.")
+            solved[name] = text
+    return parts.join(
+        c._replace(text=textwrap.indent(solved[c.name], c.indent)) if c.name in solved else c
+        for c in chunks
+    )
 
 
 def bootstrap() -> str:
@@ -155,21 +216,22 @@ def bootstrap() -> str:
 
 def bar(name: str, names: list[str], solved: bool) -> str:
     """Colab's badge, if the repository is set and on GitHub, and links to the notebooks beside."""
-    parts = []
+    links = []
     repository, ref = setting()
     if repository.startswith("https://github.com/"):
         place = re.sub(r"^https://github\.com/|\.git$", "", repository)
         folder = "notebooks/solutions" if solved else "notebooks"
         address = f"https://colab.research.google.com/github/{place}/blob/{ref}/{folder}/{name}"
         badge = "https://colab.research.google.com/assets/colab-badge.svg"
-        parts.append(f"[![Open in Colab]({badge})]({address}.ipynb)")
+        links.append(f"[![Open in Colab]({badge})]({address}.ipynb)")
     here = names.index(name)
     if here > 0:
-        parts.append(f"[← {names[here - 1]}]({names[here - 1]}.ipynb)")
-    parts.append("solutions" if solved else f"[solution](solutions/{name}.ipynb)")
+        links.append(f"[← {names[here - 1]}]({names[here - 1]}.ipynb)")
+    if solved:
+        links.append("solutions")
     if here + 1 < len(names):
-        parts.append(f"[{names[here + 1]} →]({names[here + 1]}.ipynb)")
-    return " · ".join(parts)
+        links.append(f"[{names[here + 1]} →]({names[here + 1]}.ipynb)")
+    return " · ".join(links)
 
 
 def embed(text: str, source: Path, folder: Path = ROOT / "assets" / "figures") -> str:
@@ -278,6 +340,7 @@ def run(source: Path) -> str:
     figures = ROOT / "assets" / "figures"
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     settings = {"PYTHONPATH": os.pathsep.join(paths), "DREAMER_LITE_FIGURES": str(figures)}
+    settings["DREAMER_LITE_PARTS"] = tempfile.mkdtemp()  # nobody's my_dreamer.py is touched
     os.environ |= settings | {"DREAMER_LITE_STRICT": "1"}
     os.environ.pop("DREAMER_LITE_FAST", None)
     start = time.perf_counter()
@@ -355,6 +418,10 @@ def main(arguments: list[str] | None = None) -> int:
                 raise BadSource("Say where: build.py course DIR, then numbers or names.")
             print(course(Path(options.notebooks[0]), options.notebooks[1:]))
             return 0
+        if options.command in ("run", "build"):
+            (HERE / "dreamer.py").write_text(single_file(), encoding="utf-8", newline="\n")
+        if options.command == "check" and single_file() != (HERE / "dreamer.py").read_text("utf-8"):
+            troubles.append("dreamer.py is not what the notebooks' solutions make: run build.")
         for source in sources(wanted=options.notebooks):
             if options.command == "run":
                 print(run(source), flush=True)

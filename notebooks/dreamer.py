@@ -491,7 +491,7 @@ class Dreamer(nnx.Module):
 
     # [05] Dreamer.build_model
     def build_model(self, c: Config, obs_space: dict, actions: int, rng) -> None:
-        """Make encoder, rssm, decoder and two heads: `reward` (K logits, 0 at first), `cont` (1)."""
+        """Make encoder, rssm, decoder, and the heads `reward` (K logits, 0 at first), `cont`."""
         inputs = c.deter + c.stoch * c.classes
         self.encoder = Encoder(c, obs_space, rng)
         self.rssm = RSSM(c, c.units, actions, rng)

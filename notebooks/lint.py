@@ -6,7 +6,12 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-TAGS = {"badges", "bootstrap", "parameters", "setup", "exercise", "check", "signature", "panel"}
+TAGS = {
+    "badges", "bootstrap", "parameters", "setup", "exercise", "check", "signature", "panel",
+    "given", "plumbing",
+}  # fmt: skip
+SECOND_EDITION = "05"  # the last notebook that is written for it
+VISIBLE_LINES = 15  # of a code cell that a page of it shows
 CODE_LINES, TEXT_WORDS = 45, 260
 
 # (what, how it is recognised: a tag, or a pattern in a text cell), in the order of the anatomy.
@@ -28,6 +33,30 @@ ANATOMY = [
 ]  # fmt: skip
 
 
+# The same for notebooks of the second edition: what a page shows first is its main picture.
+SECOND_ANATOMY = [
+    ("the badge row", "badges"),
+    ("one title", r"^# \S"),
+    ("the main picture, open", r"figure:|^!\[.+\]\(data:"),
+    ("a table of minutes", r"^\|.*Minutes to read.*Minutes to run|^\|.*to read.*to write.*to run"),
+    ("what you will be able to do", r"^\*\*You will be able to\*\*"),
+    ("the bootstrap", "bootstrap"),
+    ("the parameters", "parameters"),
+    ("an exercise", "exercise"),
+    ("a check", "check"),
+    ("the signature result", "signature"),
+    ("a quiz", r"^## Quiz"),
+    ("a summary", r"^## Summary"),
+    ("references", r"^## References"),
+    ("what comes next", r"^## Next"),
+]
+
+
+def second(path: Path) -> bool:
+    """Whether a source is of the second edition."""
+    return path.stem[:2] <= SECOND_EDITION
+
+
 def source(path: Path) -> list[str]:
     """What must hold for the script."""
     text = path.read_text(encoding="utf-8")
@@ -46,8 +75,9 @@ def source(path: Path) -> list[str]:
 def notebook(nb: NotebookNode, path: Path) -> list[str]:
     """What must hold for the built notebook of the source `path`."""
     found = [
-        *headings(nb), *images(nb), *anatomy(nb), *tags(nb), *lengths(nb), *exercises(nb),
-        *links(nb, path.parents[1]),
+        *headings(nb), *images(nb), *anatomy(nb, path), *tags(nb), *lengths(nb),
+        *exercises(nb, path), *links(nb, path.parents[1]), *(visible(nb) if second(path) else []),
+        *given(nb, path.parents[1]),
     ]  # fmt: skip
     return [f"{path.name}: {sentence}." for sentence in found]
 
@@ -94,17 +124,18 @@ def images(nb: NotebookNode) -> list[str]:
 
 def builds_nothing(nb: NotebookNode) -> bool:
     """Whether the table at the top says that the notebook adds nothing to the agent."""
-    table = r"^\|.*Adds to the agent \|\n\|[-|]+\|\n\|.*\| nothing \|$"
+    table = r"^\|.*Adds to (?:the|your) agent \|\n\|[-|]+\|\n\|.*\| nothing \|$"
     return any(re.search(table, text, re.M) for text in texts(nb))
 
 
-def anatomy(nb: NotebookNode) -> list[str]:
+def anatomy(nb: NotebookNode, path: Path) -> list[str]:
     """Everything in ANATOMY is there, first occurrences in this order.
 
     A notebook that builds nothing has neither exercises nor checks.
     """
     found, last, before = [], -1, ""
-    needed = [x for x in ANATOMY if not (builds_nothing(nb) and x[1] in ("exercise", "check"))]
+    order = SECOND_ANATOMY if second(path) else ANATOMY
+    needed = [x for x in order if not (builds_nothing(nb) and x[1] in ("exercise", "check"))]
     for what, sign in needed:
         if sign in TAGS:
             at = [i for i, cell in enumerate(nb.cells) if sign in tags_of(cell)]
@@ -124,8 +155,37 @@ def anatomy(nb: NotebookNode) -> list[str]:
 
 
 def tags(nb: NotebookNode) -> list[str]:
-    unknown = sorted({tag for cell in nb.cells for tag in tags_of(cell)} - TAGS)
+    every = {tag for cell in nb.cells for tag in tags_of(cell)}
+    unknown = sorted(tag for tag in every - TAGS if not tag.startswith("part:"))
     return [f"the tag {tag!r} is none of {', '.join(sorted(TAGS))}" for tag in unknown]
+
+
+def visible(nb: NotebookNode) -> list[str]:
+    """No code cell that the page shows is longer than VISIBLE_LINES."""
+    hidden = {"bootstrap", "parameters", "setup", "plumbing", "exercise", "given"}
+    found = []
+    for cell in codes(nb):
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        if not hidden.intersection(tags_of(cell)) and len(lines) > VISIBLE_LINES:
+            found.append(f"the code cell {lines[0][:50]!r} shows more than {VISIBLE_LINES} lines")
+        if "plumbing" in tags_of(cell) and not cell.source.startswith("# @title"):
+            found.append(f"the folded cell {lines[0][:50]!r} does not begin with # @title")
+    return found
+
+
+def given(nb: NotebookNode, here: Path) -> list[str]:
+    """Code that is shown as given stands in dreamer.py in the same lines."""
+    file = here / "dreamer.py"
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    whole = "\n".join(line for line in lines if not line.startswith("# ["))
+    found = []
+    for cell in codes(nb):
+        if "given" in tags_of(cell):
+            shown = "\n".join(line.strip() for line in cell.source.splitlines() if line.strip())
+            if shown not in whole:
+                found.append(f"the given code {shown.splitlines()[0]!r} is not that of dreamer.py")
+    return found
 
 
 def lengths(nb: NotebookNode) -> list[str]:
@@ -143,29 +203,38 @@ def lengths(nb: NotebookNode) -> list[str]:
     return found
 
 
-def exercises(nb: NotebookNode) -> list[str]:
-    """An exercise has a typed stub with a docstring, two hints before it, a check right below."""
+def exercises(nb: NotebookNode, path: Path) -> list[str]:
+    """An exercise has a typed stub with a docstring, hints before it, a check right below."""
     found = []
     code = codes(nb)
+    hints = 3 if second(path) else 2
     for cell, following in zip(code, [*code[1:], None]):
         if "exercise" not in tags_of(cell):
             continue
-        functions = [f for f in ast.walk(ast.parse(cell.source)) if isinstance(f, ast.FunctionDef)]
-        mine = [f for f in functions if f.name.startswith("my_")]
-        name = mine[0].name if mine else cell.source.strip().splitlines()[0]
-        if not mine or any(
-            f.returns is None
-            or not ast.get_docstring(f)
-            or any(not a.annotation for a in f.args.args)
-            for f in mine
+        functions = [f for f in ast.parse(cell.source).body if isinstance(f, ast.FunctionDef)]
+        name = functions[0].name if functions else cell.source.strip().splitlines()[0]
+        if not functions or any(
+            not ast.get_docstring(f)
+            or (f.returns is None and not part_of(cell))
+            or any(not a.annotation for a in f.args.args if not part_of(cell))
+            for f in functions
         ):
-            found.append(f"the exercise {name!r} needs a typed function my_... with a docstring")
+            found.append(f"the exercise {name!r} needs a typed function with a docstring")
+        if part_of(cell) and len(functions) != 1:
+            found.append(f"the part {name!r} must be one function")
         if following is None or "check" not in tags_of(following):
             found.append(f"the exercise {name!r} has no check right below")
         around = nb.cells[max(0, nb.cells.index(cell) - 1)].source
-        if around.count("<details>") < 2:
-            found.append(f"the exercise {name!r} has fewer than two folded hints above it")
+        around = around.replace("<details><summary>Solution</summary>", "")
+        if around.count("<details>") < hints:
+            words = {2: "two", 3: "three"}[hints]
+            found.append(f"the exercise {name!r} has fewer than {words} folded hints above it")
     return found
+
+
+def part_of(cell: NotebookNode) -> bool:
+    """Whether a cell is an exercise on a part of the reader's agent."""
+    return any(tag.startswith("part:") for tag in tags_of(cell))
 
 
 def links(nb: NotebookNode, here: Path) -> list[str]:

@@ -448,7 +448,7 @@ def test_a_solution_passes_and_is_returned(name, capsys):
 def test_a_wrong_answer_fails_in_its_own_words(name, wrong, words, capsys):
     chosen = getattr(checks, name)(wrong)
     out, err = capsys.readouterr()
-    assert out.startswith("✗") and words in out and "LIBRARY's function" in out
+    assert out.startswith("✗") and words in out and "COURSE's function" in out
     assert err == ""
     assert chosen is not wrong
 

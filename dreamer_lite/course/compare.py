@@ -59,10 +59,16 @@ def compare(mine: Function, exercise: Exercise, messages: Mapping[str, str]) -> 
     trouble, largest = judge(mine, exercise, messages)
     if trouble:
         return failed(name, trouble, exercise.oracle)
-    compared = "; ".join(part.what for part in exercise.parts)
-    print(f"✓ {name} agrees with the library. Compared: {compared}.")
-    print(f"  Largest difference {largest:.1e}. Using YOUR function. Next: {messages['next']}")
+    passed(name, exercise, largest)
+    print(f"  Using YOUR function. Next: {messages['next']}")
     return mine
+
+
+def passed(name: str, exercise: Exercise, largest: float) -> None:
+    """Say what was compared, and how closely it agrees."""
+    compared = "; ".join(part.what for part in exercise.parts)
+    print(f"✓ {name} agrees with the course's solution. Compared: {compared}.")
+    print(f"  Largest difference {largest:.1e}.")
 
 
 def judge(mine: Function, exercise: Exercise, messages: Mapping[str, str]) -> tuple[str, float]:
@@ -119,7 +125,7 @@ def failed(name: str, trouble: str, oracle: Function) -> Function:
     if strict():
         raise Failed(text)
     print(text)
-    print("  Using the LIBRARY's function. Change yours and run both cells again.")
+    print("  Using the COURSE's function. Change yours and run both cells again.")
     return oracle
 
 

@@ -207,3 +207,55 @@ def buttons(labels: Sequence[str], press: Callable[[str], tuple[Figure, str]]) -
     for button in row:
         button.on_click(pressed)
     display(widgets.VBox([widgets.HBox(row), picture, words]))
+
+
+class Prediction:
+    """A question that the reader answers before a cell is run, and its explanation afterwards."""
+
+    def __init__(self, question: str, options: Sequence[str]):
+        self.question, self.options, self.answer = question, list(options), ""
+
+    def explain(self, text: str) -> None:
+        """What happened and why, folded, under the reader's own prediction; Markdown without HTML.
+
+        A script prints the text.
+        """
+        yours = f"You predicted: {self.answer}." if self.answer else "You made no prediction."
+        if not in_notebook():
+            print(f"{self.question} {text}")
+            return
+        from IPython.display import Markdown, display
+
+        fold = f"<details><summary>What happened, and why</summary>\n\n{text}\n\n</details>"
+        display(Markdown(f"{yours}\n\n{fold}"))
+
+
+def predict(question: str, options: Sequence[str] = ()) -> Prediction:
+    """Ask the reader for a prediction: a button for each option, or without any a text field.
+
+    A script prints the question and its options.
+    """
+    prediction = Prediction(question, options)
+    if not in_notebook():
+        print(f"Predict first: {question}", *([f"({'; '.join(options)})"] if options else []))
+        return prediction
+    import ipywidgets as widgets
+    from IPython.display import Markdown, display
+
+    heard = widgets.HTML()
+
+    def record(answer: str) -> None:
+        prediction.answer = answer
+        heard.value = f'<p role="status">Your prediction: {html.escape(answer)}. Run on.</p>'
+
+    display(Markdown(f"**Predict first.** {question}"))
+    if options:
+        row = [widgets.Button(description=o, layout=widgets.Layout(width="auto")) for o in options]
+        for button in row:
+            button.on_click(lambda button: record(button.description))
+        box: Any = widgets.HBox(row, layout=widgets.Layout(flex_flow="row wrap"))
+    else:
+        box = widgets.Text(description="prediction", continuous_update=False)
+        box.observe(lambda change: record(change["new"]), "value")
+    display(widgets.VBox([box, heard]))
+    return prediction

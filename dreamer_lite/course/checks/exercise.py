@@ -11,13 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamer_lite.course import parts
-from dreamer_lite.course.compare import Exercise, Function, compare, failed, judge
+from dreamer_lite.course.compare import Exercise, Function, compare, failed, judge, passed
 
 
 @functools.cache
 def messages() -> dict[str, dict[str, str]]:
-    """{check: {mistake: hint, "next": what follows in the notebook}}, from hints.toml."""
-    return tomllib.loads(Path(__file__).with_name("hints.toml").read_text(encoding="utf-8"))
+    """{check: {mistake: hint, "next": what follows in the notebook}}, from hints*.toml."""
+    found = {}
+    for file in sorted(Path(__file__).parent.glob("hints*.toml")):
+        found |= tomllib.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 def check(make: Callable[[], Exercise]) -> Callable[[Function], Function]:
@@ -47,20 +50,18 @@ def part(name: str) -> Callable[[Callable[[], Exercise]], Callable[[Function], F
                 tried = mine if trouble or text is None else parts.function(name, text)
             except Exception as error:
                 tried, trouble = mine, f"cannot be run: {error}"
-            exercise = make()
+            exercise, hints, largest = make(), messages()[make.__name__], 0.0
             if not trouble:
-                trouble, _ = judge(tried, exercise, messages()[make.__name__])
+                trouble, largest = judge(tried, exercise, hints)
             if trouble:
                 return failed(make.__name__, trouble, exercise.oracle)
-            compared = "; ".join(p.what for p in exercise.parts)
-            print(f"✓ {make.__name__} is right. Compared: {compared}.")
+            passed(make.__name__, exercise, largest)
             if text is None:
-                print("  It is not kept: its text is not to be found. Define it in a cell.")
+                print("  It is not kept, because its text cannot be found: define it in a cell.")
             elif parts.store(name, text):
-                print(
-                    f"  Kept as {name} in {parts.FILE}. Next: {messages()[make.__name__]['next']}"
-                )
-            return tried
+                print(f"  Kept as {name} in {parts.FILE}.")
+            print(f"  Using YOUR function. Next: {hints['next']}")
+            return mine if text is None else tried
 
         del run.__wrapped__
         CHECKS[name] = make
