@@ -77,7 +77,7 @@ def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
     student.press("pause")
     says(student, "paused, update")
     resting = student.status()
-    student.look("07_paused")
+    student.look("08_paused")
     student.page.wait_for_timeout(1500)
     assert student.status() == resting, "it must rest"
     student.press("go on")
@@ -94,7 +94,7 @@ def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
     says(student, "--set horizon=11")
     student.tick("horizon 30")
     says(student, "dreamer_lite.course.curves horizon_30")
-    student.look("07_panel")
+    student.look("08_panel")
     student.check()
 
 
@@ -106,7 +106,7 @@ def test_05_answers_its_buttons(student):
     student.page.wait_for_selector(".widget-html img")
     for label in ("left", "stay", "right", "again"):
         changes(student, ".widget-html img", lambda label=label: student.press(label))
-    student.look("05")
+    student.look("06")
     student.check()
 
 
@@ -120,5 +120,5 @@ def test_09_plays_pauses_and_is_turned_by_keyboard(student):
         changes(student, ".widget-html img", lambda label=label: student.press(label))
     changes(student, ".widget-html img", lambda: student.turn("real moment"))
     student.turn("temperature")
-    student.look("09")
+    student.look("10")
     student.check()

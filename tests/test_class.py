@@ -30,9 +30,9 @@ import build  # noqa: E402
 SOURCES = build.sources()
 NAMES = [source.stem for source in SOURCES]
 # Points of each notebook: its checks.
-POINTS = {"01": 2, "02": 5, "03": 3, "04": 4, "05": 3, "06": 5, "07": 5, "09": 3, "10": 3}
+POINTS = {"02": 2, "03": 5, "04": 3, "05": 4, "06": 3, "07": 5, "08": 5, "10": 3, "11": 3}
 
-GRADED = ["02_worlds", "03_predicting_anything", "04_rssm"]
+GRADED = ["02_worlds_and_replay", "03_predicting_anything", "04_rssm"]
 # A plausible mistake in the body of an exercise, and words of the check's hint.
 MISTAKES = {
     "my_keep_mask": (
@@ -114,23 +114,23 @@ def test_a_check_of_two_functions_and_an_exercise_of_none_are_refused(tmp_path):
 
 
 def test_a_course_folder_keeps_what_an_instructor_changed(tmp_path, capsys):
-    assert build.main(["course", str(tmp_path), "02"]) == 0
+    assert build.main(["course", str(tmp_path), "03"]) == 0
     settings = tmp_path / "nbgrader_config.py"
     notebook = tmp_path / "source" / GRADED[1] / f"{GRADED[1]}.ipynb"
     assert "DREAMER_LITE_FAST" in settings.read_text(encoding="utf-8")
     assert build.BEGIN in notebook.read_text(encoding="utf-8")
     settings.write_text("# mine", encoding="utf-8")
-    assert build.main(["course", str(tmp_path), "02"]) == 0  # the same again is no harm
+    assert build.main(["course", str(tmp_path), "03"]) == 0  # the same again is no harm
     assert settings.read_text(encoding="utf-8") == "# mine"
     notebook.write_text("mine", encoding="utf-8")
-    assert build.main(["course", str(tmp_path), "01", "02"]) == 1
+    assert build.main(["course", str(tmp_path), "02", "03"]) == 1
     assert "is there already, and differs" in capsys.readouterr().err
     assert (
         notebook.read_text(encoding="utf-8") == "mine"
         and not (tmp_path / "source" / GRADED[0]).exists()
     )
-    assert build.main(["course", str(tmp_path), "00", "08"]) == 1
-    assert "no exercises in 00 and 08" in capsys.readouterr().err
+    assert build.main(["course", str(tmp_path), "00", "09"]) == 1
+    assert "no exercises in 00 and 09" in capsys.readouterr().err
     assert build.main(["course"]) == 1 and "Say where" in capsys.readouterr().err
 
 

@@ -431,13 +431,14 @@ def test_the_kernel_of_another_python_is_one_sentence(tmp_path):
 
 
 def test_every_notebook_is_a_python_script_to_jupyters_exporter(tmp_path):
-    path = shutil.copy(build.places(SOURCES[2])[0][0], tmp_path)
+    (source,) = build.sources(wanted=["03"])
+    path = shutil.copy(build.places(source)[0][0], tmp_path)
     command = [sys.executable, "-m", "nbconvert", "--to", "script", "--log-level=WARN", path]
     subprocess.run(command, check=True, capture_output=True)
     (script,) = tmp_path.glob("*.py")
     text = script.read_text(encoding="utf-8")
     compile(text, str(script), "exec")
-    assert "# # 02 · Predicting anything" in text
+    assert "# # 03 · Predicting anything" in text
 
 
 def test_a_live_picture_says_in_a_script_how_far_it_is(tmp_path, monkeypatch, capsys):
@@ -490,7 +491,7 @@ def claims_00(names: dict) -> None:
     assert names["game"].score[names["ends"]].mean() > 3  # random play: 0.4
 
 
-def claims_01(names: dict) -> None:
+def claims_02(names: dict) -> None:
     right = names["right"]
     assert right["both masks"] == (1, 1)
     assert right["no masks"][0] > 0.9 and right["no masks"][1] < 0.3
@@ -501,7 +502,7 @@ def claims_01(names: dict) -> None:
     assert names["often"][names["oldest"] + 10 : names["newest"]].min() > 8
 
 
-def claims_02(names: dict) -> None:
+def claims_03(names: dict) -> None:
     scores = names["scores"]
     assert min(scores["two-hot"][1:]) > 0.7 and scores["two-hot"][0] > 0.3
     assert scores["plain"][1] > 0.8 and scores["plain"][3] < 0.1
@@ -510,7 +511,7 @@ def claims_02(names: dict) -> None:
     assert names["pairs"][-1] == 0 and abs(names["running"][-1]) > 0.1
 
 
-def claims_03(names: dict) -> None:
+def claims_04(names: dict) -> None:
     assert names["future"] == names["across"] == 0
     light = names["lights"]["straight-through"]
     assert (light.diagonal() > 0).all() and light[6, 0] > 0
@@ -524,7 +525,7 @@ def claims_03(names: dict) -> None:
     assert right["both"] > 1.5 * right["average picture"]
 
 
-def claims_04(names: dict) -> None:
+def claims_05(names: dict) -> None:
     assert max(names["gaps"].values()) < 1e-4  # the reader's losses are the package's
     parts, losses = list(names["PARTS"]), list(names["scales"])
     alone, in_time = (
@@ -541,7 +542,7 @@ def claims_04(names: dict) -> None:
     assert (paddle["another's actions"] > 1).all() and paddle["dream"][0] < 0.3
 
 
-def claims_05(names: dict) -> None:
+def claims_06(names: dict) -> None:
     dream, copy, mean, other = (mean for mean, _ in names["errors"].values())
     assert (dream[:5] < 0.85 * mean[:5]).all() and (dream[:10] < 0.7 * copy[:10]).all()
     assert (other[:5] > 1.5 * dream[:5]).all()  # a dream of this very moment
@@ -555,7 +556,7 @@ def claims_05(names: dict) -> None:
     assert (mixed[1:] < 0.7 * narrow[1:]).all()
 
 
-def claims_06(names: dict) -> None:
+def claims_07(names: dict) -> None:
     assert np.allclose(names["by_hand"], (0.873, 1.54))
     heard = names["heard"]
     assert heard[0.0][0] == 0 < heard[0.8][0] < heard[0.95][0] < heard[1.0][0]
@@ -567,7 +568,7 @@ def claims_06(names: dict) -> None:
     assert names["tried"]["random"].shape == names["tried"]["trained in dreams"].shape
 
 
-def claims_07(names: dict) -> None:
+def claims_08(names: dict) -> None:
     ours, adam = (size.max() for size in names["sizes"].values())
     assert ours < 1.5 and adam > 20
     uniform, queue = names["shares"].values()
@@ -580,7 +581,7 @@ def claims_07(names: dict) -> None:
     assert names["trial"].config.horizon == 30
 
 
-def claims_08(names: dict) -> None:
+def claims_09(names: dict) -> None:
     assert names["dashboard"].state == "finished"
     assert names["summary"]["updates"] == names["updates"]
     (plan,) = names["plans"]
@@ -592,7 +593,7 @@ def claims_08(names: dict) -> None:
     assert np.isfinite(list(names["scores"].values())).all()
 
 
-def claims_09(names: dict) -> None:
+def claims_10(names: dict) -> None:
     agent, random = names["returns"].values()
     assert agent.mean() > random.mean() + 4
     dream, hedged, other, copy, mean = (line for line, _ in names["lines"].values())
@@ -639,7 +640,7 @@ def test_dreams_of_walker_and_atari_are_judged_too(world, size, tmp_path, monkey
     small = dict(small_run.SETTINGS, depth=2, image_blocks=2)
     config = make_config(world, size, **small)
     list(runs.run(config, tmp_path / "run", training.Limits(updates=20)))
-    (source,) = build.sources(wanted=["09"])
+    (source,) = build.sources(wanted=["10"])
     names = of_another_agent(source, tmp_path / "run", tmp_path / "films", tmp_path)
     out, err = capsys.readouterr()
     assert "cannot be set to a moment: no film of reality" in out and "✗" not in out and err == ""
@@ -651,7 +652,7 @@ def test_dreams_of_walker_and_atari_are_judged_too(world, size, tmp_path, monkey
 
 
 def test_an_agent_whose_world_is_not_installed_is_refused_in_a_sentence(tmp_path, monkeypatch):
-    (source,) = build.sources(wanted=["09"])
+    (source,) = build.sources(wanted=["10"])
     monkeypatch.setattr(worlds.Family, "installed", property(lambda self: False))
     monkeypatch.setenv("DREAMER_LITE_FAST", "1")
     world = worlds.make("minatar/breakout")
@@ -663,7 +664,7 @@ def test_an_agent_whose_world_is_not_installed_is_refused_in_a_sentence(tmp_path
         of_another_agent(source, tmp_path / "a.safetensors", tmp_path / "films", tmp_path)
 
 
-def claims_10(names: dict) -> None:
+def claims_11(names: dict) -> None:
     cut, leaking = (line[8] for line in names["told"].values())
     assert cut == 0 < 0.4 < leaking
     favourite = {label: line[-1].max() for label, line in names["odds"].items()}
@@ -681,16 +682,16 @@ def claims_10(names: dict) -> None:
 
 CLAIMS = {
     "00_the_dream": claims_00,
-    "02_worlds": claims_01,
-    "03_predicting_anything": claims_02,
-    "04_rssm": claims_03,
-    "05_world_model": claims_04,
-    "06_imagination": claims_05,
-    "07_actor_critic": claims_06,
-    "08_dreamer": claims_07,
-    "09_full_run": claims_08,
-    "10_dreams_vs_reality": claims_09,
-    "11_without_a_model": claims_10,
+    "02_worlds_and_replay": claims_02,
+    "03_predicting_anything": claims_03,
+    "04_rssm": claims_04,
+    "05_world_model": claims_05,
+    "06_imagination": claims_06,
+    "07_actor_critic": claims_07,
+    "08_dreamer": claims_08,
+    "09_full_run": claims_09,
+    "10_dreams_vs_reality": claims_10,
+    "11_without_a_model": claims_11,
 }
 
 
@@ -750,7 +751,7 @@ def test_student_notebooks_export_to_python(source, tmp_path, monkeypatch, capsy
         check=True,
     )  # fmt: skip
     compile(script.read_text(encoding="utf-8"), str(script), "exec")
-    if source.stem == "02_worlds":
+    if source.stem == "02_worlds_and_replay":
         monkeypatch.setenv("DREAMER_LITE_FAST", "1")
         monkeypatch.delenv("DREAMER_LITE_STRICT", raising=False)
         runpy.run_path(str(script), run_name="__main__")
@@ -760,11 +761,11 @@ def test_student_notebooks_export_to_python(source, tmp_path, monkeypatch, capsy
 NO_RENDERER = {"PYOPENGL_PLATFORM": "none", "MUJOCO_GL": "", "DISPLAY": ""}
 
 
-def test_notebook_01_runs_where_nothing_draws_walker(tmp_path):
+def test_notebook_02_runs_where_nothing_draws_walker(tmp_path):
     """As on a machine without EGL and OSMesa: one sentence says so, and no film is shown."""
     words = os.environ | NO_RENDERER | {"PYTHONPATH": str(ROOT), "DREAMER_LITE_FAST": "1"}
     words["JAX_COMPILATION_CACHE_DIR"] = str(small_run.cache())
-    (source,) = build.sources(wanted=["01"])
+    (source,) = build.sources(wanted=["02"])
     result = subprocess.run(
         [sys.executable, source], cwd=tmp_path, env=words, capture_output=True, text=True
     )

@@ -166,7 +166,7 @@ def test_a_student_opens_it_alone(stack, base, source, repository, tmp_path, rec
 @pytest.mark.parametrize("stack", [STACKS["colab"]], ids=["colab"])
 def test_a_full_run_is_copied_to_drive(stack, base, repository, tmp_path):
     """Notebook 09 with a small agent, and Drive as a folder of the fake."""
-    (source,) = build.sources(wanted=["08"])
+    (source,) = build.sources(wanted=["09"])
     folder = tmp_path / "drive-08"
     notebook = published(build.places(source)[0][0], folder, repository)
     (parameters,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))

@@ -69,8 +69,8 @@ print(dreamer_lite.__doc__)
 # %% [markdown]
 # ## What is missing
 #
-# You have a world and a replay (01), a world model (04), and an actor and a critic that learn in
-# dreams (06). One loop holds them together:
+# You have a world and a replay (02), a world model (05), and an actor and a critic that learn in
+# dreams (07). One loop holds them together:
 #
 # 1. **act** in all W worlds, and store what was lived and what the agent then knew;
 # 2. **sample** B windows from the replay;
@@ -749,7 +749,7 @@ if not FAST:
 # Take one part out, leave the rest, train three seeds for 4,000 updates: an *ablation*. That takes a
 # quarter of an hour of one core each, so they are stored, each with the command that made it. Four of
 # them here: numbers told by a symlog in place of two-hot (notebook 03), returns that are not
-# normalised (06), dreams of 1 step and of 30 (05). **Predict first:** which one hurts most? Which helps?
+# normalised (07), dreams of 1 step and of 30 (06). **Predict first:** which one hurts most? Which helps?
 
 # %%
 from dreamer_lite.course.widgets import Ablations

@@ -94,7 +94,7 @@ process.enable_compilation_cache()  # so that planning and training compile once
 world = worlds.make(world_name)
 size = size or planner.sizes(world_name)[0]
 config = make_config(world_name, size, seed=seed, **changes)
-name = f"08-{world_name.replace('/', '-')}-{size}-s{seed}"
+name = f"09-{world_name.replace('/', '-')}-{size}-s{seed}"
 usual = tempfile.mkdtemp(prefix="dreamer-lite-") if FAST else f"runs/{name}"
 run_folder = Path(folder or usual)
 if use_drive:

@@ -496,7 +496,7 @@ for label, k in (("the worst", worst), ("the one in the middle", usual)):
         beside,
         f"{label} of {len(moments)}: reality, dream and difference for {dream.steps} steps from row "
         f"{moments[k]}; mean squared error {per_moment[k]:.2f} cells.",
-        f"09_{label.split()[-1]}",
+        f"10_{label.split()[-1]}",
         fps=3,
         columns=1,
         rows=3,

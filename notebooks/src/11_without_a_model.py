@@ -755,7 +755,7 @@ show(
 # | compiled, or thousands of copies | PPO | steps are nearly free, computing is not |
 # | a robot, a plant, a slow simulator, a person | a world model | every step counts; computing waits for it anyway |
 # | rewards are rare, pictures are rich | a world model | each picture teaches the model, reward or not |
-# | you must see what it expects | a world model | its dreams can be watched, and measured (09) |
+# | you must see what it expects | a world model | its dreams can be watched, and measured (10) |
 # | simple, to be trusted tomorrow | PPO | 200 lines, few ways to go wrong |
 #
 # Between them lies a dial, not a wall: `train_ratio` moves Dreamer along it, the number of worlds and of
@@ -769,8 +769,8 @@ show(
 # <details><summary>1. In three sentences: what is a world model, and what is it for?</summary>
 #
 # It is a network that learns, from lived rows, what comes next and what it pays, in a state of its own
-# (03, 04). In it a policy can try what it never did, at no real step (05, 06). It is only as good as what
-# was lived: where the policy goes, rows must follow (07).
+# (04, 05). In it a policy can try what it never did, at no real step (06, 07). It is only as good as what
+# was lived: where the policy goes, rows must follow (08).
 # </details>
 # <details><summary>2. World model, actor, critic: what does each take in, put out, and learn from?</summary>
 #
@@ -788,8 +788,8 @@ show(
 # <details><summary>4. Somebody shows you a return of 8 in Breakout, and a film. What do you ask?</summary>
 #
 # How many seeds, steps and minutes; training or new games; what random play and a broken control score.
-# In the film: does it move before the ball comes down, or follow a rhythm? Hide the ball (07). In its dream
-# beside reality: at which step do they part, and is it the policy or the model that fails (09)?
+# In the film: does it move before the ball comes down, or follow a rhythm? Hide the ball (08). In its dream
+# beside reality: at which step do they part, and is it the policy or the model that fails (10)?
 # </details>
 # <details><summary>5. You have a simulator at 300 steps a second on 16 cores. Which agent?</summary>
 #

@@ -24,11 +24,11 @@ LABEL = "11em"  # width of the names
 GROUPS = {
     "The run": "size",
     "Environments and replay (notebook 02)": "worlds",
-    "Predictions and networks (02, 03)": "bins",
-    "Recurrent state-space model (03)": "deter",
-    "World model (04)": "free_nats",
-    "Imagination, actor and critic (05, 06)": "horizon",
-    "Optimiser and loop (07)": "learning_rate",
+    "Predictions and networks (03, 04)": "bins",
+    "Recurrent state-space model (04)": "deter",
+    "World model (05)": "free_nats",
+    "Imagination, actor and critic (06, 07)": "horizon",
+    "Optimiser and loop (08)": "learning_rate",
 }
 LEFT_OUT = ("world", "seeds", "multipliers")  # other notebooks; not a single number
 
