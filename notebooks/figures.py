@@ -1,187 +1,168 @@
-"""Draws assets/figures/agent_*.svg and .png: the agent's diagram with one block lit, and others.
+"""Draws the diagrams of assets/figures: agent_*.svg and .png, diagram_*, with_and_without.
 
     python notebooks/figures.py
 
-The SVG is for pages, the PNG is what `build.py` puts into notebooks. Both carry their alt text,
-which is made here from the same list of blocks. The lit block differs in colour, border and a
-label, so that it can be told in grey too; the ground is light in dark themes as well. `agent_whole`
-has no block lit; `with_and_without` shows how the two ways of learning use what was lived.
+The SVG is for pages, the PNG is what `build.py` puts into notebooks. Both carry their alt text. In
+agent_NAME the block NAME is lit: it differs in colour and in its border, so that it can be told in
+grey too; `agent_whole` has no block lit. `diagrams.py` draws the single concepts.
 """
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from dreamer_lite.course.notebook import png  # noqa: E402
+import diagrams  # noqa: E402
+from drawing import (  # noqa: E402
+    BLUE,
+    DASHES,
+    FOCUS,
+    GREY,
+    INK,
+    LARGE,
+    LINE,
+    PALE_AMBER,
+    RED,
+    SMALL,
+    WHITE,
+    Canvas,
+    same_bytes_each_time,
+    sharp_png,
+)
 
 FOLDER = HERE.parent / "assets" / "figures"
-INK, PALE, LINE, LIT = "#1a1d29", "#ffffff", "#5c6270", "#ffd07a"
-WIDTH, HEIGHT = 1.5, 0.62
 
-# name: (x, y of the middle, title, what it does)
+# name: (x, y of the middle, width, title, role with the notebook that builds it)
 BLOCKS = {
-    "world": (1.0, 3.0, "World, replay", "rows, windows"),
-    "encoder": (3.1, 3.0, "Encoder", "sees"),
-    "rssm": (5.2, 3.0, "RSSM", "remembers, guesses"),
-    "heads": (7.3, 3.0, "Decoder, heads", "explain"),
-    "predictions": (9.4, 2.25, "Predictions", "symlog, two-hot"),
-    "actor": (3.1, 1.5, "Actor", "acts"),
-    "imagination": (5.2, 1.5, "Imagination", "dreams"),
-    "critic": (7.3, 1.5, "Critic", "judges"),
-    "loop": (5.2, 0.45, "Optimiser and loop", "one update of everything, again and again"),
+    "environment": (1.45, 5.3, 2.2, "Environment", "02 · time steps"),
+    "replay": (4.4, 5.3, 2.2, "Replay buffer", "02 · sequences"),
+    "encoder": (7.2, 5.3, 1.9, "Encoder", "05"),
+    "rssm": (9.75, 5.3, 1.9, "RSSM", "04 · state $h, z$"),
+    "heads": (12.5, 5.3, 2.6, "Decoder, heads", "05 · predictions"),
+    "actor": (4.4, 2.9, 2.2, "Actor", "07 · policy"),
+    "imagination": (9.75, 2.9, 1.9, "Imagination", "06 · rollouts"),
+    "critic": (12.5, 2.9, 2.6, "Critic", "07 · values"),
+    "predictions": (3.7, 0.85, 6.7, "Predicting anything", "03 · symlog, two-hot, categorical"),
+    "loop": (10.45, 0.85, 6.5, "Optimizer and training loop", "08 · one update of every part"),
 }
-# (from, to, bend)
-ARROWS = [
-    ("world", "encoder", 0), ("encoder", "rssm", 0), ("rssm", "heads", 0),
-    ("rssm", "imagination", 0), ("actor", "imagination", 0), ("imagination", "critic", 0),
-    ("predictions", "heads", 0), ("predictions", "critic", 0), ("actor", "world", 0),
-    ("critic", "actor", -0.2),
-]  # fmt: skip
+# lit in agent_NAME
+LIT = {name: [name] for name in BLOCKS if name not in ("environment", "replay")}
+LIT |= {"world": ["environment", "replay"], "actor": ["actor", "critic"], "whole": []}
+TALL = 0.95
 
 
-def width(name: str) -> float:
-    return 9.2 if name == "loop" else WIDTH
-
-
-def alt(lit: str) -> str:
-    """The diagram in words; `lit` may be none of the blocks."""
+def alt(name: str) -> str:
+    """The overview in words."""
     words = (
-        "The agent's blocks. The world and its replay feed the encoder, which feeds the RSSM; "
-        "from the RSSM come the decoder and heads, and imagination. The actor acts in imagination "
-        "and in the world, the critic judges the dreams and teaches the actor. Predictions are how "
-        "heads and critic say numbers. The optimiser and the loop lie below all."
+        "The agent's parts. The environment's time steps go to the replay buffer, from there as "
+        "sequences to the encoder, the RSSM, and the decoder and heads. While acting, an "
+        "observation goes from the environment directly to the encoder. The RSSM's state h and z "
+        "goes to the actor, whose action goes back to the environment. For learning, imagination "
+        "starts at a state of the RSSM and exchanges states and actions with the actor; the critic "
+        "values the imagined states, and with the heads' rewards and continue probabilities this "
+        "gives the advantage, which is all that the actor gets from the critic. Below: how numbers "
+        "and categories are predicted, and the optimizer and training loop."
     )
-    return f"{words} Lit, with a thick border: {BLOCKS[lit][2]}." if lit in BLOCKS else words
+    lit = " and ".join(BLOCKS[block][3] for block in LIT[name])
+    return f"{words} Lit, with a thick border: {lit}." if lit else words
 
 
-def diagram(lit: str) -> Figure:
-    """The whole agent with the block `lit` in colour."""
-    figure = Figure(figsize=(9.2, 3.5), facecolor="white")
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 10.4), ylim=(0, 3.85))
-    axes.axis("off")
-    boxes = {}
-    for name, (x, y, title, role) in BLOCKS.items():
-        on = name == lit
-        w = width(name)
-        boxes[name] = FancyBboxPatch(
-            (x - w / 2, y - HEIGHT / 2), w, HEIGHT,
-            boxstyle="round,pad=0.05,rounding_size=0.12", zorder=2,
-            facecolor=LIT if on else PALE, edgecolor=INK if on else LINE,
-            linewidth=3 if on else 1.2,
-        )  # fmt: skip
-        axes.add_patch(boxes[name])
-        weight = "bold" if on else "normal"
-        axes.text(x, y + 0.11, title, ha="center", va="center", color=INK, size=11, weight=weight)
-        axes.text(x, y - 0.17, role, ha="center", va="center", color=INK, size=8.5, style="italic")
-        if on:
-            axes.text(x, y + 0.53, "▼ this notebook", ha="center", va="center", color=INK, size=9)
-    for start, end, bend in ARROWS:
-        (x0, y0), (x1, y1) = BLOCKS[start][:2], BLOCKS[end][:2]
-        arrow = FancyArrowPatch(
-            (x0, y0), (x1, y1), patchA=boxes[start], patchB=boxes[end],
-            connectionstyle=f"arc3,rad={bend}", arrowstyle="-|>,head_width=4,head_length=6",
-            color=LINE, linewidth=1.4, shrinkA=2, shrinkB=2, zorder=1,
-        )  # fmt: skip
-        axes.add_patch(arrow)
-    return figure
+def overview(name: str) -> Figure:
+    """The whole agent, with the blocks of `LIT[name]` in colour."""
+    c = Canvas(14.0, 6.9)
+    for block, (x, y, width, title, role) in BLOCKS.items():
+        on = block in LIT[name]
+        c.box((x, y), (width, TALL), title, role, FOCUS if on else WHITE, INK if on else LINE,
+              3 if on else 1.2)  # fmt: skip
+    low, high = 5.3 - TALL / 2, 5.3 + TALL / 2  # of the upper line of blocks
+    for x, end in ((2.55, 3.3), (5.5, 6.25), (8.15, 8.8), (10.7, 11.2)):
+        c.arrow((x, 5.3), (end, 5.3))
+    c.path([(1.45, high), (1.45, 6.45), (7.2, 6.45), (7.2, high)], BLUE, 1.8)
+    c.text((4.3, 6.45), "while acting: observation $x_t$", SMALL, clear=True)
+    c.arrow((9.0, low), (5.5, 3.25), BLUE, 1.8)
+    c.text((7.1, 4.2), "$h_t, z_t$", clear=True)
+    c.path([(3.3, 2.9), (1.45, 2.9), (1.45, low)], BLUE, 1.8)
+    c.text((1.45, 3.75), "action $a_t$", clear=True)
+    c.arrow((9.75, low), (9.75, 3.38))
+    c.text((9.85, 4.1), "start", SMALL, ha="left")
+    c.arrow((8.8, 3.02), (5.5, 3.02))
+    c.arrow((5.5, 2.74), (8.8, 2.74))
+    c.text((7.15, 3.22), "imagined states", SMALL)
+    c.text((7.15, 2.52), "actions", SMALL)
+    c.arrow((10.7, 2.9), (11.2, 2.9))
+    c.arrow((12.5, low), (12.5, 3.38))
+    c.text((12.5, 4.12), "rewards,\ncontinues", SMALL, clear=True)
+    c.path([(12.5, 2.42), (12.5, 1.8), (4.4, 1.8), (4.4, 2.42)], RED, 1.8)
+    c.text((8.5, 1.8), "advantage (for learning)", SMALL, clear=True)
+    if LIT[name]:
+        c.box((11.3, 6.5), (0.4, 0.3), "", "", FOCUS, INK, 2)
+        c.text((11.65, 6.49), "this notebook", SMALL, ha="left")
+    return c.figure
 
 
-# The two ways of learning: title, boxes (x, y, text, lit), arrows (from, to, text, bend)
-WAYS = [
-    (
-        "without a model",
-        [(1.2, 1.9, "world", False), (4.2, 1.9, "policy, value", False)],
-        [
-            (0, 1, "real rows", -0.25),
-            (1, 0, "actions", -0.25),
-        ],
-        "Each real row teaches the policy itself, once or a few times.",
-    ),
-    (
-        "with a model: Dreamer",
-        [
-            (1.2, 2.6, "world", False),
-            (4.2, 2.6, "world model", True),
-            (4.2, 0.9, "policy, value", False),
-        ],
-        [
-            (0, 1, "real rows", -0.2),
-            (1, 2, "dreamt rows,\nmany", -0.35),
-            (2, 1, "dreamt\nactions", -0.35),
-            (2, 0, "actions", -0.2),
-        ],
-        "Real rows teach the model; the policy learns in dreams.",
-    ),
-]
 WAYS_ALT = (
-    "Two diagrams. Left, without a model: the world gives real rows to policy and value, which "
-    "give actions back; each real row teaches the policy itself. Right, with a model, as in "
-    "Dreamer: the world gives real rows to a world model, which is lit; between it and policy and "
-    "value runs a loop of its own, of many dreamt rows and dreamt actions; the policy's actions "
-    "also go to the world."
+    "Two diagrams. Left, model-free: the environment gives observations and rewards to policy and "
+    "value, which give actions back; the same experience updates policy and value directly. Right, "
+    "model-based, as in Dreamer: the environment's observations and rewards go to a world model, "
+    "which is lit and learns from them by way of a replay buffer. The world model gives policy and "
+    "value the state inferred from the observation, for acting, and many imagined states, for "
+    "learning, and gets imagined actions back. The policy's actions also go to the environment."
 )
 
 
 def ways() -> Figure:
-    """Learning without and with a model of the world."""
-    figure = Figure(figsize=(9.2, 3.3), facecolor="white")
-    for number, (title, boxes, arrows, words) in enumerate(WAYS):
-        axes = figure.add_axes((0.5 * number, 0, 0.5, 1), xlim=(0, 5.6), ylim=(-0.2, 3.75))
-        axes.axis("off")
-        axes.text(2.8, 3.5, title, ha="center", va="center", size=12, weight="bold", color=INK)
-        axes.text(2.8, 0.05, words, ha="center", va="center", size=9.5, style="italic", color=INK)
-        drawn = []
-        for x, y, text, on in boxes:
-            drawn.append(
-                FancyBboxPatch(
-                    (x - 0.75, y - 0.25), 1.5, 0.5, boxstyle="round,pad=0.05,rounding_size=0.12",
-                    facecolor=LIT if on else PALE, edgecolor=INK if on else LINE,
-                    linewidth=3 if on else 1.2, zorder=2,
-                )
-            )  # fmt: skip
-            axes.add_patch(drawn[-1])
-            axes.text(x, y, text, ha="center", va="center", size=11, color=INK, zorder=3)
-        for start, end, text, bend in arrows:
-            (x0, y0), (x1, y1) = boxes[start][:2], boxes[end][:2]
-            axes.add_patch(
-                FancyArrowPatch(
-                    (x0, y0), (x1, y1), patchA=drawn[start], patchB=drawn[end],
-                    connectionstyle=f"arc3,rad={bend}", color=LINE, linewidth=1.4,
-                    arrowstyle="-|>,head_width=4,head_length=6", shrinkA=3, shrinkB=3, zorder=1,
-                )
-            )  # fmt: skip
-            # Beside the middle of the arc, on its outer side.
-            x = (x0 + x1) / 2 + bend * (y1 - y0) * 0.5
-            y = (y0 + y1) / 2 - bend * (x1 - x0) * 0.5
-            x += 0.6 * (x1 == x0) * (1 if bend * (y1 - y0) > 0 else -1)
-            y += 0.2 * (y1 == y0) * (1 if bend * (x1 - x0) < 0 else -1)
-            axes.text(x, y, text, ha="center", va="center", size=9, color=INK, zorder=3,
-                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
-    return figure
+    """Learning without and with a model of the environment."""
+    c = Canvas(14.0, 6.0)
+    size = (2.5, 0.9)
+    c.area((0.1, 0.1), (6.3, 5.9), GREY)
+    c.area((6.5, 0.1), (13.9, 5.9), PALE_AMBER)
+    c.text((0.3, 5.55), "Model-free", LARGE, ha="left", weight="bold")
+    c.text((6.7, 5.55), "Model-based: Dreamer", LARGE, ha="left", weight="bold")
+    c.box((3.2, 4.5), size, "environment")
+    c.box((3.2, 1.7), size, "policy, value")
+    c.arrow((2.5, 4.05), (2.5, 2.15))
+    c.text((2.4, 3.1), "observations,\nrewards", SMALL, ha="right")
+    c.arrow((3.9, 2.15), (3.9, 4.05))
+    c.text((4.0, 3.1), "actions", SMALL, ha="left")
+    c.text((3.2, 0.65), "Real experience updates\nthe policy directly.", SMALL, style="italic")
+    c.box((7.95, 4.5), size, "environment")
+    c.box((12.0, 4.5), size, "world model", colour=FOCUS, edge=INK, thick=3)
+    c.box((12.0, 1.7), size, "policy, value")
+    c.arrow((9.2, 4.5), (10.73, 4.5))
+    c.text((9.97, 4.9), "observations,\nrewards", SMALL)
+    c.text((9.97, 4.22), "(replayed)", SMALL)
+    c.arrow((11.7, 4.05), (11.7, 2.15))
+    c.text((11.6, 3.1), "inferred and\nimagined states", SMALL, ha="right")
+    c.arrow((12.4, 2.15), (12.4, 4.05), dashes=DASHES)
+    c.text((12.5, 3.1), "imagined\nactions", SMALL, ha="left")
+    c.path([(10.75, 1.7), (7.9, 1.7), (7.9, 4.05)])
+    c.text((8.0, 3.1), "actions", SMALL, ha="left")
+    words = "Real experience trains the model;\nthe policy learns from imagined rollouts."
+    c.text((10.2, 0.65), words, SMALL, style="italic")
+    return c.figure
 
 
 def main() -> None:
     """Write every figure; the same bytes each time."""
-    matplotlib.rcParams |= {"svg.hashsalt": "dreamer_lite", "svg.fonttype": "path"}
+    same_bytes_each_time()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name in (*BLOCKS, "whole"):
-        title = BLOCKS[name][2] if name in BLOCKS else "The agent"
-        write(f"agent_{name}", title, alt(name), lambda name=name: diagram(name))
+    for name in LIT:
+        title = "The parts of the agent"
+        write(f"agent_{name}", title, alt(name), lambda name=name: overview(name))
     write("with_and_without", "Learning with and without a model", WAYS_ALT, ways)
+    for name, (title, words, draw) in diagrams.DIAGRAMS.items():
+        write(f"diagram_{name}", title, words, draw)
 
 
 def write(name: str, title: str, words: str, draw: Callable[[], Figure]) -> None:
     """Save a figure as SVG and PNG, each with its words."""
     about = {"Title": title, "Description": words, "Date": None, "Creator": None}
     draw().savefig(FOLDER / f"{name}.svg", metadata=about)
-    (FOLDER / f"{name}.png").write_bytes(png(draw(), words))
+    (FOLDER / f"{name}.png").write_bytes(sharp_png(draw(), words))
 
 
 if __name__ == "__main__":
