@@ -117,7 +117,7 @@ WAYS_ALT = (
 def ways() -> Figure:
     """Learning without and with a model of the environment."""
     c = Canvas(14.0, 6.0)
-    size = (2.5, 0.9)
+    size = (2.2, 0.9)
     c.area((0.1, 0.1), (6.3, 5.9), GREY)
     c.area((6.5, 0.1), (13.9, 5.9), PALE_AMBER)
     c.text((0.3, 5.55), "Model-free", LARGE, ha="left", weight="bold")
@@ -129,18 +129,18 @@ def ways() -> Figure:
     c.arrow((3.9, 2.15), (3.9, 4.05))
     c.text((4.0, 3.1), "actions", SMALL, ha="left")
     c.text((3.2, 0.65), "Real experience updates\nthe policy directly.", SMALL, style="italic")
-    c.box((7.95, 4.5), size, "environment")
+    c.box((7.75, 4.5), size, "environment")
     c.box((12.0, 4.5), size, "world model", colour=FOCUS, edge=INK, thick=3)
     c.box((12.0, 1.7), size, "policy, value")
-    c.arrow((9.2, 4.5), (10.73, 4.5))
-    c.text((9.97, 4.9), "observations,\nrewards", SMALL)
-    c.text((9.97, 4.22), "(replayed)", SMALL)
+    c.arrow((8.85, 4.5), (10.88, 4.5))
+    c.text((9.85, 4.9), "observations,\nrewards", SMALL)
+    c.text((9.85, 4.22), "(replayed)", SMALL)
     c.arrow((11.7, 4.05), (11.7, 2.15))
     c.text((11.6, 3.1), "inferred and\nimagined states", SMALL, ha="right")
     c.arrow((12.4, 2.15), (12.4, 4.05), dashes=DASHES)
     c.text((12.5, 3.1), "imagined\nactions", SMALL, ha="left")
-    c.path([(10.75, 1.7), (7.9, 1.7), (7.9, 4.05)])
-    c.text((8.0, 3.1), "actions", SMALL, ha="left")
+    c.path([(10.9, 1.7), (7.75, 1.7), (7.75, 4.05)])
+    c.text((7.85, 3.1), "actions", SMALL, ha="left")
     words = "Real experience trains the model;\nthe policy learns from imagined rollouts."
     c.text((10.2, 0.65), words, SMALL, style="italic")
     return c.figure
