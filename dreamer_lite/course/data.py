@@ -1,6 +1,7 @@
 """Random play as arrays with time first: what the world models of notebooks 04 to 06 learn from.
 
-Notebooks import this; it knows the environments and nothing of the models.
+Notebooks import this; it knows the environments and nothing of the models. Where it stores in a
+replay buffer, `dreamer` is the reader's agent as a module, `parts.load()`.
 """
 
 import functools
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dreamer_lite.worlds.base import Space, TimeStep, World, next_timestep
 
@@ -97,3 +99,61 @@ def windows(play: Play, length: int) -> Play:
         return jnp.moveaxis(x, 0, 1).reshape(length, -1, *x.shape[3:])
 
     return jax.tree.map(cut, play)
+
+
+def store(dreamer: Any, c: Any, play: Play) -> Any:
+    """A `dreamer.Replay` that just holds the play, filled by `dreamer.add`; no states yet."""
+    length, count = play.action.shape[:2]
+    after = jnp.concatenate([play.action[1:], jnp.zeros_like(play.action[:1])])  # chosen after obs
+    none = dreamer.State(
+        jnp.zeros((count, c.deter)), jnp.zeros((count, c.stoch, c.classes), jnp.float32)
+    )
+    empty = dreamer.Replay(
+        steps=jax.tree.map(jnp.zeros_like, play.steps),
+        action=jnp.zeros_like(after),
+        deter=jnp.zeros((length, count, c.deter)),
+        stoch=jnp.zeros((length, count, c.stoch), jnp.uint8),
+        added=jnp.int32(0),
+    )
+
+    def once(replay: Any, now: tuple) -> tuple[Any, None]:
+        return dreamer.add(replay, *now, none), None
+
+    return jax.jit(lambda inputs: jax.lax.scan(once, empty, inputs)[0])((play.steps, after))
+
+
+class Moments(NamedTuple):
+    """Places in a play, at most one in each environment, so that they are independent samples."""
+
+    time: np.ndarray  # (M,) time step of the last observation
+    world: np.ndarray  # (M,) environment
+
+
+def moments(play: Play, observed: int, horizon: int, seed: int = 0) -> Moments:
+    """One moment in each environment, such that `horizon` time steps of its episode follow.
+
+    At least `observed` time steps of the episode lie before and at it. Environments without such a
+    moment are left out.
+
+    Raises:
+      ValueError: no environment has one.
+    """
+    first = np.asarray(play.steps.is_first)
+    step = np.arange(len(first))[:, None]
+    begin = np.maximum.accumulate(np.where(first, step, 0), 0)  # where the episode began
+    end = np.minimum(step + horizon, len(first) - 1)
+    fits = (begin[end[:, 0]] == begin) & (step + horizon < len(first))
+    fits &= step - begin >= observed - 1
+    drawn = np.where(fits, np.random.default_rng(seed).random(fits.shape), -1.0)
+    world = np.flatnonzero(fits.any(0))
+    if not len(world):
+        raise ValueError(
+            f"No episode has {observed} + {horizon} time steps: play longer, or ask for fewer."
+        )
+    return Moments(drawn.argmax(0)[world], world)
+
+
+def at_offsets(x: Any, at: Moments, offsets: Any) -> Any:
+    """What lies at these offsets (n,) from the moments: arrays (T, B, ...) -> (n, M, ...)."""
+    places = at.time + np.asarray(offsets)[:, None]
+    return jax.tree.map(lambda leaf: leaf[places, at.world], x)
