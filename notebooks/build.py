@@ -286,6 +286,13 @@ def code_hash(notebook: NotebookNode) -> str:
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
+def write_single_file() -> None:
+    """Bring dreamer.py up to date; a file that is so already is left alone."""
+    path, text = HERE / "dreamer.py", single_file()
+    if text != path.read_text(encoding="utf-8"):
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
 def places(source: Path) -> list[tuple[Path, bool]]:
     """Where the two notebooks of a source lie: [(path, solved)]."""
     here, name = source.parents[1], f"{source.stem}.ipynb"
@@ -419,7 +426,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(course(Path(options.notebooks[0]), options.notebooks[1:]))
             return 0
         if options.command in ("run", "build"):
-            (HERE / "dreamer.py").write_text(single_file(), encoding="utf-8", newline="\n")
+            write_single_file()
         if options.command == "check" and single_file() != (HERE / "dreamer.py").read_text("utf-8"):
             troubles.append("dreamer.py is not what the notebooks' solutions make: run build.")
         for source in sources(wanted=options.notebooks):

@@ -20,7 +20,7 @@ ANATOMY = [
     ("one title", r"^# \S"),
     ("a table of reading and running time", r"^\|.*Minutes to read.*Minutes to run"),
     ("what you will be able to do", r"^\*\*You will be able to\*\*"),
-    ("the agent diagram", r"figure:agent_|^!\[The agent's blocks"),
+    ("the agent diagram", r"figure:agent_|^!\[The agent's parts"),
     ("the bootstrap", "bootstrap"),
     ("the parameters", "parameters"),
     ("an exercise", "exercise"),
@@ -195,7 +195,7 @@ def lengths(nb: NotebookNode) -> list[str]:
         first = (cell.source.strip().splitlines() or [""])[0][:50]
         if cell.cell_type == "code" and cell.source.count("\n") >= CODE_LINES:
             found.append(f"the code cell {first!r} has more than {CODE_LINES} lines")
-        text = re.sub(r"\(data:\S+\)|\$\$.*?\$\$", "", cell.source, flags=re.S)
+        text = re.sub(r"!\[[^\]]*\]\(data:\S+\)|\$\$.*?\$\$", "", cell.source, flags=re.S)
         if cell.cell_type == "markdown" and len(text.split()) > TEXT_WORDS:
             found.append(f"the text cell {first!r} has more than {TEXT_WORDS} words")
         if cell.cell_type == "code" and not cell.source.strip():

@@ -9,6 +9,7 @@ import csv
 import dis
 import html
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,8 +30,19 @@ import build  # noqa: E402
 
 SOURCES = build.sources()
 NAMES = [source.stem for source in SOURCES]
-# Points of each notebook: its checks.
-POINTS = {"02": 2, "03": 5, "04": 3, "05": 4, "06": 3, "07": 5, "08": 5, "10": 3, "11": 3}
+PAGE = (ROOT / "notebooks" / "INSTRUCTORS.md").read_text(encoding="utf-8")
+
+
+def points() -> dict[str, int]:
+    """{"02": 2}: points of each notebook, as the page for instructors has them."""
+    heads, numbers = (
+        [cell.strip() for cell in line.strip("|\n").split("|")]
+        for line in re.findall(r"^\| (?:notebook \| \d\d|points) \|.*\n", PAGE, re.M)
+    )
+    return {head: int(number) for head, number in zip(heads[1:], numbers[1:])}
+
+
+POINTS = points()
 
 GRADED = ["02_worlds_and_replay", "03_predicting_anything", "04_rssm"]
 # A plausible mistake in the body of an exercise, and words of the check's hint.
@@ -67,7 +79,11 @@ def test_the_metadata_is_valid_and_worth_a_point_a_check(source):
             tags = cell.metadata.tags
             assert about[name].solution is ("exercise" in tags)
             assert about[name].grade is about[name].locked is ("check" in tags)
-            assert (name if "exercise" in tags else name.removeprefix("check_")) in cell.source
+            part = build.part_of(tags)
+            assert not part or name == part.replace(".", "_")
+            function = (part or name).rpartition(".")[2]
+            wanted = f"checks.{name[6:]}(" if "check" in tags else f"def {function}("
+            assert wanted in cell.source
         tagged = [
             c for c in notebook.cells if {"exercise", "check"} & {*c.metadata.get("tags", [])}
         ]
@@ -105,8 +121,8 @@ def test_a_check_of_two_functions_and_an_exercise_of_none_are_refused(tmp_path):
     source = tmp_path / "src" / "05_small.py"
     source.parent.mkdir()
     for tag, code, words in (
-        ("check", "a = checks.symlog(my_symlog)\nb = checks.symexp(my_symexp)", "of one my_"),
-        ("exercise", "def symlog(x): ...", "defines a function my_"),
+        ("check", "a = checks.symlog(my_symlog)\nb = checks.symexp(my_symexp)", "is checks.NAME"),
+        ("exercise", "symlog = None", "defines a function"),
     ):
         source.write_text(f'# %% tags=["{tag}"]\n{code}\n', encoding="utf-8")
         with pytest.raises(build.BadSource, match=words):
@@ -138,7 +154,7 @@ def test_a_failed_check_raises_under_nbgrader_only(monkeypatch, capsys):
     monkeypatch.delenv("DREAMER_LITE_STRICT", raising=False)
     monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
     assert checks.symlog(jax.numpy.tanh) is not jax.numpy.tanh
-    assert "Using the LIBRARY's function" in capsys.readouterr().out
+    assert "Using the COURSE's function" in capsys.readouterr().out
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")  # as nbgrader does for its kernels
     with pytest.raises(compare.Failed, match="✗ tanh"):
         checks.symlog(jax.numpy.tanh)

@@ -83,7 +83,7 @@ def my_double(x: int) -> int:
     # END SOLUTION
 
 # %% tags=["check"]
-double = my_double
+double = checks.double(my_double)
 
 # %% tags=["signature"]
 double
@@ -98,7 +98,7 @@ double
 
 def small(folder: Path, text: str = SMALL) -> Path:
     """A source in a folder of its own."""
-    path = folder / "src" / "05_small.py"
+    path = folder / "src" / "06_small.py"
     path.parent.mkdir(parents=True)
     path.write_text(text, encoding="utf-8")
     return path
@@ -150,7 +150,7 @@ FAULTS = [
     ("x = 1", "x = 1\n" * 60, "more than 45 lines"),
     ("do nothing.", "do nothing. " * 200, "more than 260 words"),
     ("x: int) -> int", "x) -> int", "'my_double' needs a typed function"),
-    ('    """Twice x."""\n', "", "'my_double' needs a typed function my_... with a docstring"),
+    ('    """Twice x."""\n', "", "'my_double' needs a typed function with a docstring"),
     ('tags=["check"]', 'tags=["panel"]', "'my_double' has no check right below"),
     ("# <details><summary>Hint 2</summary>two</details>\n", "", "fewer than two folded hints"),
     ("# ## Next", "# ## Next\n# [on](06_nowhere.ipynb)", "06_nowhere.ipynb leads nowhere"),
@@ -164,7 +164,7 @@ FAULTS = [
 def test_lint_says_what_is_wrong(tmp_path, old, new, words):
     assert SMALL.count(old) == 1
     found = complaints(small(tmp_path, SMALL.replace(old, new)))
-    assert words in found and found.startswith("05_small.py: ")
+    assert words in found and found.startswith("06_small.py: ")
 
 
 def test_a_notebook_that_builds_nothing_needs_no_exercise(tmp_path):
@@ -204,8 +204,8 @@ def test_the_command_ends_with_status_1_and_a_sentence(tmp_path, monkeypatch, ca
     assert build.main(["check"]) == 1
     assert "missing" in capsys.readouterr().err
     assert build.main(["build"]) == 0
-    (tmp_path / "solutions" / "05_small.ipynb").write_text(
-        executed(tmp_path / "src" / "05_small.py"), encoding="utf-8"
+    (tmp_path / "solutions" / "06_small.ipynb").write_text(
+        executed(tmp_path / "src" / "06_small.py"), encoding="utf-8"
     )
     assert build.main(["check"]) == 0
     assert build.main(["check", "99"]) == 1
@@ -245,7 +245,7 @@ def test_outputs_stay_only_while_the_code_is_the_same(tmp_path, monkeypatch, cap
     path.write_text(SMALL.replace("y = 2", "y = 3"), encoding="utf-8")
     assert not lint.codes(build.with_outputs(build.build(path, True), solution))[0].outputs
     monkeypatch.setattr(build.sources, "__defaults__", (tmp_path, None))
-    lost = "solutions/05_small.ipynb has no outputs of its present code: run build.py run 05.\n"
+    lost = "solutions/06_small.ipynb has no outputs of its present code: run build.py run 06.\n"
     assert build.main(["build"]) == 0 and capsys.readouterr().out == lost
     assert build.main(["check"]) == 1 and capsys.readouterr().err == lost
 
@@ -285,6 +285,111 @@ def test_publishing_keeps_outputs_and_passes_the_tests(tmp_path):
             assert f'REPOSITORY, REF = "{address}", "main"' in first
             outputs = [[cell.outputs for cell in lint.codes(nb)] for nb in (old, new)]
             assert outputs[0] == outputs[1] and (number == 0 or any(outputs[1]))
+
+
+# The second edition: parts of the agent, folds, what a page shows.
+
+PLACES = '''"""An agent."""
+
+x = 1
+
+
+# [04] double
+def double(x: int) -> int:
+    """Twice x."""
+    return x + x
+
+
+class Box:
+    # [04] Box.half
+    def half(self, x):
+        """Half of x."""
+        return x / 2
+'''
+
+TIMES = "Minutes to run |\n# |---|---|\n# | 1 | 1 |"
+HINT = "<details><summary>Hint 2</summary>two</details>"
+GIVEN = '# %% tags=["given"]\nx = 1\n\n# %% tags=["plumbing"]\n# @title Plumbing\nz = 1\n\n'
+SECOND = (
+    SMALL.replace(TIMES, "to write | to run |\n# |---|---|---|\n# | 1 | 1 | 1 |")
+    .replace("do nothing.\n#\n# ![](figure:agent_rssm)", "do nothing.")
+    .replace("# | Minutes to read", "# ![](figure:agent_rssm)\n#\n# | Minutes to read")
+    .replace(HINT, f"{HINT}\n# <details><summary>Hint 3</summary>three</details>")
+    .replace('tags=["exercise"]', 'tags=["exercise", "part:double"]')
+    .replace("def my_double(x: int) -> int:", "def double(x: int) -> int:")
+    .replace("double = checks.double(my_double)", "double = checks.double(double)")
+    .replace('# %% tags=["signature"]', f'{GIVEN}# %% tags=["signature"]')
+)
+
+
+@pytest.fixture
+def agent_file(tmp_path, monkeypatch) -> Path:
+    """A folder with a second edition's notebook 04 and a single file with two parts."""
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    monkeypatch.setattr(build.sources, "__defaults__", (tmp_path, None))
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "04_small.py").write_text(SECOND, encoding="utf-8")
+    shutil.copy(NOTEBOOKS / "bootstrap.py", tmp_path)
+    (tmp_path / "dreamer.py").write_text(PLACES, encoding="utf-8")
+    return tmp_path / "dreamer.py"
+
+
+def test_the_solution_of_a_part_is_built_into_the_single_file(agent_file, capsys):
+    source = agent_file.parent / "src" / "04_small.py"
+    assert build.main(["check"]) == 1
+    assert "dreamer.py is not what the notebooks' solutions make" in capsys.readouterr().err
+    assert build.main(["build"]) == 0
+    assert agent_file.read_text(encoding="utf-8") == PLACES.replace("return x + x", "return 2 * x")
+    assert complaints(source) == ""
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text.replace("part:double", "part:Box.half").replace("double(", "half("))
+    assert build.main(["build"]) == 0
+    assert "    def half(x: int) -> int:\n" in agent_file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("old, new", [("04_small", "03_small"), ("part:double", "part:treble")])
+def test_a_part_without_a_place_in_the_single_file_is_refused(agent_file, capsys, old, new):
+    source = agent_file.parent / "src" / "04_small.py"
+    text = source.read_text(encoding="utf-8").replace(old, new)
+    source.unlink()
+    source.with_stem(source.stem.replace(old, new)).write_text(text, encoding="utf-8")
+    assert build.main(["build"]) == 1
+    assert "dreamer.py has no part" in capsys.readouterr().err
+    assert agent_file.read_text(encoding="utf-8") == PLACES
+
+
+def test_a_part_has_its_solution_in_a_fold_and_plumbing_is_hidden(agent_file):
+    source = agent_file.parent / "src" / "04_small.py"
+    student, graded = build.build(source, False), build.build(source, False, marked=True)
+    hints = next(cell for cell in student.cells if "Hint 3" in cell.source)
+    assert hints.source.endswith("</details>") and "    return 2 * x\n```" in hints.source
+    assert "SOLUTION" not in hints.source and hints.source.count("<summary>Solution") == 1
+    assert not any("<summary>Solution" in cell.source for cell in graded.cells)
+    (plumbing,) = (c for c in student.cells if "plumbing" in c.metadata.get("tags", []))
+    assert plumbing.metadata.cellView == "form" and plumbing.metadata.jupyter.source_hidden
+    (exercise,) = (c for c in student.cells if "exercise" in c.metadata.get("tags", []))
+    assert exercise.metadata.nbgrader.grade_id == "double"
+
+
+# (what is replaced, by what, what lint says)
+SECOND_FAULTS = [
+    ("# ![](figure:agent_rssm)", "# no picture", "the main picture, open is missing"),
+    ("# <details><summary>Hint 3</summary>three</details>\n", "", "fewer than three folded hints"),
+    ("# @title Plumbing", "# Plumbing", "does not begin with # @title"),
+    ("\ndouble\n", "\n" + "double\n" * 16, "shows more than 15 lines"),
+    ('tags=["given"]\nx = 1', 'tags=["given"]\nx = 2', "is not that of dreamer.py"),
+    ("# END SOLUTION\n", "# END SOLUTION\n\ndef more(): ...\n", "must be one function"),
+    ("to write |", "", "a table of minutes is missing"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "words"), SECOND_FAULTS, ids=[w for *_, w in SECOND_FAULTS])
+def test_lint_knows_the_rules_of_the_second_edition(agent_file, old, new, words):
+    source = agent_file.parent / "src" / "04_small.py"
+    text = source.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    source.write_text(text.replace(old, new), encoding="utf-8")
+    assert words in complaints(source)
 
 
 def test_a_video_needs_a_picture_beside_it():
@@ -731,7 +836,7 @@ def test_run_all_on_an_untouched_student_copy_finishes(source, tmp_path):
     outputs = [output for cell in lint.codes(notebook) for output in cell.outputs]
     said = "".join(output.get("text", "") for output in outputs)
     stubs = sum(cell.source.count(build.STUB) for cell in notebook.cells)
-    assert said.count("still the stub") == said.count("the LIBRARY's function") == stubs
+    assert said.count("still the stub") == said.count("the COURSE's function") == stubs
     assert lint.builds_nothing(notebook) == (stubs == 0)
     assert lint.errors_in_outputs(notebook) == []
     cells = lint.codes(notebook)

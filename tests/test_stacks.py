@@ -153,7 +153,7 @@ def test_a_student_opens_it_alone(stack, base, source, repository, tmp_path, rec
     else:
         assert after == before
     stubs = sum(cell.source.count(build.STUB) for cell in notebook.cells)
-    assert text.count("still the stub") == text.count("the LIBRARY's function") == stubs
+    assert text.count("still the stub") == text.count("the COURSE's function") == stubs
     outputs = [output for cell in lint.codes(executed) for output in cell.outputs]
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert pictures
