@@ -38,7 +38,7 @@ def state(fresh: RunState) -> RunState:
     deter = np.array(fresh.replay.deter)
     deter[:10] = rng.normal(size=deter[:10].shape)
     replay = fresh.replay._replace(deter=jnp.array(deter), added=jnp.int32(10))
-    return fresh._replace(replay=replay, rows=jnp.int32(10), updates=jnp.int32(7))
+    return fresh._replace(replay=replay, steps=jnp.int32(10), updates=jnp.int32(7))
 
 
 @contextmanager
@@ -187,7 +187,7 @@ def test_what_is_not_finite_is_not_saved(
 
     if part in ("latents", "reward"):
         replay = state.replay
-        rows = replay.rows._replace(reward=spoil(replay.rows.reward))
+        rows = replay.timesteps._replace(reward=spoil(replay.timesteps.reward))
         new = {"rows": rows} if part == "reward" else {"deter": spoil(replay.deter)}
         spoilt = state._replace(replay=replay._replace(**new))
     else:

@@ -207,10 +207,12 @@ def test_a_clip_wakes_by_the_posterior_and_dreams_under_the_real_actions(breakou
         close(seen["image"][i], open_loop.decode(agent, state)["image"])
         close(dream.reward[i], agent.model.reward(state.feature).mean())
         close(dream.value[i], agent.critic(state.feature).mean())
-        np.testing.assert_array_equal(obs["image"][i], trace.row.obs["image"][times + h, places])
+        np.testing.assert_array_equal(
+            obs["image"][i], trace.timestep.obs["image"][times + h, places]
+        )
         np.testing.assert_array_equal(action[i], trace.action[times + h - 1, places])
-        np.testing.assert_array_equal(real.reward[i], trace.row.reward[times + h, places])
-        np.testing.assert_array_equal(first[i], trace.row.is_first[times + h, places])
+        np.testing.assert_array_equal(real.reward[i], trace.timestep.reward[times + h, places])
+        np.testing.assert_array_equal(first[i], trace.timestep.is_first[times + h, places])
 
 
 @pytest.fixture(scope="module")
@@ -243,11 +245,11 @@ def test_a_comparison_reads_the_right_rows_of_its_trace(catch) -> None:
     world, config, params, comparison = catch
     player = rollouts.make_player(config, world)
     _, trace = player.play(params, player.start(params, 2, dreams.WORLDS, "compare"), dreams.STEPS)
-    image = np.asarray(trace.row.obs["image"]).reshape(dreams.STEPS, dreams.WORLDS, -1) > 0
-    age, left = dreams.ages(np.asarray(trace.row.is_first), np.asarray(trace.row.is_last))
+    image = np.asarray(trace.timestep.obs["image"]).reshape(dreams.STEPS, dreams.WORLDS, -1) > 0
+    age, left = dreams.ages(np.asarray(trace.timestep.is_first), np.asarray(trace.timestep.is_last))
     rng = streams.generator("moments", 2)
     times, places, _ = dreams.choose(age, left, rng, dreams.MOMENTS)
-    reward = np.asarray(trace.row.reward)
+    reward = np.asarray(trace.timestep.reward)
     for h in range(1, 6):
         wrong = cells = 0
         for m, (t, w) in enumerate(zip(times, places, strict=True)):

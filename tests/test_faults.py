@@ -317,9 +317,9 @@ def spoiling(driver: Driver, bad: float) -> Driver:
     def advance(state: RunState, *counts: int) -> Any:
         if next(calls) == 6:
             envs = state.envs
-            row = envs.row._replace(reward=envs.row.reward.at[1].set(bad))
+            row = envs.timestep._replace(reward=envs.timestep.reward.at[1].set(bad))
             score = envs.score.at[1].set(bad)  # as `keep_score` has counted it
-            state = state._replace(envs=envs._replace(row=row, score=score))
+            state = state._replace(envs=envs._replace(timestep=row, score=score))
         return driver.advance(state, *counts)
 
     return driver._replace(advance=advance)
@@ -749,7 +749,7 @@ def test_a_hundred_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     run_through(forks, whole, updates)
     driver = make_driver(small_run.config(**fault_child.LONG_REPLAY), worlds.make("catch"))
     state = state_of(killed, driver)
-    rows, length = int(state.rows), state.replay.deter.shape[0]
+    rows, length = int(state.steps), state.replay.deter.shape[0]
     assert rows == int(state.replay.added) < length, "every row is still there"
     small_run.assert_same(state, state_of(whole, driver))
     assert metrics(killed) == metrics(whole)

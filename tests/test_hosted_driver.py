@@ -48,16 +48,16 @@ class Steps:
     def reset(self) -> TimeStep:
         world_key, self.key = jax.random.split(jax.random.key(SEED))
         keys = jax.random.split(world_key, self.worlds)
-        self.states, self.row = jax.vmap(WORLD.reset)(keys)
-        return host(self.row)
+        self.states, self.timestep = jax.vmap(WORLD.reset)(keys)
+        return host(self.timestep)
 
     def step(self, action: np.ndarray) -> TimeStep:
         assert isinstance(action, np.ndarray) and not self.closed
         key = jax.random.fold_in(jax.random.fold_in(self.key, 0), self.steps)
         keys = jax.random.split(jax.random.split(key)[1], self.worlds)
-        self.states, self.row = self.move(self.states, self.row, action, keys)
+        self.states, self.timestep = self.move(self.states, self.timestep, action, keys)
         self.steps += 1
-        return self.spoil(self.steps, host(self.row))
+        return self.spoil(self.steps, host(self.timestep))
 
     def frames(self) -> np.ndarray:
         return np.full((self.worlds, 6, 8, 3), self.steps, np.uint8)
@@ -81,9 +81,9 @@ def test_it_lives_and_learns_as_the_fused_driver(driver) -> None:
     driver.close()
     ours, state = go(driver, Limits(updates=16))
     theirs, fused = go(make_driver(CONFIG, WORLD), Limits(updates=16))
-    assert_same(state.replay.rows, fused.replay.rows)
+    assert_same(state.replay.timesteps, fused.replay.timesteps)
     assert_same(state.replay.action, fused.replay.action)
-    counters = lambda s: (s.rows, s.updates, s.key, s.replay.added, s.replay.queued)  # noqa: E731
+    counters = lambda s: (s.steps, s.updates, s.key, s.replay.added, s.replay.queued)  # noqa: E731
     assert_same(counters(state), counters(fused))
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5)  # noqa: E731
     jax.tree.map(close, host(state.learner.params), host(fused.learner.params))
@@ -109,7 +109,7 @@ def test_a_run_that_goes_on_starts_worlds_of_another_seed(driver) -> None:
     at = int(state.replay.added)
     _, state = go(driver, Limits(updates=8), state)
     assert len({s.seed for s in STARTED}) == 2
-    assert host(state.replay.rows.is_first)[at].all(), "the new worlds begin with a reset"
+    assert host(state.replay.timesteps.is_first)[at].all(), "the new worlds begin with a reset"
 
 
 def test_a_world_that_breaks_ends_the_run_with_its_sentence() -> None:
@@ -133,7 +133,7 @@ def test_returns_are_those_of_first_episodes(driver, params: Any) -> None:
     assert scores.shape == (5,) and steps.closed
     player = rollouts.make_player(CONFIG, world)
     _, trace = player.play(params, player.start(params, 1, 5, "evaluate"), steps.steps + 1)
-    rows = trace.row
+    rows = trace.timestep
     for w in range(5):
         end = int(np.argmax(rows.is_last[:, w]))
         assert rows.is_last[end, w] and scores[w] == rows.reward[: end + 1, w].sum()

@@ -89,7 +89,7 @@ def rows_kept(name: str, run: Path) -> np.ndarray:
     driver = runs.make_driver(config, worlds.make(name))
     state, _ = checkpoints.restore(run / "state", driver.init(0))
     driver.close()
-    rows, count = state.replay.rows, int(state.replay.added)
+    rows, count = state.replay.timesteps, int(state.replay.added)
     assert count < len(rows.reward), "the ring must not have begun to overwrite"
     rows = jax.tree.map(np.asarray, rows)
     written = [hosted_child.as_bytes(jax.tree.map(lambda x, i=i: x[i], rows)) for i in range(count)]

@@ -70,7 +70,7 @@ def test_what_is_fetched_is_what_was_pushed(
     full = int(here.replay.added) > checkpoints.ring_length(here)
     assert full == (updates == 120)
     small_run.assert_same(without_latents(there), without_latents(here))
-    remembered = np.asarray(there.replay.deter).any((1, 2)) | there.replay.rows.is_first.all(1)
+    remembered = np.asarray(there.replay.deter).any((1, 2)) | there.replay.timesteps.is_first.all(1)
     assert remembered[: int(there.replay.added)].all(), "latents as they were when copied"
     assert metrics(tmp_path / "here") == metrics(tmp_path / "there")
 
@@ -156,10 +156,10 @@ def test_the_run_that_is_further_is_gone_on_from(driver: Driver, tmp_path: Path)
     train(tmp_path / "short", tmp_path / "copy", 10)
     list(runs.run(CONFIG, tmp_path / "long", Limits(updates=40)))
     state = state_of(tmp_path / "long", driver)
-    reward = np.asarray(state.replay.rows.reward).copy()
-    rows = state.replay.rows._replace(reward=reward + 1)  # another past
+    reward = np.asarray(state.replay.timesteps.reward).copy()
+    rows = state.replay.timesteps._replace(reward=reward + 1)  # another past
     meta = checkpoints.read_meta(tmp_path / "long" / "state")
-    other = state._replace(replay=state.replay._replace(rows=rows))
+    other = state._replace(replay=state.replay._replace(timesteps=rows))
     checkpoints.save(tmp_path / "long" / "state", other, meta)
     train(tmp_path / "long", tmp_path / "copy", 60)
     mirror.fetch(tmp_path / "copy", tmp_path / "there")

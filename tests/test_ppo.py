@@ -145,7 +145,7 @@ def test_actions_that_a_reset_ignored_teach_nothing(made):
     weight = np.asarray(samples.weight).reshape(24, 16)
     ignored = (np.arange(24) % 10) == 9
     assert (weight[ignored] == 0).all() and (weight[~ignored] == 1).all()
-    assert state.rows == 24 and state.envs.episodes == 2 * 16
+    assert state.steps == 24 and state.envs.episodes == 2 * 16
 
     def total(changes: ppo.Samples):
         return ppo.loss(agent, changes, SETTINGS)[0]
@@ -215,11 +215,11 @@ def test_continuous_actions_have_a_gaussian_policy():
     config, world = make_config("pendulum", worlds=4), worlds.make("pendulum")
     made = ppo.make_ppo(config, Settings(length=8, minibatches=2), world)
     state = made.init(0)
-    policy, value = made.merge(state.params)(state.envs.row.obs)
+    policy, value = made.merge(state.params)(state.envs.timestep.obs)
     assert isinstance(policy, BoundedNormal) and policy.center.shape == (4, 1)
     assert value.shape == (4,)
     state, metrics = made.advance(state, 1)
-    assert np.isfinite(metrics["loss/policy"]) and state.rows == 8
+    assert np.isfinite(metrics["loss/policy"]) and state.steps == 8
 
 
 def test_uneven_minibatches_are_refused():

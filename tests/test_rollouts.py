@@ -26,8 +26,8 @@ def test_evaluate_counts_the_first_whole_episode_of_each_world(name: str, traine
     while running:
         stage, trace = player.play(params, stage, 1)
         for i in list(running):
-            slow[i] += trace.row.reward[0, i]
-            if trace.row.is_last[0, i]:
+            slow[i] += trace.timestep.reward[0, i]
+            if trace.timestep.is_last[0, i]:
                 running.remove(i)
     np.testing.assert_allclose(returns, slow)
     if name == "stroll":

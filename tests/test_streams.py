@@ -40,11 +40,11 @@ def test_streams_differ_by_use_and_seed(seed: int) -> None:
 def test_no_evaluation_starts_where_training_did(seed: int) -> None:
     world = worlds.make("pendulum")
     config = make_config("pendulum", seed=seed, **(tiny_agent.SMALL | {"worlds": 8}))
-    trained = training.make_driver(config, world).init(seed).envs.row.obs["vector"]
+    trained = training.make_driver(config, world).init(seed).envs.timestep.obs["vector"]
     start = rollouts.make_player(config, world).start
     seen = {np.asarray(x).tobytes() for x in trained}
     for use, count in (("play", 8), ("evaluate", 20), ("record", 1), ("compare", 16)):
-        rows = start(None, seed, count, use).row.obs["vector"]
+        rows = start(None, seed, count, use).timestep.obs["vector"]
         seen |= {np.asarray(x).tobytes() for x in rows}
     assert len(seen) == 8 + 8 + 20 + 1 + 16
 
@@ -55,7 +55,9 @@ def test_no_evaluation_of_a_hosted_world_starts_where_training_did() -> None:
     trained = hosted.EnvPool(world, 4)
     trained.begin(hosted.seed_from(config.seed, 0))
     stages = [rollouts.make_player(config, world).start(None, 3, 4, use) for use in USES[:4]]
-    rows = np.concatenate([trained.row.obs["vector"], *(s.row.obs["vector"] for s in stages)])
+    rows = np.concatenate(
+        [trained.timestep.obs["vector"], *(s.timestep.obs["vector"] for s in stages)]
+    )
     assert len({row.tobytes() for row in rows}) == 20
     for pool in (trained, *(s.world for s in stages)):
         pool.close()

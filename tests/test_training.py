@@ -90,16 +90,16 @@ def test_stored_rows_are_those_of_worlds_stepped_by_hand(driver) -> None:
     params, key = host(state.learner.params), state.key.copy()
     state, _ = driver.advance(state, 1, count, 0)
     replay = host(state.replay)
-    assert replay.added == state.rows == count and state.updates == 0
+    assert replay.added == state.steps == count and state.updates == 0
 
     agent = make_agent(CONFIG, WORLD.obs_space, WORLD.action_space).merge(params)
     carry = initial_carry(agent, WORLD.action_space, 3)
     look = jax.jit(lambda carry, row, key: act(agent, carry, row, WORLD.action_space, key))
     reset, step = jax.jit(WORLD.reset), jax.jit(WORLD.step)
-    worlds = [jax.tree.map(lambda x, w=w: x[w], (begun.world, begun.row)) for w in range(3)]
+    worlds = [jax.tree.map(lambda x, w=w: x[w], (begun.world, begun.timestep)) for w in range(3)]
     endings = 0
     for t in range(count):
-        stored = jax.tree.map(lambda ring, t=t: ring[t], replay.rows)
+        stored = jax.tree.map(lambda ring, t=t: ring[t], replay.timesteps)
         act_key, world_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 0), t))
         action, carry = look(carry, stored, act_key)
         np.testing.assert_array_equal(replay.action[t], action)
@@ -112,13 +112,13 @@ def test_stored_rows_are_those_of_worlds_stepped_by_hand(driver) -> None:
             assert (carry.action[w] == 0).all() == bool(row.is_last)
             endings += int(row.is_last)
             worlds[w] = reset(keys[w]) if row.is_last else step(inner, action[w], keys[w])
-    assert endings > 3 and replay.rows.is_first[1:].any()
-    np.testing.assert_array_equal(replay.rows.is_first[1:], replay.rows.is_last[:-1])
-    assert (replay.rows.reward[replay.rows.is_first] == 0).all()
-    assert driver.init(3).envs.row.is_first.all()
+    assert endings > 3 and replay.timesteps.is_first[1:].any()
+    np.testing.assert_array_equal(replay.timesteps.is_first[1:], replay.timesteps.is_last[:-1])
+    assert (replay.timesteps.reward[replay.timesteps.is_first] == 0).all()
+    assert driver.init(3).envs.timestep.is_first.all()
     jax.tree.map(
         lambda x, *rows: np.testing.assert_array_equal(x, np.stack(rows)),
-        host(state.envs.row), *[row for _, row in worlds],
+        host(state.envs.timestep), *[row for _, row in worlds],
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def test_news_come_after_the_first_update_and_then_every_k(driver) -> None:
     assert [r["updates"] for r in records] == [2, 6, 10, 16, 18]
     # 8 rows before learning, then one row and two updates each time
     assert [r["agent_steps"] // 3 for r in records] == [7 + r["updates"] // 2 for r in records]
-    assert (int(state.updates), int(state.rows)) == (18, 16)
+    assert (int(state.updates), int(state.steps)) == (18, 16)
     assert int(state.replay.added) == 16 and int(state.envs.episodes) == records[-1]["episodes"]
     assert all(math.isfinite(x) for record in records for x in record.values())
     seconds = [r["seconds"] for r in records]
@@ -194,7 +194,7 @@ def test_one_program_for_every_count(driver) -> None:
         state, metrics = driver.advance(state, *counts)
     assert driver.advance._cache_size() == 1
     assert all(float(x) == 0 for x in metrics.values())
-    assert (int(state.rows), int(state.updates)) == (11, 8)
+    assert (int(state.steps), int(state.updates)) == (11, 8)
 
 
 def test_metrics_are_means_over_the_call(driver) -> None:
@@ -243,7 +243,7 @@ def test_scores_are_the_returns_of_finished_episodes_in_order() -> None:
     for t in range(count):
         never = jnp.zeros(worlds, bool)
         row = TimeStep({}, jnp.array(reward[t]), jnp.array(first[t]), jnp.array(last[t]), never)
-        envs = keep(envs._replace(row=row))
+        envs = keep(envs._replace(timestep=row))
         for w in range(worlds):
             running[w] = reward[t, w] + (0 if first[t, w] else running[w])
             if last[t, w]:

@@ -176,7 +176,7 @@ class State(NamedTuple):
     optimizer: Any  # optax's
     envs: EnvState  # the environments; a PPO policy has no recurrent state (`carry`)
     key: jax.Array  # constant; every time step and every update folds its own number in
-    rows: jax.Array  # () int32, time steps of each environment, as in `RunState`
+    steps: jax.Array  # () int32, time steps of each environment, as in `RunState`
     updates: jax.Array  # () int32, gradient steps
 
 
@@ -257,8 +257,8 @@ def collect(
     worlds, discrete = len(state.envs.score), world.action_space.is_discrete
 
     def step(state: State, _: None):
-        timestep = state.envs.row
-        key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.rows)
+        timestep = state.envs.timestep
+        key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.steps)
         act_key, world_key = jax.random.split(key)
         policy, value = agent(timestep.obs)
         sample = policy.sample(act_key)
@@ -267,12 +267,12 @@ def collect(
         states, new = jax.vmap(next_timestep, (None, 0, 0, 0, 0))(
             world, state.envs.world, timestep, action, keys
         )
-        envs = keep_score(state.envs._replace(world=states, row=new))
-        state = state._replace(envs=envs, rows=state.rows + 1)
+        envs = keep_score(state.envs._replace(world=states, timestep=new))
+        state = state._replace(envs=envs, steps=state.steps + 1)
         return state, (timestep, value, sample, policy.log_prob(sample))
 
     state, (timesteps, value, action, log_prob) = jax.lax.scan(step, state, length=settings.length)
-    last: TimeStep = state.envs.row
+    last: TimeStep = state.envs.timestep
     ends = [timesteps.reward, timesteps.is_last, timesteps.is_terminal, value]
     final = [last.reward, last.is_last, last.is_terminal, agent(last.obs)[1]]
     whole = (jnp.concatenate([x, y[None]]) for x, y in zip(ends, final))

@@ -91,7 +91,7 @@ def compare(
     player, dreamer = make_player(config, world), make_dreamer(config, world)
     stage = start_as_many(player, params, seed, WORLDS, "compare")
     _, trace = player.play(params, stage, STEPS)
-    age, left = ages(np.asarray(trace.row.is_first), np.asarray(trace.row.is_last))
+    age, left = ages(np.asarray(trace.timestep.is_first), np.asarray(trace.timestep.is_last))
     times, places, used = choose(age, left, streams.generator("moments", seed), moments)
     ahead = left[times, places]
     valid = used & (np.arange(1, horizon + 1)[:, None] <= ahead)

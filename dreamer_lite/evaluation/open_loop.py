@@ -46,7 +46,7 @@ def make_dreamer(config: Config, world: AnyWorld) -> Dreamer:
 
     def at_offsets(trace: Trace, times: jax.Array, places: jax.Array, offsets: jax.Array) -> Trace:
         """Steps of the trace at these offsets from each moment, (n, M, ...), within its ends."""
-        steps = jnp.clip(times[None] + offsets[:, None], 0, trace.row.reward.shape[0] - 1)
+        steps = jnp.clip(times[None] + offsets[:, None], 0, trace.timestep.reward.shape[0] - 1)
         return jax.tree.map(lambda x: x[steps, places[None]], trace)
 
     def open_loop_from(trace, times, places, steps: int) -> tuple[State, jax.Array]:
@@ -69,12 +69,12 @@ def make_dreamer(config: Config, world: AnyWorld) -> Dreamer:
             predictions = numbers(decode(agent, at_h), world.obs_space)
             return {"model": predictions[0], "average": predictions.mean(0)}
 
-        last = at_offsets(trace, times, places, jnp.zeros(1, jnp.int32)).row.obs
+        last = at_offsets(trace, times, places, jnp.zeros(1, jnp.int32)).timestep.obs
         errors = cell_errors(
             predict,
-            numbers(ahead.row.obs, world.obs_space),
+            numbers(ahead.timestep.obs, world.obs_space),
             numbers(last, world.obs_space)[0],
-            numbers(trace.row.obs, world.obs_space).mean((0, 1)),
+            numbers(trace.timestep.obs, world.obs_space).mean((0, 1)),
             valid,
         )
         first = jax.tree.map(lambda x: x[0], states)
@@ -84,19 +84,21 @@ def make_dreamer(config: Config, world: AnyWorld) -> Dreamer:
     def film(params: Params, trace: Trace, times, places, key):
         agent = graph.merge(params)
         start, actions = open_loop_from(trace, times, places, SHOWN_IMAGINED)
-        rows = at_offsets(trace, times, places, jnp.arange(1 - SHOWN_OBSERVED, SHOWN_IMAGINED + 1))
-        assert rows.state is not None
+        around = at_offsets(
+            trace, times, places, jnp.arange(1 - SHOWN_OBSERVED, SHOWN_IMAGINED + 1)
+        )
+        assert around.state is not None
         states = jax.tree.map(
             lambda real, imagined: jnp.concatenate([real[:SHOWN_OBSERVED], imagined]),
-            rows.state,
+            around.state,
             agent.model.open_loop(start, actions, key),
         )
         before = at_offsets(
             trace, times, places, jnp.arange(-SHOWN_OBSERVED, SHOWN_IMAGINED)
         ).action
-        seen, real = decode(agent, states), observed(agent, rows)
+        seen, real = decode(agent, states), observed(agent, around)
         dream = predicted(agent, states, config)
-        return rows.row.is_first, before, rows.row.obs, seen, real, dream
+        return around.timestep.is_first, before, around.timestep.obs, seen, real, dream
 
     return Dreamer(measure, film)
 
@@ -111,7 +113,7 @@ def observed(agent: Agent, steps: Trace) -> Signals:
     """What came at these time steps; the value is the critic's on the posterior state."""
     assert steps.state is not None, "a random player has no value"
     value = agent.critic(steps.state.feature).mean()
-    return Signals(steps.row.reward, 1.0 - steps.row.is_terminal, value)
+    return Signals(steps.timestep.reward, 1.0 - steps.timestep.is_terminal, value)
 
 
 def predicted(agent: Agent, states: State, config: Config) -> Signals:

@@ -33,16 +33,16 @@ class RolloutState(NamedTuple):
     """W environments in progress, and what their player carries."""
 
     world: Any  # (W, ...) the environments' own states
-    row: TimeStep  # (W, ...) the time step that was not yet acted on
+    timestep: TimeStep  # (W, ...) the time step that was not yet acted on
     carry: PolicyCarry | None  # None for the random player
     key: jax.Array  # never changes; every time step folds its own number in
-    rows: jax.Array  # () int32, time steps acted on
+    steps: jax.Array  # () int32, time steps acted on
 
 
 class Trace(NamedTuple):
     """Time steps of W environments, the actions taken, and the posterior states."""
 
-    row: TimeStep  # (T, W, ...)
+    timestep: TimeStep  # (T, W, ...)
     action: jax.Array  # (T, W) int32 or (T, W, A) float32, 0 at is_last
     state: State | None  # (T, W, ...) posterior after the step; None for the random player
     frame: np.ndarray | None = None  # (T, W, h, w, 3) uint8, what an environment on the host drew
@@ -93,45 +93,45 @@ def make_player(config: Config, world: AnyWorld, film: bool = False) -> Player:
     @functools.partial(jax.jit, static_argnums=(2, 3))
     def start(params: Params | None, seed: int, worlds: int, use: str = "play") -> RolloutState:
         world_key, key = jax.random.split(streams.key(use, seed))
-        states, row = jax.vmap(world.reset)(jax.random.split(world_key, worlds))
+        states, timestep = jax.vmap(world.reset)(jax.random.split(world_key, worlds))
         carry = None
         if params is not None:
             carry = initial_carry(graph.merge(params), world.action_space, worlds)
-        return RolloutState(states, row, carry, key, jnp.int32(0))
+        return RolloutState(states, timestep, carry, key, jnp.int32(0))
 
     def step_all(params: Params | None, stage: RolloutState) -> tuple[RolloutState, Trace]:
         """One time step of every environment: act, step."""
-        act_key, world_key = jax.random.split(jax.random.fold_in(stage.key, stage.rows))
-        row, carry = stage.row, None
+        act_key, world_key = jax.random.split(jax.random.fold_in(stage.key, stage.steps))
+        timestep, carry = stage.timestep, None
         if stage.carry is None or params is None:
-            action = random_action(world.action_space, row.is_last, act_key)
+            action = random_action(world.action_space, timestep.is_last, act_key)
         else:
             agent = graph.merge(params)
-            action, carry = act(agent, stage.carry, row, world.action_space, act_key)
-        trace = Trace(row, action, None if carry is None else carry.state, world=stage.world)
-        keys = jax.random.split(world_key, row.is_last.shape[0])
-        worlds, row = jax.vmap(next_timestep, (None, 0, 0, 0, 0))(
-            world, stage.world, row, action, keys
+            action, carry = act(agent, stage.carry, timestep, world.action_space, act_key)
+        trace = Trace(timestep, action, None if carry is None else carry.state, world=stage.world)
+        keys = jax.random.split(world_key, timestep.is_last.shape[0])
+        worlds, timestep = jax.vmap(next_timestep, (None, 0, 0, 0, 0))(
+            world, stage.world, timestep, action, keys
         )
-        return RolloutState(worlds, row, carry, stage.key, stage.rows + 1), trace
+        return RolloutState(worlds, timestep, carry, stage.key, stage.steps + 1), trace
 
     @functools.partial(jax.jit, static_argnums=2)
-    def play(params: Params | None, stage: RolloutState, rows: int) -> tuple[RolloutState, Trace]:
-        return jax.lax.scan(lambda stage, _: step_all(params, stage), stage, None, rows)
+    def play(params: Params | None, stage: RolloutState, steps: int) -> tuple[RolloutState, Trace]:
+        return jax.lax.scan(lambda stage, _: step_all(params, stage), stage, None, steps)
 
     @jax.jit
     def score(params: Params | None, stage: RolloutState) -> tuple[jax.Array, jax.Array]:
         def unfinished(carry):
             stage, _, ended = carry
-            return ~jnp.all(ended) & (stage.rows < LONGEST)
+            return ~jnp.all(ended) & (stage.steps < LONGEST)
 
         def once(carry):
             stage, total, ended = carry
-            total = total + jnp.where(ended, 0.0, stage.row.reward)
-            ended = ended | stage.row.is_last
+            total = total + jnp.where(ended, 0.0, stage.timestep.reward)
+            ended = ended | stage.timestep.is_last
             return step_all(params, stage)[0], total, ended
 
-        nothing = jnp.zeros_like(stage.row.reward)
+        nothing = jnp.zeros_like(stage.timestep.reward)
         _, total, ended = jax.lax.while_loop(unfinished, once, (stage, nothing, nothing > 0))
         return total, ended
 
@@ -163,43 +163,45 @@ def make_hosted_player(config: Config, world: HostedWorld, film: bool) -> Player
         carry = None
         if params is not None:
             carry = initial_carry(graph.merge(params), world.action_space, worlds)
-        return RolloutState(pool, pool.row, carry, streams.key(use, seed), jnp.int32(0))
+        return RolloutState(pool, pool.timestep, carry, streams.key(use, seed), jnp.int32(0))
 
     @jax.jit
     def choose(
         params: Params | None,
         carry: PolicyCarry | None,
-        row: TimeStep,
+        timestep: TimeStep,
         key: jax.Array,
-        rows: jax.Array,
+        steps: jax.Array,
     ) -> tuple[jax.Array, PolicyCarry | None]:
-        key = jax.random.fold_in(key, rows)
+        key = jax.random.fold_in(key, steps)
         if carry is None or params is None:
-            return random_action(world.action_space, row.is_last, key), None
-        return act(graph.merge(params), carry, row, world.action_space, key)
+            return random_action(world.action_space, timestep.is_last, key), None
+        return act(graph.merge(params), carry, timestep, world.action_space, key)
 
     def step_all(params: Params | None, stage: RolloutState) -> tuple[RolloutState, Trace]:
         """One time step of every environment: act, step."""
-        action, carry = choose(params, stage.carry, stage.row, stage.key, stage.rows)
+        action, carry = choose(params, stage.carry, stage.timestep, stage.key, stage.steps)
         frame = stage.world.stepper.frames() if film else None
-        trace = Trace(stage.row, action, None if carry is None else carry.state, frame)
+        trace = Trace(stage.timestep, action, None if carry is None else carry.state, frame)
         stage.world.step(np.asarray(action))
-        return stage._replace(row=stage.world.row, carry=carry, rows=stage.rows + 1), trace
+        return stage._replace(
+            timestep=stage.world.timestep, carry=carry, steps=stage.steps + 1
+        ), trace
 
-    def play(params: Params | None, stage: RolloutState, rows: int) -> tuple[RolloutState, Trace]:
+    def play(params: Params | None, stage: RolloutState, steps: int) -> tuple[RolloutState, Trace]:
         traces = []
-        for _ in range(rows):
+        for _ in range(steps):
             stage, trace = step_all(params, stage)
             traces.append(trace)
         return stage, jax.tree.map(lambda *parts: np.stack(parts), *traces)
 
     def score(params: Params | None, stage: RolloutState) -> tuple[np.ndarray, np.ndarray]:
-        total = np.zeros_like(stage.row.reward)
-        ended = np.zeros_like(stage.row.is_last)
+        total = np.zeros_like(stage.timestep.reward)
+        ended = np.zeros_like(stage.timestep.is_last)
         while True:
-            total += np.where(ended, 0, stage.row.reward)
-            ended |= stage.row.is_last
-            if ended.all() or stage.rows >= LONGEST:
+            total += np.where(ended, 0, stage.timestep.reward)
+            ended |= stage.timestep.is_last
+            if ended.all() or stage.steps >= LONGEST:
                 stage.world.close()
                 return total, ended
             stage, _ = step_all(params, stage)
@@ -234,7 +236,7 @@ def evaluate(
     while len(returns) < episodes:
         use = f"evaluate from {len(returns)}" if len(returns) else "evaluate"
         stage = start_as_many(player, params, seed, min(at_once, episodes - len(returns)), use)
-        at_once = len(stage.row.is_last)
+        at_once = len(stage.timestep.is_last)
         total, ended = player.score(params, stage)
         if not ended.all():
             raise WorldError(endless(world))
@@ -278,16 +280,16 @@ def record(
             raise WorldError(endless(world))
         stage, trace = player.play(params, stage, CHUNK)
         chunks.append(jax.tree.map(lambda x: np.asarray(x[:, 0]), trace))
-        ends += int(chunks[-1].row.is_last.sum())
+        ends += int(chunks[-1].timestep.is_last.sum())
         length += CHUNK
         check_memory(len(chunks) * sum(x.nbytes for x in jax.tree.leaves(chunks[-1])), episodes)
     whole: Any = jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
-    rows = np.flatnonzero(whole.row.is_last)[episodes - 1] + 1
-    whole = jax.tree.map(lambda x: x[:rows], whole)
+    count = np.flatnonzero(whole.timestep.is_last)[episodes - 1] + 1
+    whole = jax.tree.map(lambda x: x[:count], whole)
     deter, stoch = (None, None) if whole.state is None else whole.state
-    score = running_return(whole.row.reward, whole.row.is_first)
+    score = running_return(whole.timestep.reward, whole.timestep.is_first)
     return Recording(
-        *whole.row,
+        *whole.timestep,
         action=whole.action,
         deter=deter,
         stoch=stoch,

@@ -35,7 +35,13 @@ from dreamer_lite.training.state import RunState
 FORMAT = 1  # of checkpoints and agent files; a higher one is refused
 KEEP = 2  # checkpoints that stay
 PARAMS = "learner.params."  # prefix of the names of an agent's parameters in a RunState
-_NAMES_ON_DISK = {"envs": "actors", "carry": "mind"}
+_NAMES_ON_DISK = {
+    "envs": "actors",
+    "carry": "mind",
+    "steps": "rows",
+    "timesteps": "rows",
+    "timestep": "row",
+}
 Result = TypeVar("Result")
 _NOT_OURS = re.compile(r"\..*|.*~|Thumbs\.db|desktop\.ini|Icon\r")  # left by file managers and NFS
 
@@ -302,7 +308,7 @@ def split_rings(state: RunState) -> tuple[dict[str, np.ndarray], dict[str, np.nd
 
 def time_axis(state: RunState) -> int:
     """The axis of time in a ring: 0, or 1 after the axis of several agents."""
-    return state.rows.ndim
+    return state.steps.ndim
 
 
 def ring_length(state: RunState) -> int:

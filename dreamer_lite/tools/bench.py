@@ -237,19 +237,19 @@ def child() -> None:
     """
     case, began = problem(sys.argv[1]), float(sys.argv[2])
     config, driver = case.config, make_driver(case.config, case.world)
-    rows, updates = config.schedule
+    steps, updates = config.schedule
     state, _ = driver.advance(driver.init(0), 1, config.steps_before_learning, 0)
-    state, metrics = driver.advance(state, 1, rows, 1)
+    state, metrics = driver.advance(state, 1, steps, 1)
     jax.block_until_ready(metrics)
     first = time.time() - began
     seconds, times = 0.0, 1
     while seconds < 1:
         times *= 2
         before = time.perf_counter()
-        state, metrics = driver.advance(state, times, rows, updates)
+        state, metrics = driver.advance(state, times, steps, updates)
         jax.block_until_ready(metrics)
         seconds = time.perf_counter() - before
-    speed = times * rows * config.worlds / seconds
+    speed = times * steps * config.worlds / seconds
     found = {"first_update_seconds": first, "agent_steps_per_second": speed}
     print(json.dumps(found | {"peak_memory_mb": peak_memory()}))
 

@@ -33,7 +33,7 @@ class EnvPool:
     """W running environments and the time step not yet acted on. They end with this object."""
 
     stepper: Stepper
-    row: TimeStep
+    timestep: TimeStep
 
     def __init__(self, world: HostedWorld, worlds: int):
         self.world, self.worlds = world, worlds
@@ -44,11 +44,11 @@ class EnvPool:
         if self._end is None:
             self.stepper = self.world.start(self.worlds, seed)
             self._end = weakref.finalize(self, self.stepper.close)
-            self.row = self.stepper.reset()
+            self.timestep = self.stepper.reset()
 
     def step(self, action: np.ndarray) -> None:
         """Step all environments with one action each, (W, ...)."""
-        self.row = self.stepper.step(action)
+        self.timestep = self.stepper.step(action)
 
     def close(self) -> None:
         """End the environments; `begin` would start new ones, also if ending these raised."""
@@ -57,9 +57,9 @@ class EnvPool:
             end()
 
 
-def seed_from(seed: int, rows: int) -> int:
-    """A seed in [0, 2^31) for environments of a training that begins, or goes on after `rows`."""
-    return int(np.random.SeedSequence((seed, rows)).generate_state(1)[0] >> 1)
+def seed_from(seed: int, steps: int) -> int:
+    """A seed in [0, 2^31) for environments of a training that begins, or goes on after `steps`."""
+    return int(np.random.SeedSequence((seed, steps)).generate_state(1)[0] >> 1)
 
 
 def make_driver(config: Config, world: HostedWorld) -> Driver:
@@ -82,24 +82,28 @@ def make_driver(config: Config, world: HostedWorld) -> Driver:
         return begin(learning.init(program.learner, seed), jax.random.key(seed))
 
     @functools.partial(jax.jit, donate_argnums=1, compiler_options=options)
-    def policy_step(params: Params, state: RunState, row: TimeStep) -> tuple[RunState, jax.Array]:
+    def policy_step(
+        params: Params, state: RunState, timestep: TimeStep
+    ) -> tuple[RunState, jax.Array]:
         """Count, act and store. `state` comes without its learner, which stays as it is."""
-        envs = keep_score(state.envs._replace(row=row))
-        state = state._replace(envs=envs._replace(row=None))
-        state, action, _ = training.policy_step(program, params, state, row)
+        envs = keep_score(state.envs._replace(timestep=timestep))
+        state = state._replace(envs=envs._replace(timestep=None))
+        state, action, _ = training.policy_step(program, params, state, timestep)
         return state, action
 
     @functools.partial(jax.jit, donate_argnums=(0, 1), compiler_options=options)
     def learn_often(state: RunState, sums: Metrics, updates: int) -> tuple[RunState, Metrics]:
         return training.learn_times(learn, (state, sums), updates)
 
-    def advance(state: RunState, times: int, rows: int, updates: int) -> tuple[RunState, Metrics]:
-        pool.begin(seed_from(config.seed, int(state.rows)))
+    def advance(state: RunState, times: int, steps: int, updates: int) -> tuple[RunState, Metrics]:
+        pool.begin(seed_from(config.seed, int(state.steps)))
         sums = training.zero_metrics(learn, state)
         for _ in range(times):
-            for left in reversed(range(rows)):
+            for left in reversed(range(steps)):
                 learner = state.learner
-                state, action = policy_step(learner.params, state._replace(learner=None), pool.row)
+                state, action = policy_step(
+                    learner.params, state._replace(learner=None), pool.timestep
+                )
                 state = state._replace(learner=learner)
                 chosen = np.asarray(action)
                 if updates and not left:  # the device learns while the host steps the environments

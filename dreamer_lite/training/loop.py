@@ -54,7 +54,7 @@ class Driver(NamedTuple):
     """The two functions that move a run."""
 
     init: Callable[[int], RunState]  # seed -> state
-    # (state, times, rows, updates) -> (state, metrics): `times` times, collect `rows` steps and
+    # (state, times, steps, updates) -> (state, metrics): `times` times, collect `steps` steps and
     # then learn `updates` times. One program for every count. The state is donated.
     advance: Callable[[RunState, int, int, int], tuple[RunState, Metrics]]
     close: Callable[[], None] = lambda: None  # let go of environments on the host
@@ -101,9 +101,9 @@ def make_driver(config: Config, world: Any, mesh: Mesh | None = None) -> Driver:
 
 
 def advance(
-    program: Program, state: RunState, times: jax.Array, rows: jax.Array, updates: jax.Array
+    program: Program, state: RunState, times: jax.Array, steps: jax.Array, updates: jax.Array
 ) -> tuple[RunState, Metrics]:
-    """`times` times: collect `rows` steps, then learn `updates` times. Mean metrics of the updates.
+    """`times` times: collect `steps` steps, learn `updates` times. Mean metrics of the updates.
 
     Pure; numbers of repetitions may be traced.
     """
@@ -111,7 +111,7 @@ def advance(
 
     def once(_, carry):
         state, sums = carry
-        state = jax.lax.fori_loop(0, rows, lambda _, s: collect(program, s), state)
+        state = jax.lax.fori_loop(0, steps, lambda _, s: collect(program, s), state)
         return learn_times(learn_once, (state, sums), updates)
 
     state, sums = jax.lax.fori_loop(0, times, once, (state, zero_metrics(learn_once, state)))
@@ -121,28 +121,28 @@ def advance(
 def collect(program: Program, state: RunState) -> RunState:
     """One time step of all W environments: act, store, step."""
     envs, params = state.envs, state.learner.params
-    state, action, world_key = policy_step(program, params, state, envs.row)
+    state, action, world_key = policy_step(program, params, state, envs.timestep)
     keys = jax.random.split(world_key, program.config.worlds)
-    worlds, row = jax.vmap(next_timestep, (None, 0, 0, 0, 0))(
-        program.world, envs.world, envs.row, action, keys
+    worlds, timestep = jax.vmap(next_timestep, (None, 0, 0, 0, 0))(
+        program.world, envs.world, envs.timestep, action, keys
     )
-    return state._replace(envs=keep_score(state.envs._replace(world=worlds, row=row)))
+    return state._replace(envs=keep_score(state.envs._replace(world=worlds, timestep=timestep)))
 
 
 def policy_step(
-    program: Program, params: Params, state: RunState, row: TimeStep
+    program: Program, params: Params, state: RunState, timestep: TimeStep
 ) -> tuple[RunState, jax.Array, jax.Array]:
     """Choose an action for a time step of W environments and store both.
 
     Returns the state, the actions as environments take them, and a key for their own sampling.
     """
-    key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.rows)
+    key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.steps)
     act_key, world_key = jax.random.split(key)
     agent = program.learner.graph.merge(params)
-    action, carry = act(agent, state.envs.carry, row, program.world.action_space, act_key)
-    replay = rp.add(state.replay, row, action, carry)
+    action, carry = act(agent, state.envs.carry, timestep, program.world.action_space, act_key)
+    replay = rp.add(state.replay, timestep, action, carry)
     envs = state.envs._replace(carry=carry)
-    return state._replace(replay=replay, envs=envs, rows=state.rows + 1), action, world_key
+    return state._replace(replay=replay, envs=envs, steps=state.steps + 1), action, world_key
 
 
 def learn(program: Program, state: RunState) -> tuple[RunState, Metrics]:
@@ -185,9 +185,9 @@ def first_state(program: Program, learner: LearnerState, key: jax.Array) -> RunS
     """All environments reset, an empty replay. The key is consumed."""
     world_key, run_key = jax.random.split(key)
     keys = jax.random.split(world_key, program.config.worlds)
-    worlds, row = jax.vmap(program.world.reset)(keys)
+    worlds, timestep = jax.vmap(program.world.reset)(keys)
     state = blank_state(program, learner, run_key)
-    return state._replace(envs=state.envs._replace(world=worlds, row=row))
+    return state._replace(envs=state.envs._replace(world=worlds, timestep=timestep))
 
 
 def blank_state(program: Program, learner: LearnerState, key: jax.Array) -> RunState:
@@ -214,36 +214,36 @@ def train(
     finite, or a reward was not; the state that came with the last yield is then the last good one.
     """
     start = time.perf_counter() - seconds
-    rows, updates = config.schedule
-    steps, learnt = (int(x.flat[0]) for x in jax.device_get((state.rows, state.updates)))
+    steps_each, updates_each = config.schedule
+    steps, learnt = (int(x.flat[0]) for x in jax.device_get((state.steps, state.updates)))
     while not limits.reached(time.perf_counter() - start, steps * config.worlds, learnt):
-        if max(steps + rows, learnt + updates) > LAST:
+        if max(steps + steps_each, learnt + updates_each) > LAST:
             return
-        if steps < config.steps_before_learning - rows:
-            waiting = config.steps_before_learning - rows - steps
+        if steps < config.steps_before_learning - steps_each:
+            waiting = config.steps_before_learning - steps_each - steps
             state, _ = driver.advance(state, 1, waiting, 0)
             steps += waiting
         before = time.perf_counter()
         times = calls_until_record(config, limits, steps, learnt)
-        state, metrics = driver.advance(state, times, rows, updates)
+        state, metrics = driver.advance(state, times, steps_each, updates_each)
         metrics = jax.device_get(metrics)
-        steps, learnt = steps + times * rows, learnt + times * updates
-        speed = times * updates / (time.perf_counter() - before)
+        steps, learnt = steps + times * steps_each, learnt + times * updates_each
+        speed = times * updates_each / (time.perf_counter() - before)
         check_finite(metrics, learnt, config)
         check_returns(state.envs, learnt, config)
         record = make_record(config, state, metrics, time.perf_counter() - start, speed)
         yield Progress(record, state)
 
 
-def calls_until_record(config: Config, limits: Limits, rows: int, updates: int) -> int:
+def calls_until_record(config: Config, limits: Limits, steps: int, updates: int) -> int:
     """Repetitions of the schedule up to the next multiple of K updates, or to a limit."""
-    rows_each, updates_each = config.schedule
+    steps_each, updates_each = config.schedule
     if updates == 0:
         return 1  # the first update alone: somebody has waited for a sign of life
     ends = [-(-(config.updates_per_call - updates % config.updates_per_call) // updates_each)]
     if limits.updates is not None:
         ends.append(-(-(limits.updates - updates) // updates_each))
     if limits.steps is not None:
-        ends.append(-(-(limits.steps - rows * config.worlds) // (rows_each * config.worlds)))
-    ends += [(LAST - rows) // rows_each, (LAST - updates) // updates_each]
+        ends.append(-(-(limits.steps - steps * config.worlds) // (steps_each * config.worlds)))
+    ends += [(LAST - steps) // steps_each, (LAST - updates) // updates_each]
     return max(1, min(ends))

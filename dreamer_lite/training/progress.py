@@ -29,11 +29,11 @@ class Limits(NamedTuple):
 
 def keep_score(envs: EnvState) -> EnvState:
     """Add the new time step's reward; move finished episodes' returns into the ring."""
-    row = envs.row
-    score = jnp.where(row.is_first, 0.0, envs.score) + row.reward
-    place = (envs.episodes + jnp.cumsum(row.is_last) - 1) % EPISODES
-    place = jnp.where(row.is_last, place, EPISODES)  # out of range: dropped
-    episodes = envs.episodes + row.is_last.sum()
+    timestep = envs.timestep
+    score = jnp.where(timestep.is_first, 0.0, envs.score) + timestep.reward
+    place = (envs.episodes + jnp.cumsum(timestep.is_last) - 1) % EPISODES
+    place = jnp.where(timestep.is_last, place, EPISODES)  # out of range: dropped
+    episodes = envs.episodes + timestep.is_last.sum()
     # Back by whole rounds of the ring, whose next place this number also gives.
     excess = EPISODES * -(-jnp.maximum(0, episodes - COUNTED) // EPISODES)
     return envs._replace(
@@ -75,8 +75,8 @@ def make_record(
     Of several agents, each number is the mean, `return_stderr` the standard error of that mean, and
     "seeds" has every agent's own: {name: [N numbers]}. Steps and updates are those of one agent.
     """
-    counters = jax.device_get((state.rows, state.updates, state.envs.episodes))
-    rows, updates, episodes = (np.ravel(x) for x in counters)
+    counters = jax.device_get((state.steps, state.updates, state.envs.episodes))
+    steps, updates, episodes = (np.ravel(x) for x in counters)
     rings = np.asarray(state.envs.scores).reshape(-1, EPISODES)
     latest = [ring[: min(count, EPISODES)] for ring, count in zip(rings, episodes)]
     means, errors = map(list, zip(*map(mean_and_error, latest)))
@@ -84,7 +84,7 @@ def make_record(
     mean, error = mean_and_error(scored) if config.seeds > 1 else (means[0], errors[0])
     record = {
         "updates": int(updates[0]),
-        "agent_steps": int(rows[0]) * config.worlds,
+        "agent_steps": int(steps[0]) * config.worlds,
         "episodes": round(float(episodes.mean())),
         "return_mean": mean,
         "return_stderr": error,

@@ -23,7 +23,7 @@ from dreamer_lite.worlds.base import Space, TimeStep
 class Replay(NamedTuple):
     """The ring. L time steps for each of W environments; step i of a stream lies at i % L."""
 
-    rows: TimeStep  # (L, W, ...)
+    timesteps: TimeStep  # (L, W, ...)
     action: jax.Array  # (L, W) int32 or (L, W, A), chosen after this observation
     deter: jax.Array  # (L, W, D) float32, the posterior state after it
     stoch: jax.Array  # (L, W, S) uint8, its classes
@@ -44,7 +44,7 @@ def init(config: Config, obs_space: dict[str, Space], action_space: Space) -> Re
     flag = jnp.zeros(lead, bool)
     obs = {key: jnp.zeros((*lead, *s.shape), s.dtype) for key, s in obs_space.items()}
     return Replay(
-        rows=TimeStep(obs, jnp.zeros(lead), flag, flag.copy(), flag.copy()),
+        timesteps=TimeStep(obs, jnp.zeros(lead), flag, flag.copy(), flag.copy()),
         action=jnp.zeros((*lead, *action_space.shape), action_space.dtype),
         deter=jnp.zeros((*lead, config.deter)),
         stoch=jnp.zeros((*lead, config.stoch), jnp.uint8),
@@ -57,13 +57,15 @@ def add(replay: Replay, timestep: TimeStep, action: jax.Array, carry: PolicyCarr
     """Append one time step of all W environments, its action, and the posterior state."""
     place = replay.added % replay.deter.shape[0]
     stoch = jnp.argmax(carry.state.stoch, -1).astype(jnp.uint8)
-    rings = replay.rows, replay.action, replay.deter, replay.stoch
+    rings = replay.timesteps, replay.action, replay.deter, replay.stoch
     for ring, new in zip(
         *map(jax.tree.leaves, (rings, (timestep, action, carry.state.deter, stoch)))
     ):
         assert new.shape == ring.shape[1:], (new.shape, ring.shape)
     return replay._replace(
-        rows=jax.tree.map(lambda ring, new: ring.at[place].set(new), replay.rows, timestep),
+        timesteps=jax.tree.map(
+            lambda ring, new: ring.at[place].set(new), replay.timesteps, timestep
+        ),
         action=replay.action.at[place].set(action),
         deter=replay.deter.at[place].set(carry.state.deter),
         stoch=replay.stoch.at[place].set(stoch),
@@ -109,12 +111,12 @@ def window_index(replay: Replay, windows: Windows, config: Config) -> tuple[jax.
 def gather(replay: Replay, windows: Windows, config: Config, action_space: Space) -> Batch:
     """Cut the windows out of the ring, time first."""
     index = window_index(replay, windows, config)
-    rows = jax.tree.map(lambda ring: ring[index], replay.rows)
+    steps = jax.tree.map(lambda ring: ring[index], replay.timesteps)
     action = embed_action(replay.action[index], action_space)
     stoch = jax.nn.one_hot(replay.stoch[index[0][0], windows.world], config.classes)
     # A stream that starts anew without an end (a run that went on elsewhere) counts as cut off.
-    cut = jnp.concatenate([rows.is_first[1:], jnp.zeros_like(rows.is_first[:1])])
-    tail = jax.tree.map(lambda x: x[1:], rows._replace(is_last=rows.is_last | cut))
+    cut = jnp.concatenate([steps.is_first[1:], jnp.zeros_like(steps.is_first[:1])])
+    tail = jax.tree.map(lambda x: x[1:], steps._replace(is_last=steps.is_last | cut))
     return Batch(
         **tail._asdict(),
         previous_action=action[:-1],
@@ -129,9 +131,9 @@ def write_latents(replay: Replay, windows: Windows, states: State, config: Confi
     of what came before it; of equal windows, the last. An order that the writes alone would not
     have on accelerators.
     """
-    rows, world = window_index(replay, windows, config)
+    places, world = window_index(replay, windows, config)
     assert states.deter.shape[:2] == (config.length, config.batch) == states.stoch.shape[:2]
-    index = (jnp.where(is_kept(windows, config), rows[1:], replay.deter.shape[0]), world)
+    index = (jnp.where(is_kept(windows, config), places[1:], replay.deter.shape[0]), world)
     stoch = jnp.argmax(states.stoch, -1).astype(jnp.uint8)
     return replay._replace(
         deter=replay.deter.at[index].set(states.deter, mode="drop"),

@@ -70,4 +70,4 @@ def of_state(config: Config, mesh: Mesh | None) -> Any:
         return first
     replay = Replay(second, second, second, second, added=whole, queued=whole)  # (L, W, ...)
     envs = EnvState(first, first, first, first, scores=whole, episodes=whole)  # (W, ...)
-    return RunState(whole, replay, envs, key=whole, rows=whole, updates=whole)
+    return RunState(whole, replay, envs, key=whole, steps=whole, updates=whole)

@@ -15,7 +15,7 @@ class EnvState(NamedTuple):
     """W environments in progress, what the policy carries, and the returns so far."""
 
     world: Any  # (W, ...) the environments' own states; None where they are on the host
-    row: Any  # TimeStep (W, ...) not yet acted on; None where environments are on the host
+    timestep: Any  # TimeStep (W, ...) not yet acted on; None where environments are on the host
     carry: Any  # PolicyCarry; None for an agent without memory
     score: jax.Array  # (W,) return of the running episodes so far
     scores: jax.Array  # (EPISODES,) ring of the latest finished episodes' returns
@@ -32,5 +32,5 @@ class RunState(NamedTuple):
     replay: Replay
     envs: EnvState
     key: jax.Array  # never changes; every step folds its own number in
-    rows: jax.Array  # () int32, time steps of each environment
+    steps: jax.Array  # () int32, time steps of each environment
     updates: jax.Array  # () int32

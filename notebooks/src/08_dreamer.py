@@ -540,13 +540,13 @@ def sample(replay: rp.Replay, key: jax.Array) -> tuple[rp.Replay, rp.Windows]:
 # %%
 def live(state: training.RunState) -> training.RunState:
     """One row of every world: look, act, store, step."""
-    row, params = state.envs.row, state.learner.params
+    row, params = state.envs.timestep, state.learner.params
     state, action, key = training.policy_step(program, params, state, row)
     keys = jax.random.split(key, config.worlds)
     following, row = jax.vmap(worlds.next_timestep, (None, 0, 0, 0, 0))(
         world, state.envs.world, row, action, keys
     )
-    envs = training.keep_score(state.envs._replace(world=following, row=row))
+    envs = training.keep_score(state.envs._replace(world=following, timestep=row))
     return state._replace(envs=envs)
 
 
@@ -587,7 +587,7 @@ def first(learner: LearnerState, key: jax.Array) -> training.RunState:
     world_key, run_key = jax.random.split(key)
     states, row = jax.vmap(world.reset)(jax.random.split(world_key, config.worlds))
     state = training.blank_state(program, learner, run_key)
-    return state._replace(envs=state.envs._replace(world=states, row=row))
+    return state._replace(envs=state.envs._replace(world=states, timestep=row))
 
 
 loop = training.Driver(lambda seed: first(begin(seed), jax.random.key(seed)), advance)
