@@ -202,7 +202,7 @@ def single_file() -> str:
                 raise BadSource(f"{source.name}: dreamer.py has no part {name} of this notebook.")
             solved[name] = text
     return parts.join(
-        c._replace(text=textwrap.indent(solved[c.name], c.indent)) if c.name in solved else c
+        c._replace(text=parts.shift(solved[c.name], len(c.indent))) if c.name in solved else c
         for c in chunks
     )
 

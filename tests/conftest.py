@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,14 @@ def forget_compiled_programs() -> Iterator[None]:
     gc.collect()
     with contextlib.suppress(OSError, AttributeError, TypeError):  # of glibc: hands free pages back
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@pytest.fixture(autouse=True)
+def no_parts(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nobody's my_dreamer.py is read or written: each test has a folder of its own for it."""
+    folder = tmp_path_factory.getbasetemp() / "parts" / uuid.uuid4().hex  # made by who writes there
+    monkeypatch.setenv("DREAMER_LITE_PARTS", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="module")

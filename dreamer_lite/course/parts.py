@@ -13,16 +13,22 @@ Nothing in a file is run before its text was read and compared; the file is the 
 """
 
 import ast
+import builtins
+import copy
 import functools
 import hashlib
 import inspect
+import io
+import itertools
 import linecache
 import os
 import re
+import symtable
 import sys
 import textwrap
+import tokenize
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,9 +60,8 @@ def split(text: str) -> list[Chunk]:
     """Cut the text of a file at its marks. The pieces, marks included, make up the text again."""
     chunks: list[Chunk] = []
     given: list[str] = []
-    section = ""
-    lines = text.splitlines()
-    at = 0
+    section, at = "", 0
+    lines, ends = text.splitlines(), _ends(text)
 
     def close() -> None:
         if given:
@@ -69,12 +74,13 @@ def split(text: str) -> list[Chunk]:
             section = new[1]
         if mark := MARK.match(lines[at]):
             close()
-            end = _end_of_part(lines, at + 1, len(mark[1]))
-            method = mark[3].rpartition(".")[2]
-            if not re.search(rf"^ *def {method}\b", "\n".join(lines[at + 1 : end]), re.M):
-                end = at + 1  # what follows is given code
+            indent, notebook, name, note = (group or "" for group in mark.groups())
+            end = _end_of_part(lines, at + 1, len(indent), ends)
             body = "\n".join(lines[at + 1 : end])
-            chunks.append(Chunk(mark[3], mark[2], body, mark[1], mark[4] or ""))
+            method = name.rpartition(".")[2]
+            if not note.startswith("mine") and not re.search(rf"^ *def {method}\b", body, re.M):
+                end, body = at + 1, ""  # nothing is written: what follows is given code
+            chunks.append(Chunk(name, notebook, body, indent, note))
             at = end
         else:
             given.append(lines[at])
@@ -83,24 +89,34 @@ def split(text: str) -> list[Chunk]:
     return chunks
 
 
-def _end_of_part(lines: list[str], start: int, indent: int) -> int:
+def _ends(text: str) -> dict[int, int]:
+    """{line of a function's start: line after its end}, counted from 0; empty if it is no Python.
+
+    Only this knows that a line inside a string is no code.
+    """
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError):
+        return {}
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    return {min(x.lineno for x in (f, *f.decorator_list)) - 1: f.end_lineno or 0 for f in functions}
+
+
+def _end_of_part(lines: list[str], start: int, indent: int, ends: dict[int, int]) -> int:
     """The line after a function that begins at `start`, blank lines behind it not included."""
-    end, begun = start, False
-    for at in range(start, len(lines)):
+    at = end = start
+    begun = False
+    while at < len(lines):
         line = lines[at]
-        depth = len(line) - len(line.lstrip())
-        if line.strip() and depth <= indent:
-            opening = re.match(r" *(?:def |@)", line) is not None
-            comment = line.lstrip().startswith("#")
-            if MARK.match(line) or SECTION.match(line):
+        code = line.strip()
+        if code and len(line) - len(line.lstrip()) <= indent:
+            opening = not begun and code.startswith(("def ", "@", "#"))
+            closing = begun and code.startswith(")")
+            if MARK.match(line) or SECTION.match(line) or not (opening or closing):
                 break
-            if begun and not line.lstrip().startswith(")"):
-                break
-            if not begun and not (opening or comment):
-                break
-            begun = begun or line.lstrip().startswith("def ")
-        if line.strip():
-            end = at + 1
+            begun = begun or at in ends or code.startswith("def ")
+        at = ends.get(at, at + 1) if begun else at + 1
+        end = at if code else end
     return end
 
 
@@ -116,13 +132,38 @@ def join(chunks: Iterable[Chunk]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def solution() -> list[Chunk]:
+def shift(text: str, columns: int) -> str:
+    """Code with more indentation, or with less; the insides of strings stay as they are.
+
+    Docstrings move with the code.
+    """
+    fixed: set[int] = set()  # lines that begin inside a string
+    begins = True  # whether the next token begins a statement: such a string has no effect
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text + "\n").readline):
+            name = tokenize.tok_name[token.type]
+            if name in ("STRING", "FSTRING_MIDDLE", "TSTRING_MIDDLE") and not begins:
+                fixed |= set(range(token.start[0], token.end[0]))
+            if name not in ("COMMENT", "NL"):
+                begins = name in ("NEWLINE", "INDENT", "DEDENT", "ENCODING")
+    except (tokenize.TokenError, SyntaxError):
+        pass  # no Python, which whoever compiles it will say
+    lines = text.splitlines()
+    for at, line in enumerate(lines):
+        if at not in fixed and line.strip():
+            depth = len(line) - len(line.lstrip())
+            lines[at] = " " * columns + line if columns > 0 else line[min(depth, -columns) :]
+    return "\n".join(lines)
+
+
+@functools.cache
+def solution() -> tuple[Chunk, ...]:
     """The pieces of `notebooks/dreamer.py`.
 
     Raises:
       ValueError: the notebooks are not there, because pip installed the library alone.
     """
-    return split(solution_text())
+    return tuple(split(solution_text()))
 
 
 @functools.cache
@@ -149,7 +190,7 @@ def folder() -> Path:
 
 def stamp(text: str) -> str:
     """A short digest of a part's text: what passed its check is not checked again."""
-    plain = "\n".join(line.rstrip() for line in textwrap.dedent(text).strip().splitlines())
+    plain = "\n".join(line.rstrip() for line in text.strip().splitlines())
     return hashlib.sha256(plain.encode()).hexdigest()[:8]
 
 
@@ -158,66 +199,113 @@ class Mine(NamedTuple):
 
     texts: dict[str, str]  # the parts that can be used, without indentation
     refused: dict[str, str]  # name -> one sentence; "" for the file as a whole
-    foreign: bool  # the file holds text that would be lost if it were written anew
 
 
-def read(path: Path | None = None, checked: bool = True) -> Mine:
+def read(path: Path | None = None) -> Mine:
     """The reader's parts. Never raises: what cannot be used is in `refused`, in one sentence.
 
-    A part whose text changed since it passed is checked again, unless `checked` is False.
+    A part whose text changed since it passed is checked again.
     """
     path = path or folder() / FILE
-    if not path.exists():
-        return Mine({}, {}, False)
     try:
-        chunks = split(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        return Mine({}, {"": f"{path} cannot be read ({type(error).__name__})."}, True)
-    parts = {c.name: c for c in chunks if c.name and c.text.strip()}
-    if not any(c.name for c in chunks):
-        return Mine(
-            {}, {"": f"{path} is not a file of this course: it has no marks of parts."}, True
-        )
-    old = not any(EDITION in c.text for c in chunks)
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Mine({}, {})
+    except (OSError, ValueError) as error:
+        return Mine({}, {"": f"{path} cannot be read ({type(error).__name__})."})
+    if not any(chunk.name for chunk in split(text)):
+        return Mine({}, {"": f"{path} is not a file of this course: it has no marks of parts."})
     texts: dict[str, str] = {}
     refused = {}
-    if old:
+    if EDITION not in text:
         refused[""] = f"{path} was written for another edition: its parts are checked again."
-    for name, chunk in parts.items():
-        text = textwrap.dedent(chunk.text).strip("\n")
-        problem = trouble(name, text)
-        if not problem and checked and (old or stamp(text) not in chunk.note):
-            problem = _check_again(name, text)
+    for name, part in written_by_reader(text).items():
+        problem = trouble(name, part.text)
+        if not problem and stamp(part.text) not in part.note:
+            problem = _check_again(name, part.text)
         if problem:
             refused[name] = f"Your part {name} in {path.name} {problem}"
         else:
-            texts[name] = text
-    return Mine(texts, refused, old or bool(refused))
+            texts[name] = part.text
+    return Mine(texts, refused)
+
+
+def written_by_reader(text: str) -> dict[str, Chunk]:
+    """The parts in a file that are not just the course's, without indentation.
+
+    What another edition has checked bears no stamp.
+    """
+    course = {chunk.name: shift(chunk.text, -len(chunk.indent)) for chunk in solution()}
+    found = {}
+    for chunk in split(text):
+        part = shift(chunk.text, -len(chunk.indent)).strip("\n")
+        mine = chunk.note.startswith("mine")
+        if chunk.name and part and (mine or part != course.get(chunk.name)):
+            note = chunk.note if EDITION in text else ""
+            found[chunk.name] = chunk._replace(text=part, note=note)
+    return found
 
 
 def trouble(name: str, text: str) -> str:
     """Why a part cannot be used, without running it; empty if it can."""
-    known = {chunk.name: chunk for chunk in solution() if chunk.name}
-    if name not in known:
+    wanted = next((chunk.text for chunk in solution() if name and chunk.name == name), None)
+    if wanted is None:
         return "is no part of this edition."
     try:
-        functions = ast.parse(text).body
-    except SyntaxError as error:
-        return f"is no Python in its line {error.lineno}: {error.msg}."
-    if len(functions) != 1 or not isinstance(functions[0], ast.FunctionDef):
+        compile(text, name, "exec")
+    except (SyntaxError, ValueError) as error:
+        return f"is no Python in its line {getattr(error, 'lineno', 1)}: {error.args[0]}."
+    found = ast.parse(text).body
+    if len(found) != 1 or not isinstance(found[0], ast.FunctionDef):
         return "must be one function, with helpers inside it."
-    wanted = ast.parse(textwrap.dedent(known[name].text)).body[0]
-    assert isinstance(wanted, ast.FunctionDef)
-    found = functions[0]
-    if found.name != wanted.name or _arguments(found) != _arguments(wanted):
-        return f"must begin with `def {wanted.name}({', '.join(_arguments(wanted))})`."
+    right = _signature(ast.parse(textwrap.dedent(wanted)).body[0])
+    if _signature(found[0]) != right:
+        return f"must begin with `{right}`."
+    if strange := sorted(_names_read(text) - _names_there()):
+        return (
+            f"uses `{'`, `'.join(strange)}`, which your notebook may have, but not the file: "
+            "define or import that inside the function."
+        )
     return ""
 
 
-def _arguments(function: ast.FunctionDef) -> list[str]:
-    every = function.args
-    stars = [f"*{every.vararg.arg}"] if every.vararg else []
-    return [x.arg for x in every.args] + stars + [x.arg for x in every.kwonlyargs]
+def _signature(function: ast.stmt) -> str:
+    """`def prior(self, deter)`: without annotations."""
+    assert isinstance(function, ast.FunctionDef)
+    arguments = copy.deepcopy(function.args)
+    for node in ast.walk(arguments):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    return f"def {function.name}({ast.unparse(arguments)})"
+
+
+def _names_read(text: str) -> set[str]:
+    """The names that code takes from the module around it."""
+    tables = [symtable.symtable(text, "part", "exec")]
+    found = set()
+    for table in tables:
+        tables += table.get_children()
+        top = table.get_type() == "module"
+        for symbol in table.get_symbols():
+            outside = not symbol.is_assigned() if top else symbol.is_global()
+            if symbol.is_referenced() and outside:
+                found.add(symbol.get_name())
+    return found
+
+
+@functools.cache
+def _names_there() -> set[str]:
+    """What a part can use: the names of the module, and Python's own."""
+    found = set(dir(builtins))
+    for node in ast.parse(solution_text()).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {(a.asname or a.name).partition(".")[0] for a in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {x.id for target in node.targets for x in ast.walk(target)
+                      if isinstance(x, ast.Name)}  # fmt: skip
+    return found
 
 
 def _check_again(name: str, text: str) -> str:
@@ -228,7 +316,15 @@ def _check_again(name: str, text: str) -> str:
         wrong = checks.trouble_of(name, function(name, text))
     except Exception as error:
         wrong = f"{type(error).__name__}: {error}"
-    return f"no longer passes its check: {wrong}" if wrong else ""
+    return f"no longer passes its check: {wrong.splitlines()[0]}" if wrong else ""
+
+
+def placed(texts: Mapping[str, str]) -> Iterator[Chunk]:
+    """The pieces of `notebooks/dreamer.py` with these texts in place of the course's."""
+    for chunk in solution():
+        if chunk.name in texts:
+            chunk = chunk._replace(text=shift(texts[chunk.name], len(chunk.indent)))
+        yield chunk
 
 
 def assemble(texts: Mapping[str, str]) -> types.ModuleType:
@@ -236,11 +332,7 @@ def assemble(texts: Mapping[str, str]) -> types.ModuleType:
 
     Raises what the code raises when it is run, for instance a SyntaxError.
     """
-    chunks = [
-        c._replace(text=textwrap.indent(texts[c.name], c.indent)) if c.name in texts else c
-        for c in solution()
-    ]
-    source = join(chunks)
+    source = join(placed(texts))
     module = types.ModuleType("my_dreamer")
     name = f"<my_dreamer {stamp(source)}>"
     module.__file__ = name
@@ -269,18 +361,16 @@ def load(force: Mapping[str, str] | None = None) -> types.ModuleType:
     `force` puts texts in place of parts without a check, to see what a wrong part does.
     """
     mine = read()
-    for sentence in mine.refused.values():
-        print(sentence)
-    texts = dict(mine.texts)
+    print(*mine.refused.values(), sep="\n", end="\n" if mine.refused else "")
+    texts, strange = mine.texts, {k: textwrap.dedent(v) for k, v in (force or {}).items()}
     try:
-        module = assemble(texts)
+        assemble(texts)
     except Exception:
         texts = {name: text for name, text in texts.items() if _runs(name, text)}
         for name in mine.texts.keys() - texts.keys():
             print(f"Your part {name} in {FILE} cannot be run: the course's takes its place.")
-        module = assemble(texts)
     print(whose(texts))
-    return assemble(texts | {k: textwrap.dedent(v) for k, v in force.items()}) if force else module
+    return assemble(texts | strange)
 
 
 def _runs(name: str, text: str) -> bool:
@@ -291,7 +381,7 @@ def _runs(name: str, text: str) -> bool:
     return True
 
 
-def whose(mine: Iterable[str], upto: str = "99") -> str:
+def whose(mine: Iterable[str]) -> str:
     """One line: how many parts are the reader's, and which."""
     every, mine = names(), list(mine)
     own = ", ".join(name for name in every if name in mine)
@@ -302,9 +392,10 @@ def whose(mine: Iterable[str], upto: str = "99") -> str:
 def source_of(mine: Callable[..., Any]) -> str | None:
     """The text of a function that was defined in a notebook or a script; None if it is unknown."""
     try:
-        text = textwrap.dedent(inspect.getsource(mine)).strip("\n")
+        text = inspect.getsource(mine)
     except (OSError, TypeError):
         return None
+    text = shift(text, -(len(text) - len(text.lstrip()))).strip("\n")
     return text if re.search(r"^def ", text, re.M) else None
 
 
@@ -313,57 +404,71 @@ def store(name: str, text: str) -> Path | None:
 
     A file that would lose text by this is copied first.
     """
+    passed = Chunk(name, "", text, note=f"mine · {stamp(text)}")
+    return _rewrite(lambda parts: parts | {name: passed})
+
+
+def complete() -> Path | None:
+    """Write `my_dreamer.py` so that it runs by itself: the course's text for what is missing.
+
+    Nothing else is lost: a file with parts that cannot be used is copied first.
+    """
+    mine = read()
+    print(*mine.refused.values(), sep="\n", end="\n" if mine.refused else "")
+    path = _rewrite(lambda parts: {k: v for k, v in parts.items() if k in mine.texts}, True)
+    if path:
+        print(whose(mine.texts), f"{path} runs by itself.")
+    return path
+
+
+def _rewrite(
+    change: Callable[[dict[str, Chunk]], dict[str, Chunk]], whole: bool = False
+) -> Path | None:
+    """Change the parts in the reader's file; a sentence and None if it cannot be written.
+
+    Text that did not pass a check, and text outside the parts, goes to a copy before it is lost.
+    """
     path = folder() / FILE
-    old = read(path, checked=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if old.foreign:
-            copy = next(
-                p for i in range(1, 1000) if not (p := path.with_suffix(f".{i}.py")).exists()
-            )
-            copy.write_bytes(path.read_bytes())
-            print(
-                f"{path.name} held text that does not belong there: it was copied to {copy.name}."
-            )
+        raw = path.read_bytes() if path.exists() else b""
+        text = raw.decode(errors="replace").replace("\r\n", "\n")
+        old = {k: v for k, v in written_by_reader(text).items() if not trouble(k, v.text)}
+        new = change(old)
+        whole = whole or text == written(old, complete=True)
+        unchecked = {k: v for k, v in old.items() if stamp(v.text) not in v.note}
+        lost = [k for k, v in unchecked.items() if k not in new or new[k].text != v.text]
+        if raw and (lost or text not in (written(old), written(old, complete=True))):
+            numbered = (path.with_suffix(f".{i}.py") for i in itertools.count(1))
+            kept = next(file for file in numbered if not file.exists())
+            kept.write_bytes(raw)
+            print(f"{path.name} held text that would have been lost: it was copied to {kept.name}.")
         part = path.with_suffix(".part")
-        part.write_text(written(old.texts | {name: text}), encoding="utf-8", newline="\n")
+        part.write_text(written(new, whole), encoding="utf-8", newline="\n")
         part.replace(path)
-    except OSError as error:
-        print(f"{path} could not be written ({error.strerror}): your part is not kept.")
+    except (OSError, ValueError) as error:
+        print(f"{path} could not be written ({type(error).__name__}): your part is not kept.")
         return None
     return path
 
 
-def written(texts: Mapping[str, str], complete: bool = False) -> str:
+def written(parts: Mapping[str, Chunk], complete: bool = False) -> str:
     """The text of `my_dreamer.py`: given code, the reader's parts, marks of what is missing.
 
     It ends with the section of the last notebook that the reader has a part of. A complete one has
     the course's text for missing parts, and runs by itself.
     """
-    chunks = solution()
-    last = max((c.notebook for c in chunks if c.name in texts), default="")
+    texts = {name: part.text for name, part in parts.items()}
+    last = max((chunk.notebook for chunk in solution() if chunk.name in parts), default="")
     kept = []
-    for chunk in chunks:
-        if not complete and chunk.notebook > last:
-            continue
-        if not chunk.name:
+    for chunk in placed(texts):
+        if chunk.name in parts:
+            kept.append(chunk._replace(note=parts[chunk.name].note or "mine"))
+        elif chunk.name and complete:
+            kept.append(chunk._replace(note="the course's"))
+        elif chunk.name and chunk.notebook <= last:
+            kept.append(chunk._replace(text="", note="not written yet"))
+        elif not chunk.name and (complete or chunk.notebook <= last):
             kept.append(chunk)
-        elif chunk.name in texts:
-            text = textwrap.indent(texts[chunk.name], chunk.indent)
-            kept.append(chunk._replace(text=text, note=f"mine · {stamp(texts[chunk.name])}"))
-        else:
-            note = "the course's" if complete else "not written yet"
-            kept.append(chunk._replace(text=chunk.text if complete else "", note=note))
-    lines = join(kept).splitlines()
-    return HEADER + "\n".join(lines[ast.parse(solution_text()).body[0].end_lineno :]) + "\n"
-
-
-def complete() -> Path | None:
-    """Write `my_dreamer.py` so that it runs by itself: the course's text for what is missing."""
-    mine = read()
-    for sentence in mine.refused.values():
-        print(sentence)
-    path = folder() / FILE
-    path.write_text(written(mine.texts, complete=True), encoding="utf-8", newline="\n")
-    print(whose(mine.texts), f"{path} runs by itself.")
-    return path
+    begin = ast.parse(solution_text()).body[0].end_lineno
+    return HEADER + "\n".join(join(kept).splitlines()[begin:]) + "\n"
