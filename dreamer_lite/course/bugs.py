@@ -44,8 +44,8 @@ WORLD_MODEL = (
         "def kl_losses(post: jax.Array, prior: jax.Array,",
         "def kl_losses(prior: jax.Array, post: jax.Array,",
         "**The two arguments of the KL were exchanged.** The gradient map shows it: `dyn` now "
-        "reaches encoder and posterior and leaves the prior alone, and `rep` trains the prior, with "
-        "its small weight of 0.1. So mainly the posterior moves: it follows the prior, and the "
+        "reaches encoder and posterior and leaves the prior alone, and `rep` trains the prior, "
+        "with its small weight of 0.1. So mainly the posterior moves: it follows the prior, and the "
         "state loses what the frame had to say. The reconstruction loss falls more slowly.",
     ),
     Bug(
