@@ -30,7 +30,14 @@ def clipped_loss(log_prob, old_log_prob, advantage, clip):
     return -advantage * jnp.where(advantage > 0, good, bad)
 
 
-SOLUTIONS: dict[str, Callable] = {f.__name__: f for f in (advantages, normalise, clipped_loss)}
+def q_target(reward, is_terminal, online, target, discount):
+    chosen = jax.nn.one_hot(jnp.argmax(online, 1), online.shape[1])
+    return jnp.where(is_terminal > 0, reward, reward + discount * (chosen * target).sum(1))
+
+
+SOLUTIONS: dict[str, Callable] = {
+    f.__name__: f for f in (advantages, normalise, clipped_loss, q_target)
+}
 
 
 def no_border(reward, is_last, is_terminal, value, discount, lam):
@@ -58,11 +65,6 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("advantages", lambda r, x, e, v, d, k: advantages(r, x, e, v, d, 1.0), "lambda is missing"),
     ("advantages", lambda r, x, e, v, d, k: advantages(r, x, e, v, 1.0, k), "wrong numbers"),
     ("advantages", lambda r, *x: jnp.zeros_like(r), "wrong shape: (7, 4)"),
-    ("normalise", lambda a, w: w * (a - a.mean()) / a.std(), "moves your mean"),
-    ("normalise", lambda a, w: (a - a.mean()) / a.std(), "come out as 0"),
-    ("normalise", lambda a, w: normalise(a, w) / jnp.std(a, where=w > 0), "root of the mean"),
-    ("normalise", lambda a, w: w * a / jnp.std(a, where=w > 0), "subtract the mean"),
-    ("normalise", lambda a, w: normalise(a, w)[w > 0], "wrong shape"),
     ("clipped_loss", lambda n, o, a, c: -jnp.exp(n - o) * a, "nothing is clipped"),
     ("clipped_loss", lambda n, o, a, c: -ratio(n, o, c) * a, "minimum of both products"),
     ("clipped_loss", lambda *x: -clipped_loss(*x), "sign is wrong"),
@@ -74,4 +76,17 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("clipped_loss", lambda n, o, a, c: clipped_loss(o, n, a, c), "upside down"),
     ("clipped_loss", lambda n, o, a, c: clipped_loss(n, o, a, 0.2), "clip 0.05"),
     ("clipped_loss", lambda *x: jax.lax.stop_gradient(clipped_loss(*x)), "its gradient"),
+    (
+        "q_target",
+        lambda r, e, o, t, d: r + d * (1 - e) * t.max(1),
+        "chooses and values the action: in",
+    ),
+    ("q_target", lambda r, e, o, t, d: r + d * (1 - e) * o.max(1), "from the TARGET network"),
+    ("q_target", lambda r, e, o, t, d: q_target(r, e, t, o, d), "are swapped"),
+    ("q_target", lambda r, e, o, t, d: q_target(r, 0 * e, o, t, d), "bootstrap after a terminal"),
+    ("q_target", lambda r, e, *x: jnp.where(e > 0, 0.0, q_target(r, e, *x)), "only the VALUE"),
+    ("q_target", lambda r, e, o, t, d: q_target(r, e, o, t, 1.0), "discount factor is missing"),
+    ("q_target", lambda r, *x: q_target(0 * r, *x), "reward is missing"),
+    ("q_target", lambda r, e, o, t, d: r + d * (1 - e) * t.mean(1), "wrong numbers"),
+    ("q_target", lambda r, e, o, t, d: r[:, None] + d * t, "wrong shape"),
 ]

@@ -20,11 +20,13 @@ from dreamer_lite.agent.agent import Params, action_size
 from dreamer_lite.agent.distributions import BoundedNormal, OneHot
 from dreamer_lite.agent.layers import Linear, Mlp
 from dreamer_lite.agent.networks import Encoder, Observation
+from dreamer_lite.baselines import common
+from dreamer_lite.baselines.common import make_optimizer, make_step, weighted_mean
 from dreamer_lite.config import Config
-from dreamer_lite.training.progress import Limits, check_finite, keep_score, make_record
-from dreamer_lite.training.state import EPISODES, EnvState
-from dreamer_lite.training.xla import compiler_options
-from dreamer_lite.worlds.base import Space, TimeStep, World, next_timestep
+from dreamer_lite.training.loop import fuse, learn_times, zero_metrics
+from dreamer_lite.training.progress import Limits, check_finite, make_record
+from dreamer_lite.training.state import EnvState
+from dreamer_lite.worlds.base import Space, TimeStep, World
 
 Metrics = dict[str, jax.Array]
 
@@ -112,11 +114,6 @@ def advantages(
     return jax.lax.scan(step, jnp.zeros_like(value[-1]), (delta, decay), reverse=True)[1]
 
 
-def weighted_mean(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """Mean of x (...) by weights (...) of 0 or 1, a scalar; 0 where all weights are 0."""
-    return jnp.sum(weight * x) / jnp.maximum(1.0, jnp.sum(weight))
-
-
 def normalise(advantage: jax.Array, weight: jax.Array) -> jax.Array:
     """Mean 0 and deviation 1 among those of weight 1, 0 elsewhere; (...) twice -> (...)."""
     centred = advantage - weighted_mean(advantage, weight)
@@ -147,13 +144,25 @@ class Samples(NamedTuple):
     weight: jax.Array  # (n,) 0 for actions that a reset ignored, else 1
 
 
-def loss(agent: ActorCritic, samples: Samples, settings: Settings) -> tuple[jax.Array, Metrics]:
+class Rules(NamedTuple):
+    """The two functions that make it PPO; notebook 11 passes those that its reader wrote."""
+
+    advantages: Callable[..., jax.Array] = advantages
+    clipped_loss: Callable[..., jax.Array] = clipped_loss
+
+
+RULES = Rules()
+
+
+def loss(
+    agent: ActorCritic, samples: Samples, settings: Settings, rules: Rules = RULES
+) -> tuple[jax.Array, Metrics]:
     """PPO's loss, -L^CLIP + c_1 L^VF - c_2 S (Schulman et al. 2017, Eq. 9), and its parts."""
     policy, value = agent(samples.obs)
     advantage = normalise(samples.advantage, samples.weight)
     log_prob = policy.log_prob(samples.action)
     parts = {
-        "loss/policy": clipped_loss(log_prob, samples.log_prob, advantage, settings.clip),
+        "loss/policy": rules.clipped_loss(log_prob, samples.log_prob, advantage, settings.clip),
         "loss/value": 0.5 * (value - samples.returns) ** 2,
         "entropy": policy.entropy(),
         "clipped": jnp.abs(jnp.exp(log_prob - samples.log_prob) - 1) > settings.clip,
@@ -161,12 +170,6 @@ def loss(agent: ActorCritic, samples: Samples, settings: Settings) -> tuple[jax.
     means = {name: weighted_mean(part, samples.weight) for name, part in parts.items()}
     total = means["loss/policy"] + settings.value_scale * means["loss/value"]
     return total - settings.entropy * means["entropy"], means
-
-
-def make_optimizer(settings: Settings) -> optax.GradientTransformation:
-    """Adam after clipping the global norm; on one flat vector, because that compiles faster."""
-    clip = optax.clip_by_global_norm(settings.max_norm)
-    return optax.flatten(optax.chain(clip, optax.adam(settings.learning_rate, eps=1e-5)))
 
 
 class State(NamedTuple):
@@ -188,7 +191,7 @@ class Ppo(NamedTuple):
     merge: Callable[[Params], ActorCritic]  # of one seed
 
 
-def make_ppo(config: Config, settings: Settings, world: World) -> Ppo:
+def make_ppo(config: Config, settings: Settings, world: World, rules: Rules = RULES) -> Ppo:
     """PPO in a JAX world as one compiled, donated program, mapped over `config.seeds` agents.
 
     A round collects T time steps of all W environments, then learns from them.
@@ -214,47 +217,27 @@ def make_ppo(config: Config, settings: Settings, world: World) -> Ppo:
 
     def begin(params: Params, key: jax.Array) -> State:
         world_key, run_key = jax.random.split(key)
-        states, timestep = jax.vmap(world.reset)(jax.random.split(world_key, config.worlds))
-        zero = jnp.int32(0)
-        envs = EnvState(states, timestep, None, jnp.zeros(config.worlds), jnp.zeros(EPISODES), zero)
+        envs, zero = common.reset(world, config, world_key), jnp.int32(0)
         return State(params, optimizer.init(params), envs, run_key, zero, zero)
 
     def one_round(state: State) -> tuple[State, Metrics]:
-        state, samples = collect(merge(state.params), state, world, settings)
-        return learn(merge, optimizer, state, samples, settings)
+        state, samples = collect(merge(state.params), state, world, settings, rules)
+        return learn(merge, optimizer, state, samples, settings, rules)
 
     def advance(state: State, rounds: jax.Array) -> tuple[State, Metrics]:
-        def add_round(_, carry):
-            state, metrics = one_round(carry[0])
-            return state, jax.tree.map(jnp.add, carry[1], metrics)
-
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape), jax.eval_shape(one_round, state)[1])
-        state, sums = jax.lax.fori_loop(0, rounds, add_round, (state, zeros))
+        carry = state, zero_metrics(one_round, state)
+        state, sums = learn_times(one_round, carry, rounds)
         return state, jax.tree.map(lambda x: x / jnp.maximum(1, rounds), sums)
 
-    many = config.seeds > 1
-    begin_all = jax.jit(jax.vmap(begin) if many else begin)
-    advance_all = jax.jit(
-        jax.vmap(advance, (0, None)) if many else advance,
-        donate_argnums=0,
-        compiler_options=compiler_options(),
-    )
-
-    def init(seed: int) -> State:
-        agents = [
-            (nnx.to_pure_dict(nnx.state(build(s))), jax.random.key(s))
-            for s in range(seed, seed + config.seeds)
-        ]
-        return begin_all(*(jax.tree.map(lambda *x: jnp.stack(x), *agents) if many else agents[0]))
-
-    return Ppo(init, advance_all, merge)
+    driver = fuse(config, lambda seed: nnx.to_pure_dict(nnx.state(build(seed))), begin, advance)
+    return Ppo(driver.init, driver.advance, merge)
 
 
 def collect(
-    agent: ActorCritic, state: State, world: World, settings: Settings
+    agent: ActorCritic, state: State, world: World, settings: Settings, rules: Rules = RULES
 ) -> tuple[State, Samples]:
     """A rollout of T time steps in every environment, with advantages and returns."""
-    worlds, discrete = len(state.envs.score), world.action_space.is_discrete
+    discrete = world.action_space.is_discrete
 
     def step(state: State, _: None):
         timestep = state.envs.timestep
@@ -263,11 +246,7 @@ def collect(
         policy, value = agent(timestep.obs)
         sample = policy.sample(act_key)
         action = jnp.argmax(sample, -1).astype(jnp.int32) if discrete else sample
-        keys = jax.random.split(world_key, worlds)
-        states, new = jax.vmap(next_timestep, (None, 0, 0, 0, 0))(
-            world, state.envs.world, timestep, action, keys
-        )
-        envs = keep_score(state.envs._replace(world=states, timestep=new))
+        envs = common.step(world, state.envs, action, world_key)
         state = state._replace(envs=envs, steps=state.steps + 1)
         return state, (timestep, value, sample, policy.log_prob(sample))
 
@@ -276,7 +255,7 @@ def collect(
     ends = [timesteps.reward, timesteps.is_last, timesteps.is_terminal, value]
     final = [last.reward, last.is_last, last.is_terminal, agent(last.obs)[1]]
     whole = (jnp.concatenate([x, y[None]]) for x, y in zip(ends, final))
-    advantage = advantages(*whole, discount=settings.discount, lam=settings.lam)
+    advantage = rules.advantages(*whole, settings.discount, settings.lam)
     weight = 1.0 - timesteps.is_last
     samples = Samples(timesteps.obs, action, log_prob, advantage, advantage + value, weight)
     return state, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
@@ -288,18 +267,21 @@ def learn(
     state: State,
     samples: Samples,
     settings: Settings,
+    rules: Rules = RULES,
 ) -> tuple[State, Metrics]:
     """A few passes over the samples in shuffled minibatches; the state and mean metrics."""
     key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.updates)
     keys = jax.random.split(key, settings.epochs)
     order = jnp.concatenate([jax.random.permutation(k, len(samples.weight)) for k in keys])
 
+    def loss_of(params, batch):
+        return loss(merge(params), batch, settings, rules)
+
     def step(carry, indices):
         params, optimizer_state = carry
         batch = jax.tree.map(lambda x: x[indices], samples)
-        grads, metrics = jax.grad(lambda p: loss(merge(p), batch, settings), has_aux=True)(params)
-        updates, optimizer_state = optimizer.update(grads, optimizer_state, params)
-        return (optax.apply_updates(params, updates), optimizer_state), metrics
+        grads, metrics = jax.grad(loss_of, has_aux=True)(params, batch)
+        return make_step(optimizer, grads, optimizer_state, params), metrics
 
     carry = state.params, state.optimizer
     carry, metrics = jax.lax.scan(step, carry, order.reshape(settings.updates, -1))
@@ -310,14 +292,19 @@ def learn(
 
 
 def train(
-    config: Config, settings: Settings, world: World, limits: Limits, rounds: int = 5
+    config: Config,
+    settings: Settings,
+    world: World,
+    limits: Limits,
+    rounds: int = 5,
+    rules: Rules = RULES,
 ) -> Iterator[tuple[dict[str, Any], State]]:
     """Trains until a limit is reached; yields a record after the first round, then every `rounds`.
 
     Records are those of `progress.make_record`. The state is donated when the generator goes on.
     Raises FloatingPointError when a loss is no longer finite.
     """
-    ppo, start = make_ppo(config, settings, world), time.perf_counter()
+    ppo, start = make_ppo(config, settings, world, rules), time.perf_counter()
     state, timesteps, updates, count = ppo.init(config.seed), 0, 0, 1
     while not limits.reached(time.perf_counter() - start, timesteps * config.worlds, updates):
         before = time.perf_counter()

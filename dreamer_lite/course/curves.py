@@ -16,15 +16,16 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from matplotlib.axes import Axes
 
 from dreamer_lite import assets, worlds
-from dreamer_lite.baselines import ppo
+from dreamer_lite.baselines import ppo, q_learning
 from dreamer_lite.config import Config
 from dreamer_lite.presets import make_config
 from dreamer_lite.training import loop as training
@@ -35,7 +36,7 @@ class Agent(NamedTuple):
 
     updates: int = 4000  # gradient steps of each seed
     changes: Mapping[str, Any] = {}  # of the environment's preset
-    model_free: ppo.Settings | None = None  # None: Dreamer
+    model_free: ppo.Settings | q_learning.Settings | None = None  # None: Dreamer
 
 
 AGENTS = {
@@ -45,6 +46,9 @@ AGENTS = {
     "ppo": Agent(12_000, {}, ppo.Settings()),
     # the same for PPO: it learns after every 1,024 agent steps, not 4,096
     "ppo_thrifty": Agent(4_000, dict(worlds=8), ppo.Settings(length=128, minibatches=4)),
+    # the two replay ratios of Dreamer, and its numbers of environments, without a model
+    "q_learning": Agent(10_000, {}, q_learning.Settings()),
+    "q_learning_thrifty": Agent(10_000, dict(worlds=8, train_ratio=64), q_learning.Settings()),
     # Ablations of Dreamer, one change each
     **{f"horizon_{steps}": Agent(4000, dict(horizon=steps)) for steps in (1, 5, 15, 30)},
     "no_free_nats": Agent(4000, dict(free_nats=0.0)),
@@ -107,10 +111,13 @@ def follow(agent: Agent, config: Config) -> Iterator[dict[str, Any]]:
     if worlds.is_hosted(world):
         raise ValueError(f"{config.world} is no environment in JAX: only those have curves.")
     limits = training.Limits(updates=agent.updates)
-    if agent.model_free is not None:
+    if isinstance(agent.model_free, ppo.Settings):
         news = ppo.train(config, agent.model_free, world, limits)
     else:
-        driver = training.make_driver(config, world)
+        if agent.model_free is None:
+            driver = training.make_driver(config, world)
+        else:
+            driver = q_learning.make_driver(config, agent.model_free, world)
         news = training.train(config, driver, driver.init(config.seed), limits)
     for record, _ in news:
         yield record
@@ -149,12 +156,34 @@ def measure(name: str, world: str, seeds: int, updates: int | None = None) -> It
         "processor": processor(),
         "versions": {"python": platform.python_version(), "jax": jax.__version__},
     }
-    rows: list[tuple] = []
-    for record in follow(agent, config):
-        own = record["seeds"]["return_mean"] if seeds > 1 else [record["return_mean"]]
-        rows.append((record["updates"], record["agent_steps"], time.process_time(), own))
-        about["wall_seconds"] = round(record["seconds"], 1)
-        yield Curve(name, *(np.array(column, np.float64) for column in zip(*rows)), about=about)
+    yield from watch(name, follow(agent, config), about)
+
+
+def watch(
+    name: str, records: Iterable[dict[str, Any]], about: dict[str, Any] | None = None
+) -> Iterator[Curve]:
+    """The curve of a training that goes on, after every record; "wall_seconds" is in `about`."""
+    points: list[tuple] = []
+    for record in records:
+        own = record.get("seeds", {}).get("return_mean", [record["return_mean"]])
+        points.append((record["updates"], record["agent_steps"], time.process_time(), own))
+        columns = (np.array(column, np.float64) for column in zip(*points))
+        yield Curve(name, *columns, (about or {}) | {"wall_seconds": round(record["seconds"], 1)})
+
+
+def draw(
+    axes: Axes,
+    curves: Mapping[str, Curve],
+    x: Callable[[Curve], np.ndarray],
+    styles: Mapping[str, dict[str, Any]],
+) -> None:
+    """Mean return against `x(curve)` on a log scale; the band goes from lowest to highest seed."""
+    for label, curve in curves.items():
+        places, (low, high) = x(curve), (curve.returns.min(1), curve.returns.max(1))
+        axes.plot(places, curve.returns.mean(1), label=label, **styles[label])
+        axes.fill_between(places, low, high, alpha=0.15, color=styles[label]["color"])
+    axes.set_xscale("log")
+    axes.grid(alpha=0.25)
 
 
 def main(arguments: list[str] | None = None) -> int:

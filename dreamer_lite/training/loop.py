@@ -76,28 +76,45 @@ def make_driver(config: Config, world: Any, mesh: Mesh | None = None) -> Driver:
       ValueError: as `make_agent`.
     """
     program = make_program(config, world, mesh if config.seeds == 1 else None)
-    begin = functools.partial(first_state, program)
-    step = functools.partial(advance, program)
-    if config.seeds > 1:
-        begin, step = jax.vmap(begin), jax.vmap(step, (0, None, None, None))
+    parameters = functools.partial(learning.init, program.learner)
+    begin, step = functools.partial(first_state, program), functools.partial(advance, program)
+    return fuse(config, parameters, begin, step, mesh)
+
+
+def fuse(
+    config: Config,
+    parameters: Callable[[int], Any],
+    begin: Callable[..., Any],
+    step: Callable[..., tuple[Any, Metrics]],
+    mesh: Mesh | None = None,
+) -> Driver:
+    """A driver from pure functions: two compiled programs, mapped over `config.seeds` agents.
+
+    Args:
+      parameters: seed -> what learning starts from, made on the host.
+      begin: (what `parameters` returned, key) -> the state of one agent. The key is consumed.
+      step: (state, counts...) -> (state, metrics); its state is donated.
+    """
+
+    def step_all(state, *counts):
+        return jax.vmap(lambda one: step(one, *counts))(state)
+
+    many = config.seeds > 1
     # One program to begin with, for speed of starting; and no two outputs share a buffer.
     places = sharding.of_state(config, mesh)
-    begin = jax.jit(begin, out_shardings=places)
-    step = jax.jit(
-        step,
+    begin_all = jax.jit(jax.vmap(begin) if many else begin, out_shardings=places)
+    advance_all = jax.jit(
+        step_all if many else step,
         donate_argnums=0,
         out_shardings=None if mesh is None else (places, sharding.spread(mesh, None)),
         compiler_options=compiler_options() if mesh is None else None,
     )
 
-    def init(seed: int) -> RunState:
-        seeds = range(seed, seed + config.seeds)
-        agents = [(learning.init(program.learner, s), jax.random.key(s)) for s in seeds]
-        if config.seeds == 1:
-            return begin(*agents[0])
-        return begin(*jax.tree.map(lambda *arrays: jnp.stack(arrays), *agents))
+    def init(seed: int) -> Any:
+        agents = [(parameters(s), jax.random.key(s)) for s in range(seed, seed + config.seeds)]
+        return begin_all(*(jax.tree.map(lambda *x: jnp.stack(x), *agents) if many else agents[0]))
 
-    return Driver(init, step)
+    return Driver(init, advance_all)
 
 
 def advance(
@@ -107,11 +124,24 @@ def advance(
 
     Pure; numbers of repetitions may be traced.
     """
-    learn_once = jax.jit(functools.partial(learn, program))  # traced once for both uses
+    collect_once, learn_once = (functools.partial(f, program) for f in (collect, learn))
+    return interleave(collect_once, learn_once, state, times, steps, updates)
+
+
+def interleave(
+    collect_once: Callable[[Any], Any],
+    learn_once: Callable[[Any], tuple[Any, Metrics]],
+    state: Any,
+    times: jax.Array,
+    steps: jax.Array,
+    updates: jax.Array,
+) -> tuple[Any, Metrics]:
+    """`times` times: collect `steps` times, then learn `updates` times. Mean metrics of all."""
+    learn_once = jax.jit(learn_once)  # traced once for both uses
 
     def once(_, carry):
         state, sums = carry
-        state = jax.lax.fori_loop(0, steps, lambda _, s: collect(program, s), state)
+        state = jax.lax.fori_loop(0, steps, lambda _, s: collect_once(s), state)
         return learn_times(learn_once, (state, sums), updates)
 
     state, sums = jax.lax.fori_loop(0, times, once, (state, zero_metrics(learn_once, state)))

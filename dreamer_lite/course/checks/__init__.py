@@ -29,7 +29,7 @@ from dreamer_lite.course.checks.learning import (
     write_latents,
 )
 from dreamer_lite.course.checks.masks import keep_mask, previous_action
-from dreamer_lite.course.checks.model_free import advantages, clipped_loss, normalise
+from dreamer_lite.course.checks.model_free import advantages, clipped_loss, normalise, q_target
 from dreamer_lite.course.checks.model_losses import cont_target, free_nats, total_loss, two_sides
 from dreamer_lite.course.checks.predicting import symexp, symlog, symmetric_mean, two_hot, unimix
 
@@ -37,7 +37,7 @@ __all__ = [
     "actor_loss", "advantages", "block_gru", "clip_gradient", "clipped_loss", "cont_target",
     "dream_on", "dream_weights", "forget", "free_nats", "fresh_windows", "keep_mask",
     "lambda_returns", "mean_and_band", "mean_and_error", "normal_log_prob", "normalise",
-    "open_loop", "previous_action", "return_scale", "rms_momentum", "sample_latent", "schedule",
-    "symexp", "symlog", "symmetric_mean", "total_loss", "trouble_of", "trusted_steps", "two_hot",
-    "two_sides", "unimix", "worst_dream", "write_latents",
+    "open_loop", "previous_action", "q_target", "return_scale", "rms_momentum", "sample_latent",
+    "schedule", "symexp", "symlog", "symmetric_mean", "total_loss", "trouble_of", "trusted_steps",
+    "two_hot", "two_sides", "unimix", "worst_dream", "write_latents",
 ]  # fmt: skip

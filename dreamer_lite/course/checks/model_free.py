@@ -1,8 +1,8 @@
-"""Notebook 11: proximal policy optimisation (PPO), an agent without a world model."""
+"""Notebook 11: agents without a world model, PPO and Q-learning."""
 
 import jax.numpy as jnp
 
-from dreamer_lite.baselines import ppo
+from dreamer_lite.baselines import ppo, q_learning
 from dreamer_lite.course.checks.exercise import check, flags, normal, previous
 from dreamer_lite.course.compare import Exercise, Part, gradient, on
 
@@ -102,4 +102,30 @@ def clipped_loss() -> Exercise:
         maximum=lambda *x: jnp.minimum(plain(*x), bounded(*x)),
         upside_down=lambda new, old, a, clip: right(2 * old - new, old, a, clip),
         no_exp=no_exp,
+    )
+
+
+@check
+def q_target() -> Exercise:
+    """`mine(reward, is_terminal, online, target, discount)`: (B,), (B,), (B, A), (B, A) -> (B,).
+
+    Source: van Hasselt et al. 2016, Eq. 4; `q_learning.q_target`.
+    """
+    reward, terminal = normal(67, 5).round(1), jnp.array([0.0, 0.0, 1.0, 0.0, 1.0])
+    online, target = (normal(seed, 5, 3).round(1) for seed in (68, 69))
+    right = q_learning.q_target
+
+    return Exercise(
+        right,
+        [
+            on("5 transitions, 3 actions, discount 0.9", reward, terminal, online, target, 0.9),
+            on("discount 0.5", reward, terminal, online, target, 0.5),
+        ],
+        one_network=lambda r, end, on, target, d: right(r, end, target, target, d),
+        no_target=lambda r, end, on, target, d: right(r, end, on, on, d),
+        swapped=lambda r, end, on, target, d: right(r, end, target, on, d),
+        beyond_end=lambda r, end, on, target, d: right(r, 0 * end, on, target, d),
+        reward_lost=lambda r, end, *rest: (1 - end) * right(r, end, *rest),
+        no_discount=lambda r, end, on, target, d: right(r, end, on, target, 1.0),
+        no_reward=lambda r, *rest: right(0 * r, *rest),
     )
