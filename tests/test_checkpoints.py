@@ -188,7 +188,7 @@ def test_what_is_not_finite_is_not_saved(
     if part in ("latents", "reward"):
         replay = state.replay
         rows = replay.timesteps._replace(reward=spoil(replay.timesteps.reward))
-        new = {"rows": rows} if part == "reward" else {"deter": spoil(replay.deter)}
+        new = {"timesteps": rows} if part == "reward" else {"deter": spoil(replay.deter)}
         spoilt = state._replace(replay=replay._replace(**new))
     else:
         (field,) = (name for name in state.learner._fields if name.startswith(part))
