@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from types import ModuleType
 
+import answers_02
 import jax
 import jax.numpy as jnp
 import judging_answers
@@ -24,17 +25,6 @@ sg = jax.lax.stop_gradient
 
 
 # Solutions
-
-
-def keep_mask(is_last):
-    return jnp.stack([0.0 * is_last[0], *(1.0 - is_last[:-1].astype(jnp.float32))])
-
-
-def previous_action(action, is_first, count):
-    rows = [jnp.zeros((action.shape[1], count))]
-    for t in range(1, len(action)):
-        rows.append(jnp.where(is_first[t][:, None], 0.0, jnp.eye(count)[action[t - 1]]))
-    return jnp.stack(rows)
 
 
 def symlog(x):
@@ -160,13 +150,13 @@ def normal_log_prob(x, center, std):
     return jax.scipy.stats.norm.logpdf(x, center, std).sum(-1)
 
 
-STATIC = {previous_action: (2,), open_loop: (0,), dream_on: (0, 1)}
+STATIC = {open_loop: (0,), dream_on: (0, 1)}
 
 # Compiled as a whole, which is quicker than op by op.
 SOLUTIONS: dict[str, Callable] = {
     function.__name__: jax.jit(function, static_argnums=STATIC.get(function, ()))
     for function in (
-        keep_mask, previous_action, symlog, symexp, two_hot, symmetric_mean, unimix, block_gru,
+        symlog, symexp, two_hot, symmetric_mean, unimix, block_gru,
         sample_latent, forget, cont_target, two_sides, free_nats, total_loss, open_loop, dream_on,
         mean_and_band, lambda_returns, dream_weights, return_scale, actor_loss, normal_log_prob,
     )
@@ -174,22 +164,6 @@ SOLUTIONS: dict[str, Callable] = {
 
 # (check, wrong answer, words of its own message)
 WRONG: list[tuple[str, Callable, str]] = [
-    ("keep_mask", lambda last: 1.0 - last.astype(jnp.float32), "one step later"),
-    ("keep_mask", lambda last: keep_mask(last).at[0].set(1), "time step 0"),
-    ("keep_mask", lambda last: 1 - keep_mask(last), "swapped"),
-    ("keep_mask", lambda last: keep_mask(last) > 0, "wrong dtype: bool"),
-    ("previous_action", lambda a, f, n: jax.nn.one_hot(a, n) * (1.0 - f[..., None]), "Shift by"),
-    ("previous_action", lambda a, f, n: previous_action(a, jnp.zeros_like(f), n), "leaks"),
-    (
-        "previous_action",
-        lambda a, f, n: jnp.where(
-            (f | (jnp.arange(len(a)) == 0)[:, None])[..., None],
-            jax.nn.one_hot(0, n),
-            previous_action(a, f, n),
-        ),
-        "one-hot action 0",
-    ),
-    ("previous_action", lambda a, f, n: previous_action(a, f, n)[1:], "wrong shape: (7, 3, 3)"),
     ("symlog", lambda x: jnp.log1p(jnp.abs(x)), "forgot the sign"),
     ("symlog", lambda x: jnp.sign(x) * jnp.log10(1 + jnp.abs(x)), "base 10"),
     ("symlog", lambda x: jnp.sign(x) * jnp.log(jnp.abs(x)), "a log of 0"),
@@ -430,7 +404,7 @@ def gru(deter, x, kernel, bias, inside=True, shift=-1):
     return update * jnp.tanh(jax.nn.sigmoid(reset) * candidate) + (1 - update) * deter
 
 
-for answers in (learning_answers, judging_answers, model_free_answers):
+for answers in (answers_02, learning_answers, judging_answers, model_free_answers):
     SOLUTIONS |= answers.SOLUTIONS
     WRONG += answers.WRONG
 
@@ -477,9 +451,13 @@ def test_every_mistake_has_a_hint_and_every_hint_a_mistake(monkeypatch):
 
     made: list = []
     monkeypatch.setattr(exercise, "compare", recorded)
+    of_parts = {make.__name__: make for make in exercise.CHECKS.values()}
     for name in SOLUTIONS:
-        getattr(checks, name)(SOLUTIONS[name])
-    assert exercise.messages().keys() == set(SOLUTIONS)
+        if name in of_parts:
+            made.append((of_parts[name]().mistakes, exercise.messages()[name]))
+        else:
+            getattr(checks, name)(SOLUTIONS[name])
+    assert exercise.messages().keys() == set(SOLUTIONS) and len(made) == len(SOLUTIONS)
     for mistakes, messages in made:
         assert [*mistakes, "next"] == list(messages), "in the same order"
         assert all(text.strip() for text in messages.values())

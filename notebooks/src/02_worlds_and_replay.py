@@ -14,24 +14,25 @@
 # (bar)
 
 # %% [markdown]
-# # 02 · Worlds, rows and windows
+# # 02 · Environments and replay
 #
-# **Learning starts from rows of experience, and two masks decide whether they make sense: which row
-# an episode begins with, and which action led to it.**
+# **An agent learns from windows of a replay buffer. They are correct only if the state is reset
+# where an episode begins, and if each observation is paired with the action before it.**
 #
-# | Minutes to read | Minutes to run | You should know | Adds to the agent |
-# |---|---|---|---|
-# | 20 | 1, on 2 CPU cores | what an episode, an action and a reward are | its worlds and its replay |
+# ![](figure:02_ring)
+#
+# | Minutes to read | to write | to run | You should know | Adds to your agent |
+# |---|---|---|---|---|
+# | 25 | 55 | 2, on 2 CPU cores | [01](01_jax.ipynb): `.at`, keys, `vmap`, `scan` | resets, and the replay buffer: 5 parts |
 #
 # **You will be able to**
 #
-# * read a row and its three flags, and say what each is for;
-# * tell a true end from a time limit;
-# * build the masks that keep one episode from leaking into the next;
-# * pair every observation with the action that led to it;
-# * store rows in a ring and cut training windows from it.
-#
-# ![](figure:agent_world)
+# * say what an environment, a time step and an episode are, and what each flag of a step record is for;
+# * tell a terminal state from a time limit;
+# * reset state and previous action where an episode begins, and prove that nothing leaks through;
+# * write a replay buffer: a ring that is overwritten, and windows that are drawn from it;
+# * explain off-policy learning, the replay ratio, and what both have to do with sample efficiency;
+# * say why stored states become stale, and what DreamerV3 does about it.
 
 # %% tags=["bootstrap"]
 from dreamer_lite.course import colab
@@ -43,54 +44,72 @@ import os
 
 FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # set by the tests; leave it to them
 seed = 0  # @param {type: "integer"}
-lived = 100 if FAST else 1000  # @param {type: "raw"}
+collected = 400 if FAST else 1000  # @param {type: "raw"}
 
 # %% tags=["setup"]
+import functools
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-import dreamer_lite
 from dreamer_lite import worlds
-from dreamer_lite.course import checks
-from dreamer_lite.course.notebook import show, show_film
+from dreamer_lite.course import checks, parts
+from dreamer_lite.course.notebook import predict, show, show_film
 from dreamer_lite.evaluation import rollouts
 from dreamer_lite.presets import make_config
-
-print(dreamer_lite.__doc__)
+from dreamer_lite.show import rings
 
 # %% [markdown]
-# ## Four worlds
+# ## 1 · Environment, time step, step record
 #
-# In **Catch** a ball falls through ten rows, and a paddle has to be under it when it lands. In
-# MinAtar's **Breakout** (Young and Tian 2019) a ball breaks bricks until the paddle misses it. Both
-# are written in JAX: a world is two pure functions, `reset` and `step`, over a state that the
-# caller carries. So many copies run side by side, compiled, and nothing is hidden.
+# An **environment** is all that the agent does not control. It has a state of its own. It receives
+# an **action**, changes its state, and answers with an **observation** and a **reward** (Sutton and
+# Barto 2018, chapter 3). What arrives at one moment is a **time step**. An **episode** is the
+# sequence of time steps from a reset to an end.
 #
-# We play at random. `next_timestep` steps a world, or resets it if the last row ended its episode.
+# Our small environments are pairs of pure functions, because JAX can then compile them together
+# with the agent:
+#
+# * `reset(key)` returns the first state of an episode and its time step;
+# * `step(state, action, key)` returns the next state and its time step.
+#
+# `worlds.next_timestep` calls `step`, or `reset` if the last time step ended its episode. So a
+# stream of time steps never stops, and many environments run side by side with `jax.vmap`. The
+# function below collects the time steps of `count` environments under random actions.
 
 
 # %%
-def live(world: worlds.World, streams: int, count: int, key: jax.Array) -> tuple:
-    """Random play: (rows, actions), each (count, streams, ...). The key is consumed."""
-    start_key, play_key = jax.random.split(key)
-    start = jax.vmap(world.reset)(jax.random.split(start_key, streams))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def play(world: worlds.World, count: int, length: int, key: jax.Array) -> tuple:
+    """(time steps, actions), (length, count, ...), under random actions. The key is consumed."""
+    start_key, key = jax.random.split(key)
+    start = jax.vmap(world.reset)(jax.random.split(start_key, count))
 
-    def step(carry: tuple, key: jax.Array) -> tuple:
-        state, row = carry
+    def step(carry, key):
+        state, steps = carry
         action_key, world_key = jax.random.split(key)
-        action = jax.random.randint(action_key, (streams,), 0, world.action_space.classes)
-        keys = jax.random.split(world_key, streams)
-        after = jax.vmap(worlds.next_timestep, (None, 0, 0, 0, 0))(world, state, row, action, keys)
-        return after, (row, action)
+        action = jax.random.randint(action_key, (count,), 0, world.action_space.classes)
+        keys = jax.random.split(world_key, count)
+        new = jax.vmap(worlds.next_timestep, (None, 0, 0, 0, 0))(world, state, steps, action, keys)
+        return new, (steps, action)
 
-    return jax.lax.scan(step, start, jax.random.split(play_key, count))[1]
+    return jax.lax.scan(step, start, jax.random.split(key, length))[1]
 
 
-live = jax.jit(live, static_argnums=(0, 1, 2))
+# %% [markdown]
+# In **Catch** (Mnih and others 2014) a ball falls through ten rows of a grid, and a paddle has to
+# be below it when it lands. In MinAtar's **Breakout** (Young and Tian 2019) a ball breaks bricks
+# until the paddle misses it.
+
+# %% tags=["plumbing"]
+# @title Film Catch and Breakout under random actions
 catch, breakout = worlds.make("catch"), worlds.make("minatar/breakout")
-played = {world.name: live(world, 16, lived, jax.random.key(seed)) for world in (catch, breakout)}
+played = {
+    world.name: play(world, 32, collected, jax.random.key(seed)) for world in (catch, breakout)
+}
 pair = []
 for world in (catch, breakout):
     obs = jax.tree.map(lambda x: np.asarray(x[:60, 0]), played[world.name][0].obs)
@@ -98,9 +117,9 @@ for world in (catch, breakout):
 gap = np.full((60, 160, 8, 3), 255, np.uint8)
 show_film(
     np.concatenate([pair[0], gap, pair[1], gap, gap], 2),
-    "Catch on the left, Breakout on the right, 60 rows of random play. In Catch the ball falls while "
-    "the paddle wanders, and every ten rows a new ball starts at the top. In Breakout the ball moves "
-    "diagonally under three rows of bricks until the paddle misses it.",
+    "Catch on the left, Breakout on the right, 60 time steps under random actions. In Catch the ball "
+    "falls while the paddle moves at random, and every ten time steps a new ball starts at the top. "
+    "In Breakout the ball moves diagonally under three rows of bricks until the paddle misses it.",
     "02_worlds",
     rows=2,
 )
@@ -111,16 +130,57 @@ show_film(
 # ![](figure:02_worlds)
 # </details>
 #
-# The labs of most courses use two others, and so does notebook 09. **Pong** is an Atari game in its
-# original machine, emulated (Bellemare and others 2013); the agent sees 64 x 64 colour pixels and
-# acts on every fourth frame. **Walker Walk** is a body of two legs in a simulator of rigid bodies
-# (Tassa and others 2018); the agent feels 24 numbers (angles, height, speeds), pushes six joints
-# with a number in [-1, 1] each, and is rewarded for walking upright. Both run on the host, beside
-# the compiled program. They give the same rows, so nothing else in the agent differs.
+# A **step record** is what is stored of one time step, together with what the agent did there:
+#
+# | field | meaning |
+# |---|---|
+# | `obs` | the observation x_t |
+# | `reward` | r_t, which arrived *together with* x_t; 0 in the first time step |
+# | `is_first` | x_t came from a reset: nothing before it belongs to this episode |
+# | `is_last` | the episode ends here, for whatever reason |
+# | `is_terminal` | the environment has reached a **terminal state**: no reward can follow |
+# | action | a_t, chosen *after* seeing x_t |
+#
+# The last two flags differ at a **time limit**. A walker that is stopped after 1,000 steps is not
+# in a terminal state: it could have walked on and earned more. Gymnasium calls the two cases
+# `terminated` and `truncated`. If an agent took a time limit for a terminal state, it would learn
+# that walking well for 1,000 steps makes all future reward 0. So what an agent expects of the
+# future is cut at `is_terminal` only, and its recurrent state is reset after every `is_last`.
+#
+# **A tiny number.** An episode of Catch has 9 actions and therefore 10 time steps, because the reset
+# has a time step of its own. Here are the last two of one episode and the first three of the next.
 
 # %%
+steps, actions = played["catch"]
+print("  t  ball    paddle  reward  is_first  is_last  is_terminal  action")
+for t in range(8, 13):
+    image = np.asarray(steps.obs["image"][t, 0])
+    (ball,), paddle = np.argwhere(image[..., 1]).tolist(), int(image[9, :, 0].argmax())
+    first, last, terminal = (bool(flag[t, 0]) for flag in steps[2:])
+    action = catch.action_names[int(actions[t, 0])]
+    print(f"{t:3d}  {ball!s:7} {paddle:6d} {float(steps.reward[t, 0]):7g}"
+          f"  {first!s:>8} {last!s:>8} {terminal!s:>12}  {action}")  # fmt: skip
+
+# %% [markdown]
+# The action at `is_last` leads nowhere, because the environment ignores it and resets.
+#
+# Two environments of most labs, and of notebook 09, run on the host instead of inside the compiled
+# program. **Pong** is an Atari game in an emulator (Bellemare and others 2013): the agent observes
+# 64 x 64 colour pixels and acts on every fourth frame. **Walker Walk** is a body with two legs in a
+# physics simulator (Tassa and others 2018): the agent observes 24 numbers (angles, height,
+# velocities) and chooses a **continuous action**, the torques of six joints, each in [-1, 1]. Their
+# step records have the same fields, so nothing else in the agent has to change.
+
+# %% tags=["plumbing"]
+# @title Play Pong and Walker at random, where they are installed
+ALTS = {
+    "atari/pong": "Pong, 60 time steps of random play: the green paddle on the right jerks up and "
+    "down, the orange one on the left follows the ball.",
+    "dmc/walker-walk": "Walker, 60 time steps of random play: a trunk with two legs falls onto a "
+    "chequered floor and lies there, kicking.",
+}
 filmed = {}
-for name in ("atari/pong", "dmc/walker-walk"):
+for name, alt in ALTS.items():
     try:
         world = worlds.make(name)
         player = rollouts.make_player(make_config(name), world, film=True)
@@ -130,22 +190,12 @@ for name in ("atari/pong", "dmc/walker-walk"):
         continue
     stage.world.close()
     filmed[name] = trace
-    seen = ", ".join(f"{key} {x.shape[2:]}" for key, x in trace.row.obs.items())
-    print(f"{name}: sees {seen}; acts {trace.action.shape[2:] or trace.action.dtype}; one agent "
-          f"step is {world.repeat} frames; reward of {len(trace.action)} random steps: "
+    observed = ", ".join(f"{key} {x.shape[2:]}" for key, x in trace.row.obs.items())
+    print(f"{name}: observes {observed}; action {trace.action.shape[2:] or trace.action.dtype}; "
+          f"one agent step is {world.repeat} frames; return of {len(trace.action)} random steps: "
           f"{trace.row.reward.sum():.2f}")  # fmt: skip
-
-# %%
-ALTS = {
-    "atari/pong": "Pong, 60 rows of random play: the green paddle on the right jerks up and down, "
-    "the orange one on the left follows the ball.",
-    "dmc/walker-walk": "Walker, 60 rows of random play: a trunk with two legs falls onto a chequered "
-    "floor and lies there, kicking.",
-}
-for name, trace in filmed.items():
-    if trace.frame is None:  # played, but nothing on this machine can draw it: see above
-        continue
-    show_film(trace.frame[:, 0], ALTS[name], f"01_{name.replace('/', '_')}")
+    if trace.frame is not None:  # else nothing on this machine can draw it: the line above says so
+        show_film(trace.frame[:, 0], alt, f"02_{name.replace('/', '_')}")
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
@@ -154,154 +204,326 @@ for name, trace in filmed.items():
 #
 # ![](figure:02_dmc_walker-walk)
 # </details>
+#
+# ## 2 · Resets and previous actions
+#
+# The agent has a **recurrent state**: its memory of the episode so far. In DreamerV3 it has two
+# parts, which notebook 04 builds: a vector h_t, `deter`, and S categorical variables z_t of C
+# classes each, `stoch`, as one-hot vectors. At each time step the new state is computed from the
+# previous state, **the previous action**, and the present observation:
+#
+# $$(h_t, z_t) = f(h_{t-1},\ z_{t-1},\ a_{t-1},\ x_t)$$
+#
+# So x_t belongs with a_{t-1}, the action that led to it, and not with a_t, which was chosen after
+# seeing it. Where an episode begins, neither the old state nor the old action has anything to do
+# with x_t. There, both are replaced by zeros before f is applied:
+#
+# $$(h, z, a)_{t-1}\ \leftarrow\ (1-\text{first}_t)\cdot(h, z, a)_{t-1}$$
+#
+# This is `RSSM._observe` in the
+# [released code](https://github.com/danijar/dreamerv3/blob/main/dreamerv3/rssm.py). Actions are
+# **embedded** as one-hot vectors (A,). A vector of zeros is none of them: it says "no action", while
+# one-hot action 0 would say "stay".
+#
+# **A tiny number.** The actions chosen at t = 0, 1, 2 are 2, 0, 1 of three, and an episode begins at
+# t = 0 and at t = 2. The inputs beside x_0, x_1, x_2, x_3 are (0, 0, 0), (0, 0, 1), (0, 0, 0) and
+# (0, 1, 0): action 0 of t = 1 is dropped, because the environment was reset at t = 2.
+
+
+# %% tags=["given"]
+class State(NamedTuple):
+    """The latent state of the RSSM."""
+
+    deter: jax.Array  # h (..., D) deterministic
+    stoch: jax.Array  # z (..., S, C) stochastic, one-hot
+
 
 # %% [markdown]
-# ## 1 · A row and its flags
+# **Exercise 1 · `mask_reset`** · easy · very important · 10 minutes
 #
-# One time step is stored as one row:
+# Set state and previous action to zero in those of B environments that begin an episode. This is
+# what the agent does at every time step, while it acts and while it learns.
 #
-# | field | meaning |
-# |---|---|
-# | `obs` | what is seen |
-# | `reward` | what arrived *together with* it; 0 in the first row |
-# | `is_first` | it came from a reset |
-# | `is_last` | the episode ends here |
-# | `is_terminal` | a true end: nothing more can be earned. A time limit is last, but not terminal |
-# | `action` | what was chosen *after* seeing it |
+# <details><summary>Hint 1: the idea</summary>
 #
-# An agent that took a time limit for death would think that walking well for 1,000 steps kills. So
-# the value of the future is cut at `is_terminal` only, while memory is wiped after every `is_last`.
-#
-# **A tiny number.** An episode of Catch has 9 actions and therefore 10 rows: the reset has a row of
-# its own.
-
-# %%
-rows, actions = played["catch"]
-print("  t  ball      paddle  reward  first  last  terminal  action")
-for t in range(8, 13):
-    plane = np.asarray(rows.obs["image"][t, 0])
-    ball = tuple(int(i) for i in np.argwhere(plane[..., 1])[0])
-    paddle = int(plane[9, :, 0].argmax())
-    flags = [bool(f[t, 0]) for f in (rows.is_first, rows.is_last, rows.is_terminal)]
-    first, last, terminal = ("yes" if flag else "-" for flag in flags)
-    name = catch.action_names[int(actions[t, 0])]
-    print(f"{t:3d}  {ball!s:9} {paddle:6d} {float(rows.reward[t, 0]):7g}"
-          f"  {first:>5}  {last:>4}  {terminal:>8}  {name}")  # fmt: skip
-
-# %% [markdown]
-# The action in an `is_last` row leads nowhere: the reset ignores it.
-#
-# **Exercise 1** · easy · important · 5 minutes
-#
-# Training windows run across the ends of episodes. Write the mask by which the memory that
-# *arrives* at each row is multiplied: 1 where it may go on, 0 where the row begins an episode.
-# Shapes: `is_last` (T, B) gives (T, B). Nothing came before row 0, so there it is 0.
-#
-# <details><summary>Hint 1</summary>
-#
-# A row is the first of its episode if the row *before* it was the last of another.
+# Multiply by a number that is 1 where the state is kept and 0 where an episode begins.
 # </details>
-# <details><summary>Hint 2</summary>
+# <details><summary>Hint 2: the structure</summary>
 #
-# Put a row of True before `is_last[:-1]` with `jnp.concatenate`; then 1 minus that, as float32.
+# `is_first` is (B,), but `deter` and `action` are (B, n) and `stoch` is (B, S, C). An axis of
+# length 1 at the end makes shapes agree, as in PyTorch: `x[:, None]`.
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# `keep = 1.0 - is_first[:, None]` has the shape for `deter` and `action`, `keep[..., None]` that
+# for `stoch`. Return `State(..., ...), action * keep`.
 # </details>
 
 
-# %% tags=["exercise"]
-def my_keep_mask(is_last: jax.Array) -> jax.Array:
-    """1 where memory goes on into a row, 0 where an episode begins; (T, B) bool -> (T, B) float32."""
+# %% tags=["exercise", "part:mask_reset"]
+def mask_reset(state: State, action: jax.Array, is_first: jax.Array) -> tuple[State, jax.Array]:
+    """Set state and previous action to zero where an episode begins.
+
+    state: `deter` (B, D) and `stoch` (B, S, C), of the time step before
+    action: (B, A) the embedded action of the time step before
+    is_first: (B,) bool, whether the present time step begins an episode
+    Returns the new state and the new action, of the same shapes.
+    """
     # BEGIN SOLUTION
-    begins = jnp.concatenate([jnp.ones_like(is_last[:1]), is_last[:-1]])
-    return 1.0 - begins.astype(jnp.float32)
+    keep = 1.0 - is_first[:, None]
+    stoch = state.stoch * keep[..., None]
+    return State(state.deter * keep, stoch), action * keep
     # END SOLUTION
 
 
 # %% tags=["check"]
-keep_mask = checks.keep_mask(my_keep_mask)
+mask_reset = checks.mask_reset(mask_reset)
 
 # %% [markdown]
-# The package stores `is_first` in every row and masks with it in `Rssm.observe_step`, so a window
-# that starts in mid-episode keeps the memory that was stored with it.
-#
-# ## 2 · The action before
-#
-# A world model asks: given what I knew and what I *did*, what do I see now? So observation t
-# belongs with action t - 1. At the first row of an episode nobody did anything: the embedded action
-# is a vector of zeros. Not one-hot action 0, which would say "stay".
-#
-# $$\tilde a_t=(1-\text{first}_t)\cdot\operatorname{onehot}(a_{t-1})$$
-#
-# Shapes: `action` (T, B) and `is_first` (T, B) give (T, B, A). **A tiny number.**
-# Actions 2, 0, 1 of three, all in one episode that begins with the first row: (0, 0, 0), (0, 0, 1),
-# (1, 0, 0).
-
-# %% [markdown]
-# **Exercise 2** · easy · very important · 10 minutes
-#
-# Write the embedded previous action of every row. Row 0 of a window has no row before it: zeros
-# too.
-#
-# <details><summary>Hint 1</summary>
-#
-# `jax.nn.one_hot(action, count)` is (T, B, A). Shift it by one row, with zeros in front.
-# </details>
-# <details><summary>Hint 2</summary>
-#
-# `is_first[..., None]` has the shape to multiply with.
-# </details>
-
-
-# %% tags=["exercise"]
-def my_previous_action(action: jax.Array, is_first: jax.Array, count: int) -> jax.Array:
-    """The one-hot action before each row, zeros at resets; (T, B), (T, B) -> (T, B, count)."""
-    # BEGIN SOLUTION
-    onehot = jax.nn.one_hot(action, count)
-    before = jnp.concatenate([jnp.zeros_like(onehot[:1]), onehot[:-1]])
-    return before * (1.0 - is_first[..., None])
-    # END SOLUTION
-
-
-# %% tags=["check"]
-previous_action = checks.previous_action(my_previous_action)
-
-# %% [markdown]
-# `replay.gather` in the package does the shift by cutting T + 1 rows and leaving out the last
-# action; the wiping at `is_first` is done by the RSSM, together with the state's.
-#
-# ## 3 · A ring of rows, and windows
-#
-# What was lived goes into a ring of L rows: row i lies at place i mod L, so the oldest is
-# overwritten. A training window is T + 1 rows in a row, its start drawn uniformly among all windows
-# that are whole in the ring. Row 0 of a window only gives context: the state and the
-# action to start from.
-#
-# **A tiny number.** A ring of 8 after 11 rows holds rows 3 to 10; row 3 lies at place 3, row 8 at
-# place 0. Windows of 4 rows can start at 3, 4, 5, 6 or 7.
-#
-# **Predict first:** are all rows trained on equally often? Turn `window`.
+# How can one *prove* that nothing leaks through a reset? By a **perturbation**: change everything
+# before it, run again, and compare what comes after it. If it is the same to the last bit, no
+# information has passed. Below, a small recurrent model runs over two sequences of 12 time steps.
+# Sequence 1 is reset at t = 6. Then the first state and all actions that were chosen before t = 6 are changed.
 
 # %%
-window, ring, added = 9, 64, 100  # turn me
-place = np.arange(added) % ring
-kept = np.full(ring, -1)
-kept[place] = np.arange(added)  # later rows overwrite earlier ones
-oldest, newest = max(0, added - ring), added - window
-rng = np.random.default_rng(seed)
-starts = rng.integers(oldest, newest + 1, 4000)
-cut = kept[(starts[:, None] + np.arange(window)) % ring]  # (4000, window) rows
-assert (np.diff(cut, axis=1) == 1).all(), "a window must be consecutive rows"
-often = np.bincount(cut.ravel(), minlength=added) / len(starts) * (newest - oldest + 1)
-figure = Figure(figsize=(6.8, 2.6), layout="constrained")
+question = predict(
+    "Which states of sequence 1 will change, and which of sequence 0?",
+    ["all of both", "only those before the reset", "0: all; 1: those before the reset", "none"],
+)
+
+
+# %%
+def remember(start: jax.Array, actions: jax.Array, is_first: jax.Array) -> jax.Array:
+    """h (T, B, 3) of a recurrent model, h = tanh(0.9 h + a), with your resets."""
+
+    def step(h, inputs):
+        state, action = mask_reset(State(h, jnp.zeros((2, 1, 1))), *inputs)
+        h = jnp.tanh(0.9 * state.deter + action)
+        return h, h
+
+    return jax.lax.scan(step, start, (actions, is_first))[1]
+
+
+past = jnp.arange(12)[:, None, None] <= 6  # actions[t] was chosen at t - 1
+is_first = jnp.zeros((12, 2), bool).at[6, 1].set(True)
+actions = jax.random.normal(jax.random.key(1), (12, 2, 3))
+before = remember(jnp.zeros((2, 3)), actions, is_first)
+after = remember(jnp.ones((2, 3)), actions + past, is_first)
+changed = np.abs(after - before).max(-1).T  # (sequence, t)
+
+# %% tags=["plumbing"]
+# @title Draw the change of each state
+figure = Figure(figsize=(6.8, 1.9), layout="constrained")
 axes = figure.add_subplot()
-axes.bar(np.arange(added), often, color="#0072B2", width=0.9)
-axes.axvline(oldest - 0.5, color="0.3", linestyle="--", linewidth=1)
-axes.set(xlabel="row", ylabel="how often, per start", xlim=(0, added))
+shown = axes.imshow(changed, cmap="cividis", vmin=0)
+for (i, t), value in np.ndenumerate(changed):
+    axes.text(t, i, "0" if value == 0 else f"{value:.2f}", ha="center", va="center", fontsize=8,
+              color="white" if value < 0.5 * changed.max() else "black")  # fmt: skip
+axes.axvline(5.5, color="#D55E00", linewidth=3)
+axes.set(xlabel="time step t", xticks=range(12), yticks=(0, 1))
+axes.set_yticklabels(["sequence 0: no reset", "sequence 1: reset at 6"])
 show(
     figure,
-    f"How often each of {added} rows is in a window. Rows before {oldest} were overwritten: never. "
-    f"From there it climbs over {window} rows to about {window}, stays level, and falls again over "
-    f"the last {window} rows.",
+    "How much each state changes when the past before t = 6 is changed. Sequence 0, without a reset: "
+    f"all 12 states change, the last by {changed[0, -1]:.3f}. Sequence 1, with a reset at t = 6: the "
+    f"states before it change, the 6 from it on by exactly {changed[1, 6:].max():g}.",
+    "02_perturbation",
+)
+question.explain(
+    "All states of sequence 0 change, because the state carries the past on; the change fades, but it "
+    "is not 0. In sequence 1 the states from t = 6 on are equal to the last bit. The action of t = 5 "
+    "belongs to the old episode, so it must not reach t = 6 either."
+)
+
+# %% [markdown]
+# <details><summary>What you should see</summary>
+#
+# ![](figure:02_perturbation)
+# </details>
+#
+# ## 3 · Replay buffer: a ring of step records
+#
+# A **replay buffer** is a store of past step records, from which training data is drawn at random
+# (Lin 1992). Four terms belong to it:
+#
+# * **On-policy** algorithms, such as PPO, can learn only from data that the present policy has
+#   collected, and throw it away after an update. **Off-policy** algorithms can learn from what any
+#   policy has collected, so they can use a replay buffer. DreamerV3 trains its world model
+#   off-policy, from replay. Actor and critic learn in rollouts that the present policy imagines
+#   (the critic from replay as well, notebook 08).
+# * The **replay ratio** is the number of time steps that are replayed for each one that is
+#   collected (`train_ratio`). At 4, each time step is trained on 4 times on average.
+# * **Sample efficiency** is how few environment steps an agent needs for a given return. A higher
+#   replay ratio makes an agent more sample-efficient, because each time step is used more often,
+#   and slower in wall-clock time, because it takes more updates for each step.
+# * **Exploration** is to try actions whose outcome is not known yet. Replay cannot replace it,
+#   because a buffer holds only what some policy has tried.
+#
+# Our buffer is a **ring** of L places for each of W environments: time step i lies at place i mod L,
+# so that the newest overwrites the oldest, and nothing is moved. The agent's state is stored too,
+# the classes of z as one byte each. Section 5 says why.
+#
+# **A tiny number.** A ring of 8 places to which 11 time steps were added (0 to 10) holds the time
+# steps 3 to 10. Time step 3 lies at place 3, time step 8 at place 0, and 11 will go to place 3.
+
+
+# %% tags=["given"]
+class Replay(NamedTuple):
+    """Time step i of every environment lies at place i % L of the ring."""
+
+    steps: Any  # worlds.TimeStep (L, W, ...)
+    action: jax.Array  # (L, W, A) chosen after the observation
+    deter: jax.Array  # (L, W, D) the state inferred from it
+    stoch: jax.Array  # (L, W, S) the classes of it
+    added: jax.Array  # () int32, time steps ever added
+
+
+# %% [markdown]
+# **Exercise 2 · `add`** · easy · important · 10 minutes
+#
+# Store one time step of all W environments, and return the new buffer. Arrays are immutable, so
+# "storing" means `ring.at[place].set(new)`. `steps` is a pytree of arrays (a `TimeStep`, in which
+# `obs` is a dict), so `jax.tree.map` does it for all of them. In the agent this runs inside a
+# compiled program whose buffers are donated, so nothing is copied.
+#
+# <details><summary>Hint 1: the idea</summary>
+#
+# The place is the same for all arrays and all environments: `added` modulo the length of the ring.
+# </details>
+# <details><summary>Hint 2: the structure</summary>
+#
+# Compute `place`; then build `Replay(steps=..., action=..., deter=..., stoch=..., added=...)`.
+# `jax.tree.map(lambda ring, new: ..., replay.steps, steps)` changes all arrays of `steps`.
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# `place = replay.added % replay.action.shape[0]`, and `replay.action.at[place].set(action)`. The
+# classes are `state.stoch.argmax(-1).astype(jnp.uint8)`.
+# </details>
+
+
+# %% tags=["exercise", "part:add"]
+def add(replay: Replay, steps: Any, action: jax.Array, state: State) -> Replay:
+    """Store one time step of all W environments.
+
+    replay: the ring; L is `replay.action.shape[0]`, and `replay.added` time steps were added so far
+    steps: a worlds.TimeStep of arrays (W, ...)
+    action: (W, A) chosen after the observation
+    state: `deter` (W, D) and `stoch` (W, S, C) one-hot; of `stoch` the classes (W, S) are stored
+    Returns the new ring, with `added` one higher.
+    """
+    # BEGIN SOLUTION
+    place = replay.added % replay.action.shape[0]
+    return Replay(
+        steps=jax.tree.map(lambda ring, new: ring.at[place].set(new), replay.steps, steps),
+        action=replay.action.at[place].set(action),
+        deter=replay.deter.at[place].set(state.deter),
+        stoch=replay.stoch.at[place].set(state.stoch.argmax(-1).astype(jnp.uint8)),
+        added=replay.added + 1,
+    )
+    # END SOLUTION
+
+
+# %% tags=["check"]
+add = checks.add(add)
+
+# %% [markdown]
+# ## 4 · Windows: sampling sequences
+#
+# A **window** is T + 1 consecutive time steps of one environment. Windows may overlap, and they may
+# run across the end of an episode: the flags and `mask_reset` take care of that. A batch has B
+# windows, each drawn uniformly among all that are whole in the ring.
+#
+# **A tiny number.** The ring of 8 places holds the time steps 3 to 10. Windows of 4 time steps
+# (T = 3) can begin with time step 3, 4, 5, 6 or 7. The window that begins with 7 lies at the places
+# 7, 0, 1, 2. No window may begin with time step 8: it would need time step 11, and at its place lies
+# time step 3.
+#
+# **Exercise 3 · `sample`** · medium · very important · 15 minutes
+#
+# Draw the number of the first time step of each window, and an environment for each. Split the key
+# in two, because both need randomness of their own. `added` is a traced array inside the compiled
+# program: use `jnp.maximum`, not Python's `max`.
+#
+# <details><summary>Hint 1: the idea</summary>
+#
+# Think in numbers of time steps (0, 1, 2, ... `added - 1`) and convert to places at the very end.
+# Which time step is the oldest in the ring? With which one does the newest whole window begin?
+# </details>
+# <details><summary>Hint 2: the structure</summary>
+#
+# `oldest`, `newest`, then `jax.random.randint(key, (batch,), low, high)`, whose upper limit `high`
+# is not drawn. Add `jnp.arange(length + 1)[:, None]` to get (T+1, B).
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# `oldest = jnp.maximum(0, replay.added - capacity)`, `newest = replay.added - (length + 1)`, starts
+# from `oldest` to `newest + 1`; the result is `(start + jnp.arange(length + 1)[:, None]) % capacity`.
+# </details>
+
+
+# %% tags=["exercise", "part:sample"]
+def sample(replay: Replay, batch: int, length: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Choose B = `batch` windows of T + 1 = `length` + 1 time steps, uniformly and independently.
+
+    replay: the ring; L and W are `replay.action.shape[:2]`. It holds at least one window.
+    key: a random key; it is consumed
+    Returns places (T+1, B) int32 in the ring, from 0 to L - 1, and environments (B,) int32.
+    """
+    # BEGIN SOLUTION
+    capacity, worlds = replay.action.shape[:2]
+    start_key, world_key = jax.random.split(key)
+    oldest = jnp.maximum(0, replay.added - capacity)
+    newest = replay.added - (length + 1)
+    start = jax.random.randint(start_key, (batch,), oldest, newest + 1)
+    world = jax.random.randint(world_key, (batch,), 0, worlds)
+    return (start + jnp.arange(length + 1)[:, None]) % capacity, world
+    # END SOLUTION
+
+
+# %% tags=["check"]
+sample = checks.sample(sample)
+
+# %% [markdown]
+# Now your ring at work: 24 places, one environment, episodes of 10 time steps. At each time step your
+# `add` stores one record; every fourth time step your `sample` draws two windows of 4 + 1. The
+# triangle is the write head, at the place that is written next. Watch a window when the write head
+# comes near: it is drawn anew before it is overwritten.
+
+# %%
+dreamer = parts.load()
+
+
+def ring(capacity: int, added: int, length: int, batch: int, every: int = 1) -> tuple:
+    """Add `added` time steps one by one; for each: the ring's records (L,) and sampled places."""
+    records = {name: jnp.zeros((capacity, 1), jnp.int32) for name in ("number", "episode", "first")}
+    records["number"] -= 1
+    state = dreamer.State(jnp.zeros((1, 1)), jnp.zeros((1, 1, 2)))
+    full = jnp.zeros((capacity, 1, 1))
+    replay = dreamer.Replay(records, full, full, full.astype(jnp.uint8), jnp.int32(0))
+
+    def step(replay, i):
+        new = {"number": i, "episode": i // 10, "first": (i % 10 == 0).astype(jnp.int32)}
+        new = {name: x[None] for name, x in new.items()}
+        replay = dreamer.add(replay, new, jnp.zeros((1, 1)), state)
+        place, _ = dreamer.sample(replay, batch, length, jax.random.key(i // every))
+        seen = {name: x[:, 0] for name, x in replay.steps.items()}
+        return replay, seen | {"place": jnp.where(i >= length, place, -1)}
+
+    return jax.jit(jax.lax.scan, static_argnums=0)(step, replay, jnp.arange(added))
+
+
+# %% tags=["plumbing"]
+# @title Film the ring
+told = jax.tree.map(np.asarray, ring(24, 40 if FAST else 64, 4, 2, every=4)[1])
+show_film(
+    rings.film(told["number"], told["episode"], told["first"] > 0, told["place"]),
+    "A ring of 24 places, numbered with the time steps that lie there; two shades of blue tell "
+    "episodes apart. A triangle, the write head, goes round clockwise, and time steps of 24 and more "
+    "overwrite the oldest ones. Inside the ring two arcs of five places, orange and green, show the "
+    "sampled windows; they jump to other places again and again, and never lie across the write head.",
     "02_ring",
+    fps=4,
 )
 
 # %% [markdown]
@@ -309,78 +531,293 @@ show(
 #
 # ![](figure:02_ring)
 # </details>
-#
-# The newest rows are in few windows: what has just been learnt of the world would be trained on
-# late. DreamerV3 therefore also puts every new window once into an *online queue*, which is served
-# first. `replay.sample` does both.
+
+# %%
+question = predict(
+    "A ring holds the time steps 36 to 99. Windows of 8 + 1 are drawn uniformly. Is each of these "
+    "time steps drawn equally often?",
+    ["yes", "no: the oldest less often", "no: the newest less often", "no: both ends less often"],
+)
+
+# %%
+window, capacity, added = 9, 64, 100  # hyperparameters to change
+replay, _ = ring(capacity, added, window - 1, 1)
+places, _ = dreamer.sample(replay, 4000, window - 1, jax.random.key(seed))
+numbers = np.asarray(replay.steps["number"][:, 0])[places]  # (T+1, 4000) time steps drawn
+assert (np.diff(numbers, axis=0) == 1).all(), "a window must be consecutive time steps"
+oldest, newest = max(0, added - capacity), added - window
+often = np.bincount(numbers.ravel(), minlength=added) / 4000 * (newest - oldest + 1)
+
+# %% tags=["plumbing"]
+# @title Draw how often each time step is drawn
+figure = Figure(figsize=(6.8, 2.6), layout="constrained")
+axes = figure.add_subplot()
+axes.bar(np.arange(added), often, color="#0072B2", width=1)
+axes.axvline(oldest - 0.5, color="0.3", linestyle="--", linewidth=1)
+axes.set(
+    xlabel="number of the time step", ylabel="windows that contain it", xlim=(-0.5, added - 0.5)
+)
+axes.text(oldest - 1.5, 0.5, "overwritten", ha="right", color="0.3")
+show(
+    figure,
+    f"How many windows contain each of {added} time steps, estimated from 4,000 samples. Time steps "
+    f"before {oldest} were overwritten: none. From there it climbs over {window} time steps to about "
+    f"{window}, stays level, and falls again over the last {window}.",
+    "02_often",
+)
+question.explain(
+    "Both ends are drawn less often, because fewer windows contain them: the newest time step is in "
+    "one window only, one in the middle is in T + 1 of them."
+)
 
 # %% [markdown]
-# ## The result: what goes wrong without the masks
+# <details><summary>What you should see</summary>
 #
-# The simplest world model there is: a table. It foretells the paddle's column in Catch from the
-# column before and the action before, by counting what followed most often. With the right inputs
-# this is a game without chance. We feed it five ways, fill the table from the first half of the
-# streams, and ask how often it is right in the second half: in ordinary rows, and in rows that
-# begin an episode, where the paddle jumps to column 5.
+# ![](figure:02_often)
+# </details>
 #
-# The baseline always says the most frequent column. The negative control gets its actions from
-# *another* stream.
+# Uniform sampling under-samples the newest experience, which is what a changing policy needs most.
+# DreamerV3 therefore has an **online queue** beside the ring. Whenever `length` new time steps of an
+# environment have arrived, the window of these time steps is queued, and queued windows are served
+# before random ones. These windows do not overlap, so each new time step is served once, soon after
+# it was collected. `dreamer_lite`'s
+# [replay.py](../dreamer_lite/training/replay.py) has this queue; the reader's agent draws uniformly.
+#
+# ## 5 · From windows to batches: the first time step is context
+#
+# A **batch** is what one update learns from: B sequences of T time steps, the action *before* each of
+# them, and the state to start from. Both need one time step more, which is why a window has T + 1:
+#
+# | time step of the window | 0 | 1 | 2 | ... | T |
+# |---|---|---|---|---|---|
+# | its step record | - | trained on | trained on | | trained on |
+# | its stored action | before 1 | before 2 | before 3 | | not used |
+# | its stored state | `start` | - | - | | - |
+#
+# So a window that begins in the middle of an episode does not begin with an empty memory: it starts
+# from the state that the agent had there. And the shift between an observation and its previous
+# action is done here, by reading the actions one place earlier.
+#
+# **A tiny number.** T = 2, places 2, 0, 1 of a ring of 3: the step records come from the places 0 and
+# 1, the actions from 2 and 0, and the start from 2.
+
+
+# %% tags=["given"]
+class Batch(NamedTuple):
+    """B sequences of T time steps, time first, and the state before them."""
+
+    steps: Any  # worlds.TimeStep (T, B, ...): obs, reward, is_first, is_last, is_terminal
+    action: jax.Array  # (T, B, A) the action *before* each observation
+    start: State  # (B, ...)
+
+
+# %% [markdown]
+# **Exercise 4 · `cut`** · medium · very important · 10 minutes
+#
+# Cut the chosen windows out of the ring. An array (L, W, ...) that is indexed with `ring[place,
+# world]`, where `place` is (T, B) and `world` is (B,), gives (T, B, ...), as in PyTorch and NumPy.
+#
+# <details><summary>Hint 1: the idea</summary>
+#
+# Three readings at different places: step records from the second place on, actions up to the last
+# place but one, the state at the first place only.
+# </details>
+# <details><summary>Hint 2: the structure</summary>
+#
+# `steps` by `jax.tree.map` with `place[1:]`; `action` with `place[:-1]`; `deter` and `stoch` with
+# `place[0]`. The ring holds classes; a `State` has one-hot vectors: `jax.nn.one_hot`.
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# `steps = jax.tree.map(lambda ring: ring[place[1:], world], replay.steps)`, and
+# `stoch = jax.nn.one_hot(replay.stoch[place[0], world], classes)`.
+# </details>
+
+
+# %% tags=["exercise", "part:cut"]
+def cut(replay: Replay, place: jax.Array, world: jax.Array, classes: int) -> Batch:
+    """Cut windows out of the ring. Their first time step gives the start and the first action.
+
+    place: (T+1, B) places of the windows' time steps
+    world: (B,) the environment of each window
+    classes: C, the length of the one-hot vectors
+    Returns a Batch of T time steps.
+    """
+    # BEGIN SOLUTION
+    steps = jax.tree.map(lambda ring: ring[place[1:], world], replay.steps)
+    action = replay.action[place[:-1], world]
+    stoch = jax.nn.one_hot(replay.stoch[place[0], world], classes)
+    return Batch(steps, action, State(replay.deter[place[0], world], stoch))
+    # END SOLUTION
+
+
+# %% tags=["check"]
+cut = checks.cut(cut)
+
+# %% [markdown]
+# ## 6 · Stale states, and latent write-back
+#
+# A stored state is **stale** when the network that inferred it has changed since. The state at a
+# window's start was inferred by the world model of that time, maybe thousands of updates ago. The
+# present model would infer another one from the same observations, so it starts from a state that it
+# would never reach, and learns from it.
+#
+# R2D2 (Kapturowski and others 2019) studied this for recurrent Q-learning: it stores states too, and
+# first runs the network over some time steps without learning from them (a **burn-in**). DreamerV3
+# spends nothing on that ("Experience replay" in the Methods of its paper). An update computes the T states of each window with the present model
+# anyway, so it **writes them back** into the ring, and the next window that begins there starts from
+# a fresh one.
+#
+# **A tiny number.** At a replay ratio of 4, a time step is replayed 4 times on average before it is
+# overwritten, so its state is written 5 times: once by `add` and 4 times by `write_back`. In a ring
+# of 800 places a stored state is then 150 time steps old on average; without write-back 400.
+#
+# **Exercise 5 · `write_back`** · easy · important · 10 minutes
+#
+# Put the states of the T trained time steps where the old ones lay. Nothing else changes.
+#
+# <details><summary>Hint 1: the idea</summary>
+#
+# The reverse of `cut`: the same places, but `.at[...].set(...)`. The states belong to the time steps
+# 1 to T of the window, because time step 0 was only context.
+# </details>
+# <details><summary>Hint 2: the structure</summary>
+#
+# `replay._replace(deter=..., stoch=...)` returns a copy of a NamedTuple with two fields changed.
+# The classes are made as in `add`.
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# `index = place[1:], world`, then `replay.deter.at[index].set(states.deter)`.
+# </details>
+
+
+# %% tags=["exercise", "part:write_back"]
+def write_back(replay: Replay, place: jax.Array, world: jax.Array, states: State) -> Replay:
+    """Replace stored states by those that the present world model infers.
+
+    place: (T+1, B) places of the windows' time steps
+    world: (B,) the environment of each window
+    states: `deter` (T, B, D) and `stoch` (T, B, S, C), of the time steps 1 to T of the windows
+    Returns the ring with these states; all else is as it was.
+    """
+    # BEGIN SOLUTION
+    stoch = states.stoch.argmax(-1).astype(jnp.uint8)
+    index = place[1:], world
+    return replay._replace(
+        deter=replay.deter.at[index].set(states.deter), stoch=replay.stoch.at[index].set(stoch)
+    )
+    # END SOLUTION
+
+
+# %% tags=["check"]
+write_back = checks.write_back(write_back)
+
+# %% [markdown]
+# ## 7 · The result: what goes wrong without the masks
+#
+# The simplest world model is a **lookup table**. It predicts the column of the paddle in Catch from
+# the column before and the action before, by counting which column followed most often. With the
+# right inputs this prediction is deterministic: column 4 and "right" give column 5, and a reset
+# always puts the paddle into column 5.
+#
+# All data goes through your parts. The buffer is filled with `add`; the "recurrent state" is the
+# paddle's column as a one-hot vector, an agent that remembers the last column exactly. Batches come
+# from `sample` and `cut`, and resets from `mask_reset`.
 
 
 # %%
-def foretell(column: np.ndarray, action: np.ndarray, truth: np.ndarray, half: int) -> np.ndarray:
-    """Table look-up, filled from streams below `half`; all (T, B) whole numbers -> guesses (T, B)."""
-    counts = np.zeros((12, 5, 10))
-    np.add.at(counts, (column[:, :half], action[:, :half], truth[:, :half]), 1)
-    return counts.argmax(-1)[column, action]
+def fill(dreamer: Any, steps: Any, actions: jax.Array) -> Any:
+    """A replay buffer with all of this random play; its state is the paddle's column."""
+    onehot = jax.nn.one_hot(actions, 3)
+    deter = jax.nn.one_hot(steps.obs["image"][:, :, 9, :, 0].argmax(-1), 10)
+    stoch = jnp.zeros((*actions.shape, 1), jnp.uint8)
+    empty = jax.tree.map(jnp.zeros_like, (steps, onehot, deter, stoch))
+
+    def store(replay, new):
+        steps, action, deter = new
+        state = dreamer.State(deter, jnp.zeros((len(deter), 1, 2)))
+        return dreamer.add(replay, steps, action, state), None
+
+    replay = dreamer.Replay(*empty, jnp.int32(0))
+    return jax.jit(jax.lax.scan, static_argnums=0)(store, replay, (steps, onehot, deter))[0]
 
 
-rows, actions = played["catch"]
-truth = np.asarray(rows.obs["image"][:, :, 9, :, 0].argmax(-1))
-count, half = catch.action_space.classes, truth.shape[1] // 2
-keep = np.asarray(keep_mask(rows.is_last)) > 0
-embedded = np.asarray(previous_action(actions, rows.is_first, count))
-NOTHING = 10  # the table's word for a wiped column
-before = np.concatenate([truth[:1] * 0 + NOTHING, truth[:-1]])
-masked = np.where(keep, before, NOTHING)
-did = np.where(embedded.any(-1), embedded.argmax(-1), count)  # `count` stands for all zeros
-raw = np.concatenate([0 * np.asarray(actions[:1]), np.asarray(actions[:-1])])
-inputs = {
-    "both masks": (masked, did),
-    "own action": (masked, np.asarray(actions)),
-    "no masks": (before, raw),
-    "another's actions": (masked, np.roll(did, 1, 1)),
-}
+def index_of(onehot: jax.Array) -> np.ndarray:
+    """The class of one-hot vectors (..., n), or n for a vector of zeros."""
+    return np.asarray(jnp.where(onehot.any(-1), onehot.argmax(-1), onehot.shape[-1]))
+
 
 # %% [markdown]
-# **Predict first:** which mistake costs most, and in which rows?
+# The table is filled from the first half of the environments, and its **accuracy** is measured in the
+# other half, in ordinary time steps and in those that begin an episode. Four variants of the inputs
+# are compared: with resets; without; with each time step's *own* action, a_t instead of a_{t-1}; and,
+# as the **negative control**, with the actions of another environment. The **baseline** always
+# predicts the most frequent column.
 
-# %% tags=["signature"]
-later = np.arange(truth.shape[1]) >= half
-right = {}
-for label, (column, action) in inputs.items():
-    hit = foretell(column, action, truth, half) == truth
-    right[label] = (hit[keep & later].mean(), hit[~keep & later].mean())
-common = np.bincount(truth[:, :half].ravel()).argmax()
-right["always the same"] = (
-    (truth == common)[keep & later].mean(),
-    (truth == common)[~keep & later].mean(),
+# %%
+dreamer = parts.load()
+replay = fill(dreamer, *played["catch"])
+place, env = dreamer.sample(replay, 512, 16, jax.random.key(seed))
+batch = dreamer.cut(replay, place, env, 2)
+is_first = batch.steps.is_first
+column = jax.nn.one_hot(batch.steps.obs["image"][:, :, 9, :, 0].argmax(-1), 10)
+before = dreamer.State(
+    jnp.concatenate([batch.start.deter[None], column[:-1]]), jnp.zeros((*column.shape[:2], 1, 2))
+)
+masked, action = jax.vmap(dreamer.mask_reset)(before, batch.action, is_first)
+own = replay.action[place[1:], env]
+inputs = {
+    "with resets": (masked.deter, action),
+    "no resets": (before.deter, batch.action),
+    "own action": (masked.deter, own),
+    "another's actions": (masked.deter, jnp.roll(action, 1, 1)),
+}  # fmt: skip
+
+# %%
+question = predict(
+    "Without resets: where will the table be wrong?",
+    ["everywhere", "where an episode begins", "in ordinary time steps", "nowhere"],
 )
 
-print("right guesses".ljust(20), "ordinary rows", "first rows")
-for label, (ordinary, first) in right.items():
-    print(label.ljust(20), f"{ordinary:13.0%} {first:10.0%}")
-figure = Figure(figsize=(6.8, 3.0), layout="constrained")
+
+# %% tags=["signature"]
+def accuracy(hit: np.ndarray) -> tuple[float, float]:
+    """The fraction of right predictions in ordinary and in first time steps, of held-out data."""
+    test, first = np.asarray(env) >= 16, np.asarray(is_first)
+    return tuple(hit[test & flag].mean() for flag in (~first, first))
+
+
+truth, train = index_of(column), np.asarray(env) < 16
+right = {}
+for label, (state, previous) in inputs.items():
+    table, keys = np.zeros((11, 4, 10)), (index_of(state), index_of(previous))
+    np.add.at(table, (keys[0][:, train], keys[1][:, train], truth[:, train]), 1)
+    right[label] = accuracy(table.argmax(-1)[keys] == truth)
+right["most frequent column"] = accuracy(truth == np.bincount(truth[:, train].ravel()).argmax())
+
+# %% tags=["plumbing"]
+# @title Draw the accuracy of each variant
+figure = Figure(figsize=(7.2, 3.0), layout="constrained")
 axes = figure.add_subplot()
-places = np.arange(len(right))
+at = np.arange(len(right))
 ordinary, first = np.array(list(right.values())).T
-axes.bar(places - 0.2, ordinary, 0.38, label="ordinary rows", color="#0072B2")
-axes.bar(places + 0.2, first, 0.38, label="first rows", color="#E69F00", hatch="//")
-axes.set_xticks(places, list(right), fontsize=9)
-axes.set(ylabel="share of right guesses", ylim=(0, 1.25))
+for shift, heights, label, colour, hatch in (
+    (-0.2, ordinary, "ordinary time steps", "#0072B2", ""),
+    (0.2, first, "first time steps", "#E69F00", "//"),
+):
+    bars = axes.bar(at + shift, heights, 0.38, label=label, color=colour, hatch=hatch)
+    axes.bar_label(bars, [f"{x:.0%}" for x in heights], fontsize=8)
+axes.set_xticks(at, list(right), fontsize=9)
+axes.set(ylabel="accuracy", ylim=(0, 1.3))
 axes.legend(frameon=False, ncols=2, loc="upper center")
 words = "; ".join(f"{k} {a:.0%} and {b:.0%}" for k, (a, b) in right.items())
-show(figure, f"Share of right guesses in ordinary and in first rows: {words}.", "02_masks")
+show(figure, f"Accuracy in ordinary and in first time steps: {words}.", "02_masks")
+question.explain(
+    "Where an episode begins. In ordinary time steps the inputs are the same with and without resets. "
+    "At a reset the table looks for the first column in the last column of the episode before, where "
+    "it cannot be found."
+)
 
 # %% [markdown]
 # <details><summary>What you should see</summary>
@@ -388,41 +825,67 @@ show(figure, f"Share of right guesses in ordinary and in first rows: {words}.", 
 # ![](figure:02_masks)
 # </details>
 #
-# With both masks the table knows the game. With each row's *own* action it learns nothing from
-# actions, and does as badly as with another's: the commonest bug in code of this kind, and the loss
-# still falls. Without masks ordinary rows are fine, but the table looks for the start of an episode
-# in the end of the one before, and cannot find it.
+# With resets the table predicts every column. With each time step's *own* action it is no better than
+# with another environment's actions, because a_t has no influence on x_t. This error is easily
+# overlooked: a model with memory predicts much without the action, so its loss still falls.
 #
-# **Limits.** A table has no memory to spoil. In an agent, a leak also teaches the memory to carry
-# what it must forget, and a model large enough would learn to detect resets by itself; it would
-# only waste what it has.
+# **Limits.** A table has no memory, so the leak cannot spread beyond one time step. In an agent it
+# can. A large model may also learn to recognise resets by itself from the observation, and then only
+# wastes capacity. Random play under-represents states that a better policy would visit.
 
 # %% [markdown]
 # ## Quiz
 #
-# <details><summary>1. A walker is stopped after 1,000 steps. Which flags has the last row?</summary>
+# <details><summary>1. A walker is stopped after 1,000 steps. Which flags has its last time step?</summary>
 #
-# is_last, not is_terminal: more could have been earned.
+# `is_last`, but not `is_terminal`: it could have earned more.
 # </details>
-# <details><summary>2. Why does the reward of row t belong to action t - 1?</summary>
+# <details><summary>2. Why does the reward r_t belong to a_{t-1}?</summary>
 #
-# It arrives together with observation t, which that action led to.
+# It arrives together with x_t, which a_{t-1} led to.
 # </details>
-# <details><summary>3. Ten episodes of Catch: how many rows, how many actions that count?</summary>
+# <details><summary>3. Ten episodes of Catch: how many time steps, and how many actions that have an effect?</summary>
 #
-# 100 rows, 90 actions.
+# 100 time steps and 90 actions, because the action at `is_last` is ignored.
+# </details>
+# <details><summary>4. A ring of 100 places, 250 time steps added. Where does time step 230 lie, and what was overwritten there?</summary>
+#
+# At place 30. Time steps 30 and 130 lay there before.
+# </details>
+# <details><summary>5. PPO cannot use this buffer. Why not?</summary>
+#
+# PPO is on-policy: its policy gradient is an average over what the present policy does, while the
+# buffer holds what older policies did.
+# </details>
+# <details><summary>6. Why is the state stored with each time step, if it becomes stale?</summary>
+#
+# A window that begins in the middle of an episode would otherwise start without memory. Write-back
+# keeps the stored states nearly fresh.
 # </details>
 
 # %% [markdown]
 # ## Summary
 #
-# * A row holds what arrived, three flags, and the action chosen after it.
-# * Memory is wiped at is_first; the future is cut at is_terminal.
-# * Observation t goes with action t - 1, and with zeros at a reset.
-# * A ring keeps the newest rows; windows of T + 1 run across episodes.
-#
+# * A step record holds an observation, the reward that came with it, three flags, and the action
+#   chosen after it.
+# * The state is reset at `is_first`; only `is_terminal` says that no reward can follow.
+# * x_t belongs with a_{t-1}, and with zeros where an episode begins. A perturbation proves it.
+# * A ring buffer overwrites the oldest time steps; windows of T + 1 time steps run across episodes.
+# * The first time step of a window gives the start state and the first action.
+# * Stored states become stale; each update writes fresh ones back.
+
+# %%
+dreamer = parts.load()
+
+# %% [markdown]
 # ## References
 #
+# * R. Sutton, A. Barto: Reinforcement Learning: An Introduction (2018), 2nd edition,
+#   [incompleteideas.net/book](https://incompleteideas.net/book/the-book-2nd.html).
+# * L.-J. Lin: Self-improving reactive agents based on reinforcement learning, planning and teaching.
+#   Machine Learning 8 (1992): experience replay.
+# * S. Kapturowski and others: Recurrent experience replay in distributed reinforcement learning
+#   (R2D2), ICLR 2019, [openreview.net](https://openreview.net/forum?id=r1lyTjAqYX).
 # * K. Young, T. Tian: MinAtar (2019), [arXiv:1903.03176](https://arxiv.org/abs/1903.03176).
 # * M. Bellemare, Y. Naddaf, J. Veness, M. Bowling: The Arcade Learning Environment (2013),
 #   [arXiv:1207.4708](https://arxiv.org/abs/1207.4708).
@@ -435,4 +898,5 @@ show(figure, f"Share of right guesses in ordinary and in first rows: {words}.", 
 #
 # ## Next
 #
-# Rewards can be 0.01 or 10,000. Notebook 03 predicts both with one network.
+# Rewards can be 0.01 or 10,000. [Notebook 03](03_predicting_anything.ipynb) predicts both with one
+# network.

@@ -28,16 +28,17 @@ from dreamer_lite.course.checks.learning import (
     schedule,
     write_latents,
 )
-from dreamer_lite.course.checks.masks import keep_mask, previous_action
 from dreamer_lite.course.checks.model_free import advantages, clipped_loss, normalise, q_target
 from dreamer_lite.course.checks.model_losses import cont_target, free_nats, total_loss, two_sides
 from dreamer_lite.course.checks.predicting import symexp, symlog, symmetric_mean, two_hot, unimix
+from dreamer_lite.course.checks.replaying import add, cut, mask_reset, sample, write_back
 
 __all__ = [
-    "actor_loss", "advantages", "block_gru", "clip_gradient", "clipped_loss", "cont_target",
-    "dream_on", "dream_weights", "forget", "free_nats", "fresh_windows", "keep_mask",
-    "lambda_returns", "mean_and_band", "mean_and_error", "normal_log_prob", "normalise",
-    "open_loop", "previous_action", "q_target", "return_scale", "rms_momentum", "sample_latent",
-    "schedule", "symexp", "symlog", "symmetric_mean", "total_loss", "trouble_of", "trusted_steps",
-    "two_hot", "two_sides", "unimix", "worst_dream", "write_latents",
+    "actor_loss", "add", "advantages", "block_gru", "clip_gradient", "clipped_loss",
+    "cont_target", "cut", "dream_on", "dream_weights", "forget", "free_nats", "fresh_windows",
+    "lambda_returns", "mask_reset", "mean_and_band", "mean_and_error", "normal_log_prob",
+    "normalise", "open_loop", "q_target", "return_scale", "rms_momentum", "sample",
+    "sample_latent", "schedule", "symexp", "symlog", "symmetric_mean", "total_loss",
+    "trouble_of", "trusted_steps", "two_hot", "two_sides", "unimix", "worst_dream",
+    "write_back", "write_latents",
 ]  # fmt: skip
