@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from types import ModuleType
 
+import answers_01
 import answers_02
 import jax
 import jax.numpy as jnp
@@ -404,7 +405,7 @@ def gru(deter, x, kernel, bias, inside=True, shift=-1):
     return update * jnp.tanh(jax.nn.sigmoid(reset) * candidate) + (1 - update) * deter
 
 
-for answers in (answers_02, learning_answers, judging_answers, model_free_answers):
+for answers in (answers_01, answers_02, learning_answers, judging_answers, model_free_answers):
     SOLUTIONS |= answers.SOLUTIONS
     WRONG += answers.WRONG
 

@@ -47,10 +47,7 @@ POINTS = points()
 GRADED = ["02_worlds_and_replay", "03_predicting_anything", "04_rssm"]
 # A plausible mistake in the body of an exercise, and words of the check's hint.
 MISTAKES = {
-    "my_keep_mask": (
-        "return 1.0 - is_last.astype(jnp.float32)",
-        "the memory must go one row later",
-    ),
+    "mask_reset": ("return state, action", "nothing was set to zero"),
     "my_symexp": ("return jnp.exp(x)", "wrong numbers"),
     "my_unimix": ("return jax.nn.log_softmax(logits)", "my_unimix"),
     "my_forget": ("return deter, stoch, action", "my_forget"),
@@ -217,7 +214,7 @@ def hand_in(path: Path, student: str) -> NotebookNode:
     solved = graded(build.build(source, True, figures=False))
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
-            cell.source += "\nupdates = lived = 60"  # a student may; it is the checks that count
+            cell.source += "\nupdates = collected = 60"  # a student may; only checks count
     if student == "empty":
         return notebook
     cells = graded(notebook)

@@ -596,11 +596,24 @@ def claims_00(names: dict) -> None:
     assert names["game"].score[names["ends"]].mean() > 3  # random play: 0.4
 
 
+def claims_01(names: dict) -> None:
+    speed = list(names["speed"].values())
+    assert speed[0] < 0.3 * speed[1] < 0.3 * speed[2]  # op by op, update by update, all at once
+    losses, control = np.array(names["losses"]), np.array(names["control"])
+    assert losses[-50:].mean() < 0.1 * names["baseline"]
+    assert control[-50:].mean() > 0.8 * names["baseline"]
+    assert names["old"].is_deleted() and not names["new"].is_deleted()
+
+
 def claims_02(names: dict) -> None:
     right = names["right"]
-    assert right["both masks"] == (1, 1)
-    assert right["no masks"][0] > 0.9 and right["no masks"][1] < 0.3
+    assert right["with resets"] == (1, 1)
+    assert right["no resets"][0] > 0.9 and right["no resets"][1] < 0.3
     assert right["own action"][0] < 0.5 and right["another's actions"][0] < 0.5
+    changed = names["changed"]  # of two sequences, the second with a reset at 6
+    assert (changed[0] > 0).all() and (changed[1, :6] > 0).all() and (changed[1, 6:] == 0).all()
+    ring = names["told"]
+    assert ring["number"].shape[0] == len(ring["place"]) >= 40 and ring["number"].max() >= 39
     there = {f.example for f in worlds.families() if f.installed} - {"gym/CartPole-v1"}
     assert set(names["filmed"]) == there
     assert names["often"][: names["oldest"]].max() == 0
@@ -787,6 +800,7 @@ def claims_11(names: dict) -> None:
 
 CLAIMS = {
     "00_the_dream": claims_00,
+    "01_jax": claims_01,
     "02_worlds_and_replay": claims_02,
     "03_predicting_anything": claims_03,
     "04_rssm": claims_04,

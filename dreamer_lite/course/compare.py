@@ -97,9 +97,9 @@ def side_by_side(
     signature = list(inspect.signature(exercise.oracle).parameters)
     inputs = []
     for name, value in zip(signature, part.arguments):
-        if name != "self":
-            leaves = [np.asarray(x) for x in jax.tree.leaves(value)]
-            inputs.append((name, leaves))
+        leaves = [x for x in jax.tree.leaves(value) if _is_numeric(x)]  # not keys, not functions
+        if name != "self" and leaves:
+            inputs.append((name, [np.asarray(x) for x in leaves]))
     sizes = [sum(x.size for x in leaves) for _, leaves in [*inputs, ("", expected)]]
     if not inputs or max(sizes) > SMALL:
         return ""
@@ -113,6 +113,11 @@ def side_by_side(
         )
         lines.append(f"\n    {name.ljust(width)}  {text}")
     return "".join(lines)
+
+
+def _is_numeric(x: Any) -> bool:
+    kind = getattr(getattr(x, "dtype", None), "kind", "")
+    return isinstance(x, (bool, int, float)) or kind in tuple("biuf")
 
 
 def strict() -> bool:

@@ -19,7 +19,7 @@
 # **An agent learns from windows of a replay buffer. They are correct only if the state is reset
 # where an episode begins, and if each observation is paired with the action before it.**
 #
-# ![](figure:02_ring)
+# ![](figure:diagram_ring)
 #
 # | Minutes to read | to write | to run | You should know | Adds to your agent |
 # |---|---|---|---|---|
@@ -288,7 +288,7 @@ mask_reset = checks.mask_reset(mask_reset)
 # %%
 question = predict(
     "Which states of sequence 1 will change, and which of sequence 0?",
-    ["all of both", "only those before the reset", "0: all; 1: those before the reset", "none"],
+    ["all of both", "before t = 6 in both", "0: all; 1: before t = 6", "none from t = 6 on"],
 )
 
 
@@ -485,7 +485,7 @@ def sample(replay: Replay, batch: int, length: int, key: jax.Array) -> tuple[jax
 sample = checks.sample(sample)
 
 # %% [markdown]
-# Now your ring at work: 24 places, one environment, episodes of 10 time steps. At each time step your
+# Now your ring at work, as in the picture at the top of this page: 24 places, one environment, episodes of 10 time steps. At each time step your
 # `add` stores one record; every fourth time step your `sample` draws two windows of 4 + 1. The
 # triangle is the write head, at the place that is written next. Watch a window when the write head
 # comes near: it is drawn anew before it is overwritten.
@@ -808,7 +808,7 @@ for shift, heights, label, colour, hatch in (
 ):
     bars = axes.bar(at + shift, heights, 0.38, label=label, color=colour, hatch=hatch)
     axes.bar_label(bars, [f"{x:.0%}" for x in heights], fontsize=8)
-axes.set_xticks(at, list(right), fontsize=9)
+axes.set_xticks(at, [label.replace(" ", "\n", 1) for label in right], fontsize=9)
 axes.set(ylabel="accuracy", ylim=(0, 1.3))
 axes.legend(frameon=False, ncols=2, loc="upper center")
 words = "; ".join(f"{k} {a:.0%} and {b:.0%}" for k, (a, b) in right.items())
@@ -825,7 +825,8 @@ question.explain(
 # ![](figure:02_masks)
 # </details>
 #
-# With resets the table predicts every column. With each time step's *own* action it is no better than
+# With resets the table predicts every column. (The baseline is right in all first time steps, because
+# the most frequent column is the one of a reset.) With each time step's *own* action it is no better than
 # with another environment's actions, because a_t has no influence on x_t. This error is easily
 # overlooked: a model with memory predicts much without the action, so its loss still falls.
 #
