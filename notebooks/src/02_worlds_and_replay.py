@@ -204,7 +204,8 @@ for name, alt in ALTS.items():
 #
 # ![](figure:02_dmc_walker-walk)
 # </details>
-#
+
+# %% [markdown]
 # ## 2 · Resets and previous actions
 #
 # The agent has a **recurrent state**: its memory of the episode so far. In DreamerV3 it has two
@@ -340,7 +341,8 @@ question.explain(
 #
 # ![](figure:02_perturbation)
 # </details>
-#
+
+# %% [markdown]
 # ## 3 · Replay buffer: a ring of step records
 #
 # A **replay buffer** is a store of past step records, from which training data is drawn at random
@@ -358,7 +360,8 @@ question.explain(
 #   and slower in wall-clock time, because it takes more updates for each step.
 # * **Exploration** is to try actions whose outcome is not known yet. Replay cannot replace it,
 #   because a buffer holds only what some policy has tried.
-#
+
+# %% [markdown]
 # Our buffer is a **ring** of L places for each of W environments: time step i lies at place i mod L,
 # so that the newest overwrites the oldest, and nothing is moved. The agent's state is stored too,
 # the classes of z as one byte each. Section 5 says why.
@@ -438,27 +441,27 @@ add = checks.add(add)
 # (T = 3) can begin with time step 3, 4, 5, 6 or 7. The window that begins with 7 lies at the places
 # 7, 0, 1, 2. No window may begin with time step 8: it would need time step 11, and at its place lies
 # time step 3.
-#
+
+# %% [markdown]
 # **Exercise 3 · `sample`** · medium · very important · 15 minutes
 #
-# Draw the number of the first time step of each window, and an environment for each. Split the key
-# in two, because both need randomness of their own. `added` is a traced array inside the compiled
-# program: use `jnp.maximum`, not Python's `max`.
+# Draw the number of each window's first time step, and an environment for each, with a key of its own
+# each. `added` is traced inside the compiled program: use `jnp.maximum`, not Python's `max`.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
-# Think in numbers of time steps (0, 1, 2, ... `added - 1`) and convert to places at the very end.
-# Which time step is the oldest in the ring? With which one does the newest whole window begin?
+# Think in numbers of time steps (0 to `added - 1`), and convert to places at the end. Which one is the
+# oldest in the ring? With which one does the newest whole window begin?
 # </details>
 # <details><summary>Hint 2: the structure</summary>
 #
-# `oldest`, `newest`, then `jax.random.randint(key, (batch,), low, high)`, whose upper limit `high`
-# is not drawn. Add `jnp.arange(length + 1)[:, None]` to get (T+1, B).
+# `oldest`, `newest`, then `jax.random.randint(key, (batch,), low, high)`, which never draws `high`.
+# Add `jnp.arange(length + 1)[:, None]` to get (T+1, B).
 # </details>
 # <details><summary>Hint 3: the code</summary>
 #
-# `oldest = jnp.maximum(0, replay.added - capacity)`, `newest = replay.added - (length + 1)`, starts
-# from `oldest` to `newest + 1`; the result is `(start + jnp.arange(length + 1)[:, None]) % capacity`.
+# `oldest = jnp.maximum(0, replay.added - capacity)`, `newest = replay.added - (length + 1)`; the limits
+# of `randint` are `oldest` and `newest + 1`.
 # </details>
 
 
@@ -490,7 +493,8 @@ sample = checks.sample(sample)
 # triangle is the write head, at the place that is written next. Watch a window when the write head
 # comes near: it is drawn anew before it is overwritten.
 
-# %%
+# %% tags=["plumbing"]
+# @title Your ring at work, on film
 dreamer = parts.load()
 
 
@@ -513,8 +517,6 @@ def ring(capacity: int, added: int, length: int, batch: int, every: int = 1) -> 
     return jax.jit(jax.lax.scan, static_argnums=0)(step, replay, jnp.arange(added))
 
 
-# %% tags=["plumbing"]
-# @title Film the ring
 told = jax.tree.map(np.asarray, ring(24, 40 if FAST else 64, 4, 2, every=4)[1])
 show_film(
     rings.film(told["number"], told["episode"], told["first"] > 0, told["place"]),
@@ -582,7 +584,8 @@ question.explain(
 # before random ones. These windows do not overlap, so each new time step is served once, soon after
 # it was collected. `dreamer_lite`'s
 # [replay.py](../dreamer_lite/training/replay.py) has this queue; the reader's agent draws uniformly.
-#
+
+# %% [markdown]
 # ## 5 · From windows to batches: the first time step is context
 #
 # A **batch** is what one update learns from: B sequences of T time steps, the action *before* each of
@@ -671,7 +674,8 @@ cut = checks.cut(cut)
 # **A tiny number.** At a replay ratio of 4, a time step is replayed 4 times on average before it is
 # overwritten, so its state is written 5 times: once by `add` and 4 times by `write_back`. In a ring
 # of 800 places a stored state is then 150 time steps old on average; without write-back 400.
-#
+
+# %% [markdown]
 # **Exercise 5 · `write_back`** · easy · important · 10 minutes
 #
 # Put the states of the T trained time steps where the old ones lay. Nothing else changes.
@@ -726,19 +730,27 @@ write_back = checks.write_back(write_back)
 # from `sample` and `cut`, and resets from `mask_reset`.
 
 
-# %%
-def fill(dreamer: Any, steps: Any, actions: jax.Array) -> Any:
-    """A replay buffer with all of this random play; its state is the paddle's column."""
-    onehot = jax.nn.one_hot(actions, 3)
-    deter = jax.nn.one_hot(steps.obs["image"][:, :, 9, :, 0].argmax(-1), 10)
+# %% tags=["plumbing"]
+# @title Fill a replay buffer with random play of Catch, through your `add`
+dreamer = parts.load()
+
+
+def paddle(steps: Any) -> jax.Array:
+    """The column of the paddle, one-hot (..., 10)."""
+    return jax.nn.one_hot(steps.obs["image"][..., 9, :, 0].argmax(-1), 10)
+
+
+def fill(steps: Any, actions: jax.Array) -> Any:
+    """A replay buffer with all of this play; its recurrent state is the paddle's column."""
+    onehot, deter = jax.nn.one_hot(actions, 3), paddle(steps)
     stoch = jnp.zeros((*actions.shape, 1), jnp.uint8)
-    empty = jax.tree.map(jnp.zeros_like, (steps, onehot, deter, stoch))
 
     def store(replay, new):
         steps, action, deter = new
         state = dreamer.State(deter, jnp.zeros((len(deter), 1, 2)))
         return dreamer.add(replay, steps, action, state), None
 
+    empty = jax.tree.map(jnp.zeros_like, (steps, onehot, deter, stoch))
     replay = dreamer.Replay(*empty, jnp.int32(0))
     return jax.jit(jax.lax.scan, static_argnums=0)(store, replay, (steps, onehot, deter))[0]
 
@@ -756,23 +768,19 @@ def index_of(onehot: jax.Array) -> np.ndarray:
 # predicts the most frequent column.
 
 # %%
-dreamer = parts.load()
-replay = fill(dreamer, *played["catch"])
+replay = fill(*played["catch"])
 place, env = dreamer.sample(replay, 512, 16, jax.random.key(seed))
 batch = dreamer.cut(replay, place, env, 2)
-is_first = batch.steps.is_first
-column = jax.nn.one_hot(batch.steps.obs["image"][:, :, 9, :, 0].argmax(-1), 10)
-before = dreamer.State(
-    jnp.concatenate([batch.start.deter[None], column[:-1]]), jnp.zeros((*column.shape[:2], 1, 2))
-)
-masked, action = jax.vmap(dreamer.mask_reset)(before, batch.action, is_first)
-own = replay.action[place[1:], env]
+column = paddle(batch.steps)
+earlier = jnp.concatenate([batch.start.deter[None], column[:-1]])  # the state before each step
+before = dreamer.State(earlier, jnp.zeros((*column.shape[:2], 1, 2)))
+masked, action = jax.vmap(dreamer.mask_reset)(before, batch.action, batch.steps.is_first)
 inputs = {
     "with resets": (masked.deter, action),
     "no resets": (before.deter, batch.action),
-    "own action": (masked.deter, own),
+    "own action": (masked.deter, replay.action[place[1:], env]),
     "another's actions": (masked.deter, jnp.roll(action, 1, 1)),
-}  # fmt: skip
+}
 
 # %%
 question = predict(
@@ -784,7 +792,7 @@ question = predict(
 # %% tags=["signature"]
 def accuracy(hit: np.ndarray) -> tuple[float, float]:
     """The fraction of right predictions in ordinary and in first time steps, of held-out data."""
-    test, first = np.asarray(env) >= 16, np.asarray(is_first)
+    test, first = np.asarray(env) >= 16, np.asarray(batch.steps.is_first)
     return tuple(hit[test & flag].mean() for flag in (~first, first))
 
 
