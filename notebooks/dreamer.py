@@ -101,7 +101,13 @@ class Replay(NamedTuple):
 
 # [02] mask_reset
 def mask_reset(state: State, action: jax.Array, is_first: jax.Array) -> tuple[State, jax.Array]:
-    """Zero state (B, ...) and embedded action (B, A) where an episode begins, is_first (B,)."""
+    """Set state and previous action to zero where an episode begins.
+
+    state: `deter` (B, D) and `stoch` (B, S, C), of the time step before
+    action: (B, A) the embedded action of the time step before
+    is_first: (B,) bool, whether the present time step begins an episode
+    Returns the new state and the new action, of the same shapes.
+    """
     keep = 1.0 - is_first[:, None]
     stoch = state.stoch * keep[..., None]
     return State(state.deter * keep, stoch), action * keep
@@ -109,7 +115,14 @@ def mask_reset(state: State, action: jax.Array, is_first: jax.Array) -> tuple[St
 
 # [02] add
 def add(replay: Replay, steps: Any, action: jax.Array, state: State) -> Replay:
-    """Store one time step of all environments, its action (W, A) and state (W, ...)."""
+    """Store one time step of all W environments.
+
+    replay: the ring; L is `replay.action.shape[0]`, and `replay.added` time steps were added so far
+    steps: a worlds.TimeStep of arrays (W, ...)
+    action: (W, A) chosen after the observation
+    state: `deter` (W, D) and `stoch` (W, S, C) one-hot; of `stoch` the classes (W, S) are stored
+    Returns the new ring, with `added` one higher.
+    """
     place = replay.added % replay.action.shape[0]
     return Replay(
         steps=jax.tree.map(lambda ring, new: ring.at[place].set(new), replay.steps, steps),
@@ -122,7 +135,12 @@ def add(replay: Replay, steps: Any, action: jax.Array, state: State) -> Replay:
 
 # [02] sample
 def sample(replay: Replay, batch: int, length: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Choose windows of length + 1 time steps: places (T+1, B) in the ring, environments (B,)."""
+    """Choose B = `batch` windows of T + 1 = `length` + 1 time steps, uniformly and independently.
+
+    replay: the ring; L and W are `replay.action.shape[:2]`. It holds at least one window.
+    key: a random key; it is consumed
+    Returns places (T+1, B) int32 in the ring, from 0 to L - 1, and environments (B,) int32.
+    """
     capacity, worlds = replay.action.shape[:2]
     start_key, world_key = jax.random.split(key)
     oldest = jnp.maximum(0, replay.added - capacity)
@@ -134,17 +152,28 @@ def sample(replay: Replay, batch: int, length: int, key: jax.Array) -> tuple[jax
 
 # [02] cut
 def cut(replay: Replay, place: jax.Array, world: jax.Array, classes: int) -> Batch:
-    """Cut windows out of the ring. Their first time step gives the start and the first action."""
+    """Cut windows out of the ring. Their first time step gives the start and the first action.
+
+    place: (T+1, B) places of the windows' time steps
+    world: (B,) the environment of each window
+    classes: C, the length of the one-hot vectors
+    Returns a Batch of T time steps.
+    """
     steps = jax.tree.map(lambda ring: ring[place[1:], world], replay.steps)
+    action = replay.action[place[:-1], world]
     stoch = jax.nn.one_hot(replay.stoch[place[0], world], classes)
-    return Batch(
-        steps, replay.action[place[:-1], world], State(replay.deter[place[0], world], stoch)
-    )
+    return Batch(steps, action, State(replay.deter[place[0], world], stoch))
 
 
 # [02] write_back
 def write_back(replay: Replay, place: jax.Array, world: jax.Array, states: State) -> Replay:
-    """Replace stored states by those (T, B, ...) that the present world model infers."""
+    """Replace stored states by those that the present world model infers.
+
+    place: (T+1, B) places of the windows' time steps
+    world: (B,) the environment of each window
+    states: `deter` (T, B, D) and `stoch` (T, B, S, C), of the time steps 1 to T of the windows
+    Returns the ring with these states; all else is as it was.
+    """
     stoch = states.stoch.argmax(-1).astype(jnp.uint8)
     index = place[1:], world
     return replay._replace(
