@@ -3,6 +3,7 @@
 The solutions here are written apart from the library, as a reader would write them.
 """
 
+import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -440,6 +441,7 @@ def test_the_stub_the_empty_and_the_broken_get_their_own_words(name, capsys):
         raise KeyError("deter")
 
     for function, words in ((stub, "still the stub"), (empty, "None"), (broken, "KeyError: 'det")):
+        function = functools.partial(function)  # which hides its text from checks of parts
         assert getattr(checks, name)(function) is not function
         out, err = capsys.readouterr()
         assert words in out and err == ""
