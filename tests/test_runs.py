@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 import small_run
 from small_run import metrics, state_of
@@ -241,6 +242,46 @@ def test_a_run_in_parts_is_the_whole_run(tmp_path: Path, same_driver: None, driv
     found = summary(tmp_path / "parts")
     assert found["wall_seconds"] > seconds + 100
     assert found["first_update_seconds"] < seconds + 1  # of the first start
+
+
+def test_a_new_run_begins_from_an_agent(tmp_path: Path, same_driver: None, driver: Driver) -> None:
+    list(runs.run(CONFIG, tmp_path / "first", Limits(updates=20)))
+    agents.export(tmp_path / "first", tmp_path / "agent.safetensors")
+    origin = runs.Origin("agent", agents.load(str(tmp_path / "agent.safetensors")).params)
+    seen: list = []
+
+    def watch(state) -> None:
+        if not seen:  # the warm-up starts at rate 0: the first update changes nothing
+            seen.append(jax.device_get((state.learner.params, state.learner.slow_critic)))
+
+    presses = iter([True, True])
+    list(
+        runs.run(
+            CONFIG, tmp_path / "second", Limits(updates=40), origin=origin, watch=watch,
+            stop=lambda: next(presses),
+        )
+    )  # fmt: skip
+    small_run.assert_same(seen[0][0], origin.params)
+    jax.tree.map(  # the slow critic has moved once, from equal numbers to equal numbers
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+        seen[0][1],
+        origin.params["critic"],
+    )
+    fresh = driver.init(CONFIG.seed).learner.params
+    with pytest.raises(AssertionError):
+        small_run.assert_same(seen[0][0], jax.device_get(fresh))
+    assert summary(tmp_path / "second")["from"] == "agent"
+    list(runs.run(CONFIG, tmp_path / "second", Limits(updates=40)))  # it goes on without the agent
+    assert summary(tmp_path / "second")["from"] == "agent"
+    info = agents.export(tmp_path / "second", tmp_path / "more.safetensors")
+    assert "--from agent" in info["trained"]["command"]
+
+
+def test_an_agent_with_other_networks_begins_nothing(tmp_path: Path, same_driver: None) -> None:
+    other = agents.load("pendulum").params
+    with pytest.raises(RunError, match="other shapes: choose the same --size"):
+        runs.run(CONFIG, tmp_path, Limits(updates=1), origin=runs.Origin("pendulum", other))
+    assert not (tmp_path / "state").exists()
 
 
 def test_summary_has_the_keys_that_others_build_on(tmp_path: Path, same_driver: None) -> None:

@@ -95,6 +95,8 @@ def add_train(sub: argparse.ArgumentParser) -> None:
     text = "all: split the work over all devices (environments in JAX only)"
     sub.add_argument("--devices", choices=("all", "1"), default="1", help=text)
     sub.add_argument("--run", type=Path, help="folder; default: runs/WORLD-SIZE-sSEED[-nN]")
+    text = "begin a new run with the networks of this agent: a run folder, a file, a shipped agent"
+    sub.add_argument("--from", dest="origin", metavar="AGENT", help=text)
     text = "keep a copy of the run there, as on Google Drive, and restore a missing run from it"
     sub.add_argument("--mirror", type=Path, metavar="DIR", help=text)
     text = "any hyperparameter or other setting; repeatable"

@@ -47,6 +47,7 @@ def train(args: argparse.Namespace) -> int:
     process.enable_compilation_cache()
     with process.stop_on_signals(again=leave) as stop:
         with refusing():
+            began = args.origin and runs.Origin(args.origin, agents.load(args.origin).params)
             records = runs.run(
                 settled,
                 folder,
@@ -55,6 +56,7 @@ def train(args: argparse.Namespace) -> int:
                 elapsed=process.age_of_process(),
                 all_devices=args.devices == "all",
                 mirror_folder=args.mirror,
+                origin=began,
                 tell=lambda sentence: note(f"dreamer-lite: {sentence}"),
             )
         if runs.finished(folder, limits):

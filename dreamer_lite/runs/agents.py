@@ -141,18 +141,25 @@ def export(agent: str | Path, out: Path) -> dict[str, Any]:
         results = {name: float(summary[name]) for name in RESULTS}
         results["episodes"] = int(results["episodes"])
         rest = {name: value for name, value in summary.items() if name not in RESULTS}
-        info = {**results, "trained": {"command": command(whole, summary["updates"]), **rest}}
+        info = {
+            **results,
+            "trained": {
+                "command": command(whole, summary["updates"], summary.get("from", "")),
+                **rest,
+            },
+        }
     save_agent(out, params, config, info)
     return info
 
 
-def command(config: Config, updates: int) -> str:
-    """The command line that repeats a run of so many updates."""
+def command(config: Config, updates: int, origin: str = "") -> str:
+    """The command line that repeats a run of so many updates, begun from the agent `origin`."""
     usual, mine = to_dict(make_config(config.world, config.size)), to_dict(config)
     words = ["dreamer-lite", "train", "--world", config.world, "--size", config.size]
     words += ["--seed", str(config.seed)]
     words += ["--seeds", str(config.seeds)] if config.seeds > 1 else []
     words += ["--updates", str(updates)]
+    words += ["--from", origin] if origin else []
     for name in mine:
         if mine[name] != usual[name] and name not in ("seed", "seeds"):
             words += ["--set", f"{name}={as_text(mine[name])}"]

@@ -21,9 +21,13 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
+
+import jax
+import numpy as np
 
 from dreamer_lite import worlds
+from dreamer_lite.agent.agent import Params
 from dreamer_lite.config import Config, to_dict
 from dreamer_lite.runs import checkpoints, disk, mirror, process, records
 from dreamer_lite.runs.description import RESULTS, check_settings, compare_versions, make_summary
@@ -42,6 +46,13 @@ LONG_SAVE = 2.0  # seconds; a save that takes n times as long comes n times less
 Tell = Callable[[str], object]  # called with a sentence for the user
 
 
+class Origin(NamedTuple):
+    """An agent that a new run begins from, instead of networks with random numbers."""
+
+    name: str  # as it was typed
+    params: Params
+
+
 def run(
     config: Config,
     folder: Path,
@@ -52,6 +63,7 @@ def run(
     elapsed: float = 0.0,
     all_devices: bool = False,
     mirror_folder: Path | None = None,
+    origin: Origin | None = None,
     driver: Driver | None = None,
     watch: Callable[[RunState], None] = lambda state: None,
     tell: Tell = warnings.warn,
@@ -66,13 +78,15 @@ def run(
     `mirror_folder` gets a copy of the run now and then and at the end. Where that copy is ahead of
     `folder`, as on a new machine, the run continues from it. If a copy fails, `tell` is called and
     the next copy tries again; only the copy at the end must succeed.
+    `origin` is the agent that a new run begins from: its networks, with an empty replay and a new
+    optimiser. A run that continues ignores it.
     `driver` replaces that of `make_driver`. `watch` is called with the state before each record is
     yielded, and must not keep it. `tell` is called with a sentence for the user where the run can
     continue: records that were dropped, a copy that failed.
 
     Raises:
       RunError: a folder, or that of the mirror, is in use, cannot be written, belongs to a run of
-        another config, or has lost its checkpoints.
+        another config, or has lost its checkpoints; or the networks of `origin` have other shapes.
       CheckpointError: the folder's checkpoint is damaged, foreign or newer.
       OSError: the disk is full, or the last copy failed; one sentence.
       FloatingPointError: a loss is no longer finite; the last good checkpoint stays.
@@ -88,12 +102,13 @@ def run(
         summary = _claim(config, folder, tell)
         if finished(folder, limits):
             return (record for record in ())
-        world, driver, state = _start(config, folder, bool(summary), all_devices, driver)
+        world, driver, state = _start(config, folder, bool(summary), all_devices, driver, origin)
         opened.pop_all()  # from here on, `records` closes the lock
     started -= summary.get("wall_seconds", 0.0)
     first = summary.get("first_update_seconds", 0.0)
     repeat = getattr(world, "repeat", 1)  # environments in JAX repeat no action
-    files = _Files(config, folder, started, repeat, mirror_folder, tell, first)
+    name = summary.get("from", origin.name if origin and not summary else "")
+    files = _Files(config, folder, started, repeat, mirror_folder, tell, first, name)
     return _records(files, lock, driver, state, limits, stop, save_every, watch)
 
 
@@ -168,6 +183,7 @@ class _Files:
     mirror_folder: Path | None
     tell: Tell
     first_update_seconds: float
+    origin: str  # the agent that the run began from, or ""
 
     def __post_init__(self) -> None:
         self.mirror_due = time.perf_counter() + MIRROR_EVERY
@@ -185,6 +201,8 @@ class _Files:
         raised only if `must_copy`.
         """
         summary = make_summary(record, self.seconds(), self.first_update_seconds, self.repeat)
+        if self.origin:
+            summary["from"] = self.origin
         if (used := len(state.updates.sharding.device_set)) > 1:
             summary["devices"] = used
         meta = {"config": to_dict(self.config), "summary": summary, "metrics": log.sync()}
@@ -262,7 +280,12 @@ def _claim(config: Config, folder: Path, tell: Tell) -> dict[str, Any]:
 
 
 def _start(
-    config: Config, folder: Path, resume: bool, all_devices: bool, driver: Driver | None
+    config: Config,
+    folder: Path,
+    resume: bool,
+    all_devices: bool,
+    driver: Driver | None,
+    origin: Origin | None,
 ) -> tuple[AnyWorld, Driver, RunState]:
     """The environment, its driver, and the state to continue from."""
     try:
@@ -275,4 +298,26 @@ def _start(
     state = driver.init(config.seed)
     if resume:
         state, _ = checkpoints.restore(folder / "state", state)
+    elif origin is not None:
+        state = _begin_from(state, origin)
     return world, driver, state
+
+
+def _begin_from(state: RunState, origin: Origin) -> RunState:
+    """A fresh state with the networks of `origin`, the same ones for every seed."""
+    old = state.learner.params
+    seeds = state.updates.ndim  # 1 if there is an axis of seeds
+    shapes = jax.tree.map(lambda x: x.shape[seeds:], old)
+    if shapes != jax.tree.map(np.shape, origin.params):
+        raise RunError(
+            f"{origin.name} cannot begin this run, because its networks have other shapes: choose "
+            "the same --size and settings as it was trained with, and an environment of the same "
+            "observations and actions."
+        )
+
+    def place(new: Any, old: jax.Array) -> jax.Array:  # a buffer of its own: it will be donated
+        return jax.device_put(np.broadcast_to(np.asarray(new), old.shape).copy(), old.sharding)
+
+    params = jax.tree.map(place, origin.params, old)
+    slow = jax.tree.map(place, origin.params["critic"], state.learner.slow_critic)
+    return state._replace(learner=state.learner._replace(params=params, slow_critic=slow))
