@@ -350,7 +350,10 @@ class Mlp(nnx.Module):
 
 # [04] feature
 def feature(state: State) -> jax.Array:
-    """The input of every head, (..., D + S C): h, then z written flat."""
+    """The input of every head: h, then z written flat.
+
+    state: deter (..., D) and stoch (..., S, C). Returns (..., D + S C).
+    """
     flat = state.stoch.reshape(*state.deter.shape[:-1], -1)
     return jnp.concatenate([state.deter, flat], -1)
 
@@ -367,7 +370,10 @@ class RSSM(nnx.Module):
 
     # [04] RSSM.build
     def build(self, c: Config, embed: int, actions: int, rng) -> None:
-        """Make the layers; `embed` and `actions` are the lengths E and A."""
+        """Make the eight layers of the model as attributes of self.
+
+        c: hyperparameters. embed, actions: the lengths E and A. rng: a NumPy generator.
+        """
         latents = c.stoch * c.classes
         self.from_deter = Mlp(c.deter, c.hidden, 1, rng)
         self.from_stoch = Mlp(latents, c.hidden, 1, rng)
@@ -380,48 +386,94 @@ class RSSM(nnx.Module):
 
     # [04] RSSM.initial
     def initial(self, *lead: int) -> State:
-        """The state before the first observation: zeros."""
+        """The state before the first observation: zeros.
+
+        self: the RSSM, with self.c.deter (D), self.c.stoch (S) and self.c.classes (C).
+        lead: the leading axes. Returns a State with deter (*lead, D) and stoch (*lead, S, C).
+        """
         deter = jnp.zeros((*lead, self.c.deter))
         return State(deter, jnp.zeros((*lead, self.c.stoch, self.c.classes)))
 
+    # [04] RSSM.split_gates
+    def split_gates(self, gates: jax.Array) -> tuple[jax.Array, ...]:
+        """Cut the output of self.gates into reset, candidate and update.
+
+        self: the RSSM; g is self.c.blocks. gates: (..., 3 D), block after block.
+        Returns three arrays (..., D).
+        """
+        lead = gates.shape[:-1]
+        parts = gates.reshape(*lead, self.c.blocks, 3, -1)
+        return tuple(parts[..., i, :].reshape(*lead, -1) for i in range(3))
+
     # [04] RSSM.gru
     def gru(self, deter: jax.Array, x: jax.Array) -> jax.Array:
-        """The gates of the recurrent cell: old h (..., D) and input x (..., D) to new h."""
-        gates = self.gates(x).reshape(*x.shape[:-1], self.c.blocks, 3, -1)
-        reset, candidate, update = (gates[..., i, :].reshape(deter.shape) for i in range(3))
+        """The gates of the recurrent cell.
+
+        self: the RSSM, with self.gates and self.split_gates. deter: the old h (..., D).
+        x: the input of the cell (..., D). Returns the new h (..., D).
+        """
+        reset, candidate, update = self.split_gates(self.gates(x))
         update = jax.nn.sigmoid(update - 1)
         candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
         return update * candidate + (1 - update) * deter
 
+    # [04] RSSM.join_blocks
+    def join_blocks(self, deter: jax.Array, shared: jax.Array) -> jax.Array:
+        """Give each of g blocks its part of h and all of `shared`.
+
+        self: the RSSM; g is self.c.blocks. deter: h (..., D). shared: (..., n).
+        Returns (..., D + g n): part of block 1, shared, part of block 2, shared, and so on.
+        """
+        lead = deter.shape[:-1]
+        own = deter.reshape(*lead, self.c.blocks, -1)
+        shared = jnp.broadcast_to(shared[..., None, :], (*own.shape[:-1], shared.shape[-1]))
+        return jnp.concatenate([own, shared], -1).reshape(*lead, -1)
+
     # [04] RSSM.core
     def core(self, state: State, action: jax.Array) -> jax.Array:
-        """h_t from the state and the action (..., A) before it."""
-        lead = state.deter.shape[:-1]
+        """h_t = f(h_t-1, z_t-1, a_t-1).
+
+        self: the RSSM with its layers. state: the State before, deter (..., D) and stoch (..., S, C).
+        action: the action before (..., A), one-hot or in [-1, 1]. Returns the new h (..., D).
+        """
         action = action / sg(jnp.maximum(1, jnp.abs(action)))
-        inputs = self.from_deter(state.deter), self.from_stoch(state.stoch.reshape(*lead, -1))
-        shared = jnp.concatenate([*inputs, self.from_action(action)], -1)[..., None, :]
-        own = state.deter.reshape(*lead, self.c.blocks, -1)
-        shared = jnp.broadcast_to(shared, (*own.shape[:-1], shared.shape[-1]))
-        x = self.mix(jnp.concatenate([own, shared], -1).reshape(*lead, -1))
-        return self.gru(state.deter, jax.nn.silu(self.mix_norm.normalize(x)))
+        stoch = state.stoch.reshape(*state.deter.shape[:-1], -1)
+        shared = jnp.concatenate(
+            [self.from_deter(state.deter), self.from_stoch(stoch), self.from_action(action)], -1
+        )
+        x = self.mix(self.join_blocks(state.deter, shared))
+        x = jax.nn.silu(self.mix_norm.normalize(x))
+        return self.gru(state.deter, x)
 
     # [04] RSSM.prior
     def prior(self, deter: jax.Array) -> jax.Array:
-        """p(z | h): log-probabilities (..., S, C), without the observation."""
+        """p(z | h), the prediction of z without the observation.
+
+        self: the RSSM, with self.prior_net and self.c.unimix. deter: h (..., D).
+        Returns log-probabilities (..., S, C), which sum to 1 (as probabilities) in each group.
+        """
         logits = self.prior_net(deter).reshape(*deter.shape[:-1], self.c.stoch, self.c.classes)
         return unimix(logits, self.c.unimix)
 
     # [04] RSSM.posterior
     def posterior(self, deter: jax.Array, embed: jax.Array) -> jax.Array:
-        """q(z | h, e): log-probabilities (..., S, C), given the embedded observation (..., E)."""
+        """q(z | h, e), the distribution of z given the observation.
+
+        self: the RSSM, with self.post_net and self.c.unimix. deter: h (..., D).
+        embed: the embedded observation (..., E). Returns log-probabilities (..., S, C).
+        """
         logits = self.post_net(jnp.concatenate([deter, embed], -1))
-        return unimix(
-            logits.reshape(*deter.shape[:-1], self.c.stoch, self.c.classes), self.c.unimix
-        )
+        logits = logits.reshape(*deter.shape[:-1], self.c.stoch, self.c.classes)
+        return unimix(logits, self.c.unimix)
 
     # [04] RSSM.observe_step
     def observe_step(self, state: State, embed, action, is_first, u) -> tuple[State, jax.Array]:
-        """One step with an observation: the new state, and the posterior it was sampled from."""
+        """One step with an observation, for B sequences.
+
+        self: the RSSM. state: the State before, (B, ...). embed: the observation's embedding (B, E).
+        action: the action before the observation (B, A). is_first: (B,) bool, an episode begins.
+        u: uniform noise (B, S). Returns (new State, log-probabilities of the posterior (B, S, C)).
+        """
         state, action = mask_reset(state, action, is_first)
         deter = self.core(state, action)
         post = self.posterior(deter, embed)
@@ -429,13 +481,22 @@ class RSSM(nnx.Module):
 
     # [04] RSSM.imagine_step
     def imagine_step(self, state: State, action: jax.Array, u: jax.Array) -> State:
-        """One step without an observation: z is sampled from the prior."""
+        """One step without an observation: z is sampled from the prior.
+
+        self: the RSSM. state: the State before, (B, ...). action: (B, A) the action taken there.
+        u: uniform noise (B, S). Returns the new State; its stoch has no gradient.
+        """
         deter = self.core(state, action)
         return State(deter, sg(sample_onehot(self.prior(deter), u)))
 
     # [04] RSSM.observe
     def observe(self, start: State, embed, action, is_first, key) -> tuple[State, jax.Array]:
-        """States and posteriors along sequences (T, B, ...), by a scan of observe_step."""
+        """States and posteriors along B sequences of T steps.
+
+        self: the RSSM. start: the State before the first step, (B, ...). embed: (T, B, E).
+        action: (T, B, A), each the action *before* its observation. is_first: (T, B) bool.
+        key: for the noise. Returns States (T, B, ...) and log-probabilities (T, B, S, C).
+        """
         u = jax.random.uniform(key, (*is_first.shape, self.c.stoch))
 
         def step(state, inputs):

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import answers_01
 import answers_02
+import answers_04
 import jax
 import jax.numpy as jnp
 import judging_answers
@@ -54,31 +55,6 @@ def symmetric_mean(probs, bins):
 
 def unimix(logits, share):
     return jnp.log((1 - share) * jax.nn.softmax(logits) + share / logits.shape[-1])
-
-
-def block_gru(deter, x, kernel, bias):
-    blocks, size = kernel.shape[:2]
-    new = []
-    for k in range(blocks):
-        here = slice(k * size, (k + 1) * size)
-        gates = x[..., here] @ kernel[k] + bias[3 * k * size : 3 * (k + 1) * size]
-        reset, candidate, update = jnp.split(gates, 3, -1)
-        update = jax.nn.sigmoid(update - 1)
-        candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
-        new.append(update * candidate + (1 - update) * deter[..., here])
-    return jnp.concatenate(new, -1)
-
-
-def sample_latent(raw, u):
-    probs = 0.99 * jax.nn.softmax(raw) + 0.01 / raw.shape[-1]
-    passed = jnp.cumsum(probs, -1) > u[..., None]
-    sample = jax.nn.one_hot(jnp.argmax(passed.at[..., -1].set(True), -1), raw.shape[-1])
-    return sg(sample - probs) + probs
-
-
-def forget(deter, stoch, action, is_first):
-    keep = 1.0 - is_first
-    return deter * keep[:, None], stoch * keep[:, None, None], action * keep[:, None]
 
 
 def cont_target(is_last, is_terminal, discount):
@@ -158,8 +134,8 @@ STATIC = {open_loop: (0,), dream_on: (0, 1)}
 SOLUTIONS: dict[str, Callable] = {
     function.__name__: jax.jit(function, static_argnums=STATIC.get(function, ()))
     for function in (
-        symlog, symexp, two_hot, symmetric_mean, unimix, block_gru,
-        sample_latent, forget, cont_target, two_sides, free_nats, total_loss, open_loop, dream_on,
+        symlog, symexp, two_hot, symmetric_mean, unimix,
+        cont_target, two_sides, free_nats, total_loss, open_loop, dream_on,
         mean_and_band, lambda_returns, dream_weights, return_scale, actor_loss, normal_log_prob,
     )
 }  # fmt: skip
@@ -198,23 +174,6 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("unimix", lambda x, s: jnp.exp(unimix(x, s)), "not p"),
     ("unimix", lambda x, s: jnp.log((1 - s) * jax.nn.softmax(x) + s), "divide it by C"),
     ("unimix", lambda x, s: jnp.log(jax.nn.softmax(x) + s / x.shape[-1]), "1 - fraction"),
-    (
-        "block_gru",
-        lambda h, x, k, b: gru(h, x, k, b, inside=False),
-        "each BLOCK's output",
-    ),
-    ("block_gru", lambda h, x, k, b: gru(h, x, k, b, shift=0), "update - 1"),
-    ("block_gru", lambda h, x, k, b: h + x - block_gru(h, x, k, b), "wrong numbers"),
-    ("block_gru", lambda h, x, k, b: block_gru(h, x, k, b)[..., :-1], "wrong shape"),
-    ("block_gru", lambda h, x, k, b: x @ k, "it stopped in the line"),
-    ("sample_latent", lambda r, u: 0.99 * jax.nn.softmax(r) + 0.01 / 4, "sample one class"),
-    ("sample_latent", lambda r, u: sg(sample_latent(r, u)), "no gradient"),
-    ("sample_latent", lambda r, u: sample_latent(r, 0 * u + 0.5), "wrong numbers"),
-    ("sample_latent", lambda r, u: jax.nn.one_hot(r.argmax(-1), 4), "likeliest"),
-    ("forget", lambda d, s, a, f: (*forget(d, s, a, f)[:2], a), "previous action must be reset"),
-    ("forget", lambda d, s, a, f: forget(d, s, a, ~f), "swapped"),
-    ("forget", lambda d, s, a, f: (d, s, a), "nothing was set to zero"),
-    ("forget", lambda d, s, a, f: forget(d, s, a, f)[:2], "returned 2 arrays where 3"),
     ("cont_target", lambda last, end, d: (1.0 - last) * d, "is_last"),
     ("cont_target", lambda last, end, d: 1.0 - end, "discount factor is missing"),
     ("cont_target", lambda last, end, d: end * d, "swapped"),
@@ -397,16 +356,9 @@ def late(policy, keys, states):
     return states, jnp.stack([policy(state, key) for state, key in zip(after, keys)])
 
 
-def gru(deter, x, kernel, bias, inside=True, shift=-1):
-    parts = x.reshape(*x.shape[:-1], kernel.shape[0], -1)
-    flat = jnp.einsum("...gi,gio->...go", parts, kernel).reshape(*x.shape[:-1], -1) + bias
-    gates = flat.reshape(*x.shape[:-1], kernel.shape[0] if inside else 1, 3, -1)
-    reset, candidate, update = (gates[..., i, :].reshape(deter.shape) for i in range(3))
-    update = jax.nn.sigmoid(update + shift)
-    return update * jnp.tanh(jax.nn.sigmoid(reset) * candidate) + (1 - update) * deter
-
-
-for answers in (answers_01, answers_02, learning_answers, judging_answers, model_free_answers):
+for answers in (
+    answers_01, answers_02, answers_04, learning_answers, judging_answers, model_free_answers,
+):  # fmt: skip
     SOLUTIONS |= answers.SOLUTIONS
     WRONG += answers.WRONG
 

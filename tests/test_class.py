@@ -50,7 +50,7 @@ MISTAKES = {
     "mask_reset": ("return state, action", "nothing was set to zero"),
     "my_symexp": ("return jnp.exp(x)", "wrong numbers"),
     "my_unimix": ("return jax.nn.log_softmax(logits)", "my_unimix"),
-    "my_forget": ("return deter, stoch, action", "my_forget"),
+    "gru": ("return deter", "wrong numbers"),
 }
 DELETED = "check_my_two_hot"
 

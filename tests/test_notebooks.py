@@ -631,16 +631,22 @@ def claims_03(names: dict) -> None:
 
 def claims_04(names: dict) -> None:
     assert names["future"] == names["across"] == 0
-    light = names["lights"]["straight-through"]
-    assert (light.diagonal() > 0).all() and light[6, 0] > 0
-    assert names["lights"]["plain sample"].max() == 0
-    assert names["through"][-1] > 2.5 and abs(names["blocked"][-1] - 1.5) < 1e-6
+    changes, signal, blocked = names["changes"], *list(names["maps_of_signal"].values())[1:]
+    assert (changes.diagonal() > 0).all() and (signal.diagonal() > 0).all()
+    assert blocked.max() == 0 and np.triu(signal, 1).max() == 0 == signal[10:, :10].max()
     judged = names["judged"]
-    right = {label: numbers[0] for label, numbers in judged.items()}
-    assert right["deterministic only"] > 0.8 and judged["deterministic only"][1] < 0.65  # blur
-    assert right["stochastic only"] < 0.1  # forgetting
-    assert right["both"] > 2 * right["both, another's state"]  # memory of this very ball
-    assert right["both"] > 1.5 * right["average picture"]
+    assert judged["deterministic only"].right > 0.7
+    assert judged["deterministic only"].fullest < 0.65  # blur
+    assert judged["stochastic only"].right < 0.2  # forgetting
+    assert judged["RSSM"].right > 2 * judged["RSSM, another's state"].right
+    assert judged["RSSM"].right > 1.5 * judged["mean image"].right
+    surprise = names["surprise"]
+    assert surprise[0] > 1.2 and surprise[7] > 0.4  # ln 6 and ln 2
+    assert surprise[7] > 1.5 * surprise[[3, 4, 5, 6]].max()
+    # The patient of the first case: a reset one step late.
+    maps = names["maps"]
+    assert maps["healthy: embed"][10, :10].max() == 0 < maps["patient 1: embed"][10, :10].max()
+    assert names["kl"]["patient 1"][11] > names["kl"]["healthy"][11] + 0.5
 
 
 def claims_05(names: dict) -> None:

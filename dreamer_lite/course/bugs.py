@@ -24,6 +24,42 @@ class Bug(NamedTuple):
     tell: str  # where it shows, and why; Markdown
 
 
+# Notebook 04, in an order that says nothing.
+RSSM = (
+    Bug(
+        "the reset comes one step late",
+        "RSSM.observe",
+        "(embed, action, is_first, u)",
+        "(embed, action, jnp.roll(is_first, 1, 0), u)",
+        "**`observe` passed on the flag of the time step before.** The perturbation map of the "
+        "embeddings shows it: a change before the reset still changes the state *at* the reset. "
+        "The KL of each time step shows it too: at the second step of an episode the state has "
+        "just been set to zero, so the prior does not know where ball and paddle were, and the "
+        "observation is a surprise of about 2 nats or more, where a healthy prior is nearly sure.",
+    ),
+    Bug(
+        "the prior and the posterior are swapped while imagining",
+        "RSSM.imagine_step",
+        "self.prior(deter)",
+        "self.posterior(deter, jnp.zeros((*deter.shape[:-1], self.c.units)))",
+        "**`imagine_step` sampled from the posterior, with zeros in place of an embedding.** "
+        "Training never calls `imagine_step`, so losses, KL and perturbation maps are those of a "
+        "healthy model. Only the open loop shows the bug: from the first imagined frame on, ball "
+        "and paddle are in wrong places, although the prior has learned where they should be.",
+    ),
+    Bug(
+        "each step receives its own action instead of the previous one",
+        "RSSM.observe",
+        "(embed, action, is_first, u)",
+        "(embed, jnp.roll(action, -1, 0), is_first, u)",
+        "**`observe` gave step t the action that is chosen after observation t.** The perturbation "
+        "map of the actions shows it: an action changes the state one step *before* it can have an "
+        "effect. The losses look healthy, because the model meets each action one step early, and "
+        "h carries it to where it is needed. In the open loop the actions come at the right time, "
+        "which is too late for this model: the imagined paddle lags one step behind.",
+    ),
+)
+
 # Notebook 05, in an order that says nothing.
 WORLD_MODEL = (
     Bug(

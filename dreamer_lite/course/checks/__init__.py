@@ -18,10 +18,23 @@ from dreamer_lite.course.checks.acting import (
     return_scale,
 )
 from dreamer_lite.course.checks.dreaming import dream_on, mean_and_band, open_loop
-from dreamer_lite.course.checks.exercise import trouble_of
+from dreamer_lite.course.checks.exercise import trouble_of as trouble_of
 from dreamer_lite.course.checks.jax_primer import augment, gradient_norms, train
 from dreamer_lite.course.checks.judging import mean_and_error, trusted_steps, worst_dream
-from dreamer_lite.course.checks.latents import block_gru, forget, sample_latent
+from dreamer_lite.course.checks.latents import (
+    core,
+    feature,
+    gru,
+    imagine_step,
+    initial,
+    join_blocks,
+    observe,
+    observe_step,
+    posterior,
+    prior,
+    rssm_layers,
+    split_gates,
+)
 from dreamer_lite.course.checks.learning import (
     clip_gradient,
     fresh_windows,
@@ -35,11 +48,12 @@ from dreamer_lite.course.checks.predicting import symexp, symlog, symmetric_mean
 from dreamer_lite.course.checks.replaying import add, cut, mask_reset, sample, write_back
 
 __all__ = [
-    "actor_loss", "add", "advantages", "augment", "block_gru", "clip_gradient", "clipped_loss",
-    "cont_target", "cut", "dream_on", "dream_weights", "forget", "free_nats", "fresh_windows",
-    "gradient_norms", "lambda_returns", "mask_reset", "mean_and_band", "mean_and_error",
-    "normal_log_prob", "normalise", "open_loop", "q_target", "return_scale", "rms_momentum",
-    "sample", "sample_latent", "schedule", "symexp", "symlog", "symmetric_mean", "total_loss",
-    "train", "trouble_of", "trusted_steps", "two_hot", "two_sides", "unimix", "worst_dream",
-    "write_back", "write_latents",
+    "actor_loss", "add", "advantages", "augment", "clip_gradient", "clipped_loss", "cont_target",
+    "core", "cut", "dream_on", "dream_weights", "feature", "free_nats", "fresh_windows",
+    "gradient_norms", "gru", "imagine_step", "initial", "join_blocks", "lambda_returns",
+    "mask_reset", "mean_and_band", "mean_and_error", "normal_log_prob", "normalise", "observe",
+    "observe_step", "open_loop", "posterior", "prior", "q_target", "return_scale", "rms_momentum",
+    "rssm_layers", "sample", "schedule", "split_gates", "symexp", "symlog", "symmetric_mean",
+    "total_loss", "train", "trusted_steps", "two_hot", "two_sides", "unimix",
+    "worst_dream", "write_back", "write_latents",
 ]  # fmt: skip

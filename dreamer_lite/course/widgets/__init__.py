@@ -1,4 +1,4 @@
-"""What a reader can touch in notebooks: dream player, dashboard, panel of settings, ablations.
+"""What a reader can touch in notebooks: dream player, dashboard, settings, ablations, RSSM stepper.
 
 Core ipywidgets only, in the way that versions 7.7 and 8 share, so that they work in JupyterLab and
 on Colab. Each is a plain object first and widgets second: in a script, and in tests, the same
@@ -11,5 +11,16 @@ from dreamer_lite.course.widgets.dashboard import Dashboard
 from dreamer_lite.course.widgets.dream import OWN, RECORDED, Dream
 from dreamer_lite.course.widgets.panel import Panel
 from dreamer_lite.course.widgets.player import DreamPlayer, steer
+from dreamer_lite.course.widgets.stepper import Stepper
 
-__all__ = ["OWN", "RECORDED", "Ablations", "Dashboard", "Dream", "DreamPlayer", "Panel", "steer"]
+__all__ = [
+    "OWN",
+    "RECORDED",
+    "Ablations",
+    "Dashboard",
+    "Dream",
+    "DreamPlayer",
+    "Panel",
+    "Stepper",
+    "steer",
+]
