@@ -518,17 +518,27 @@ class Encoder(nnx.Module):
 
     # [05] Encoder.build
     def build(self, c: Config, rng) -> None:
-        """Make `mlp` for all numbers of an observation; self.spaces[name].size counts them."""
+        """Make `self.mlp`, the network from a flat observation to the embedding.
+
+        self.spaces: {name: Space}, the observation's parts; `space.size` counts the numbers of one.
+        c: hyperparameters; c.units is the width, c.layers the number of hidden layers.
+        rng: random numbers for `Mlp`.
+        """
         inputs = sum(space.size for space in self.spaces.values())
         self.mlp = Mlp(inputs, c.units, c.layers, rng)
 
     # [05] Encoder.embed
     def embed(self, obs: dict) -> jax.Array:
-        """Grids (uint8) to [0, 1], vectors to symlog; all written flat, then an MLP."""
+        """Embeddings (..., units) of observations: scale each part, write all flat, apply `mlp`.
+
+        obs: {name: (..., *shape)}; an image is uint8 from 0 to 255, a vector float32.
+        Parts are joined in the order of their names, as in sorted(self.spaces.items()).
+        """
         flat = []
         for name, space in sorted(self.spaces.items()):
             x = obs[name] / 255 if space.is_image else symlog(obs[name])
-            flat.append(x.reshape(*x.shape[: x.ndim - len(space.shape)], -1))
+            lead = x.shape[: x.ndim - len(space.shape)]
+            flat.append(x.reshape(*lead, -1))
         return self.mlp(jnp.concatenate(flat, -1))
 
 
@@ -541,7 +551,12 @@ class Decoder(nnx.Module):
 
     # [05] Decoder.build
     def build(self, c: Config, rng) -> None:
-        """Make `mlp`, and `heads`: a linear map for each part of the observation."""
+        """Make `self.mlp`, from a feature to c.units numbers, and `self.heads`, {name: Linear}.
+
+        c: hyperparameters; a feature has D + S C numbers: c.deter, c.stoch, c.classes.
+        self.spaces: {name: Space}; a head has `space.size` outputs; its bias is -4 for an image.
+        rng: random numbers, for the MLP first, then for the heads in the order of self.spaces.
+        """
         self.mlp = Mlp(c.deter + c.stoch * c.classes, c.units, c.layers, rng)
         heads = {}
         for name, space in self.spaces.items():
@@ -551,14 +566,25 @@ class Decoder(nnx.Module):
 
     # [05] Decoder.predict
     def predict(self, feat: jax.Array) -> dict:
-        """Raw outputs by name, in the shape of the observation: logits of cells, symlog numbers."""
-        x, lead = self.mlp(feat), feat.shape[:-1]
-        spaces = self.spaces.items()
-        return {name: self.heads[name](x).reshape(*lead, *space.shape) for name, space in spaces}
+        """{name: raw outputs (..., *shape)}: logits of cells, symlog numbers.
+
+        feat: features (..., F) of states, as `feature` makes them.
+        """
+        x, raw = self.mlp(feat), {}
+        for name, space in self.spaces.items():
+            head = self.heads[name]
+            raw[name] = head(x).reshape(*feat.shape[:-1], *space.shape)
+        return raw
 
     # [05] Decoder.reconstruction_loss
     def reconstruction_loss(self, feat: jax.Array, obs: dict) -> jax.Array:
-        """Reconstruction loss (...): binary cross entropy for cells, squared error for numbers."""
+        """Losses (...), summed over all cells and numbers of a time step.
+
+        feat: features (..., F).
+        obs: {name: (..., *shape)}, what `self.predict(feat)` should have predicted.
+        Images: binary cross entropy of the logits and obs / 255.
+        Vectors: (raw output - symlog(obs)) squared.
+        """
         total = jnp.zeros(feat.shape[:-1])
         for name, raw in self.predict(feat).items():
             if self.spaces[name].is_image:
@@ -581,7 +607,12 @@ class Dreamer(nnx.Module):
 
     # [05] Dreamer.build_model
     def build_model(self, c: Config, obs_space: dict, actions: int, rng) -> None:
-        """Make encoder, rssm, decoder, and the heads `reward` (K logits, 0 at first), `cont`."""
+        """Make self.encoder, self.rssm, self.decoder, self.reward and self.cont, in this order.
+
+        c: hyperparameters; c.units is the width of the heads, c.bins is K.
+        obs_space: {name: Space} of the observations.
+        actions: A, the length of an action.
+        """
         inputs = c.deter + c.stoch * c.classes
         self.encoder = Encoder(c, obs_space, rng)
         self.rssm = RSSM(c, c.units, actions, rng)
@@ -592,7 +623,11 @@ class Dreamer(nnx.Module):
 
 # [05] kl_losses
 def kl_losses(post: jax.Array, prior: jax.Array, free_nats: float) -> tuple[jax.Array, jax.Array]:
-    """KL(q || p) in nats (...), at least free_nats: once to train the prior, once the posterior."""
+    """(dyn, rep): KL(q || p) in nats (...), at least free_nats; two values, two gradients.
+
+    post, prior: log-probabilities ln q and ln p (..., S, C).
+    dyn trains the prior: no gradient reaches `post`. rep trains the posterior: none reaches `prior`.
+    """
 
     def kl(q, p):
         return jnp.maximum(free_nats, jnp.sum(jnp.exp(q) * (q - p), (-2, -1)))
@@ -602,7 +637,14 @@ def kl_losses(post: jax.Array, prior: jax.Array, free_nats: float) -> tuple[jax.
 
 # [05] world_model_loss
 def world_model_loss(agent: Dreamer, c: Config, batch: Batch, key: jax.Array) -> tuple[dict, State]:
-    """Losses (T, B) by name, and the states (T, B, ...) inferred along the way."""
+    """Losses {"recon", "reward", "cont", "dyn", "rep": (T, B)}, and the states (T, B, ...).
+
+    agent: the networks of `build_model`; each is called as `agent.reward(feat)`.
+    c: hyperparameters; here c.free_nats and c.discount count.
+    batch: sequences (T, B, ...); batch.action is the action before each observation.
+    key: random numbers for `agent.rssm.observe`, which consumes it.
+    The continue head's target is (1 - is_terminal) c.discount.
+    """
     steps = batch.steps
     embed = agent.encoder.embed(steps.obs)
     states, post = agent.rssm.observe(batch.start, embed, batch.action, steps.is_first, key)
@@ -621,14 +663,23 @@ def world_model_loss(agent: Dreamer, c: Config, batch: Batch, key: jax.Array) ->
 
 # [05] weighted_sum
 def weighted_sum(losses: dict, c: Config) -> jax.Array:
-    """The objective: mean losses, times their weights."""
+    """The objective, one number: the mean of each loss times its weight, summed.
+
+    losses: {name: array of any shape}; not all names need be there.
+    Weights: "recon" c.recon, "rep" 0.1, "replay_value" 0.3, any other 1.
+    """
     weights = {"recon": c.recon, "rep": 0.1, "replay_value": 0.3}
     return sum((weights.get(name, 1.0) * x.mean() for name, x in losses.items()), jnp.zeros(()))
 
 
 # [05] train_step
 def train_step(loss, optimizer, params, memory, *inputs):
-    """One gradient step on loss(params, *inputs) -> (number, extra); memory: the optimizer's."""
+    """One step of gradient descent: (new params, new memory, extra).
+
+    loss: a function (params, *inputs) -> (number, extra).
+    optimizer: an optax optimizer; optimizer.update(gradient, memory, params) -> (steps, memory).
+    params: a pytree of arrays. memory: what the optimizer remembers between steps.
+    """
     (_, extra), gradient = jax.value_and_grad(loss, has_aux=True)(params, *inputs)
     steps, memory = optimizer.update(gradient, memory, params)
     return optax.apply_updates(params, steps), memory, extra

@@ -12,6 +12,7 @@ from types import ModuleType
 import answers_01
 import answers_02
 import answers_04
+import answers_05
 import jax
 import jax.numpy as jnp
 import judging_answers
@@ -55,29 +56,6 @@ def symmetric_mean(probs, bins):
 
 def unimix(logits, share):
     return jnp.log((1 - share) * jax.nn.softmax(logits) + share / logits.shape[-1])
-
-
-def cont_target(is_last, is_terminal, discount):
-    return jnp.where(is_terminal, 0.0, discount)
-
-
-def two_sides(post, prior):
-    def kl(a, b):
-        return jnp.einsum("...c,...c->...", jnp.exp(a), a - b)
-
-    return kl(sg(post), prior), kl(post, sg(prior))
-
-
-def free_nats(kl, free):
-    total = jnp.einsum("...s->...", kl)
-    return jnp.where(total > free, total, free)
-
-
-def total_loss(losses, scales):
-    total = losses["image"].mean()
-    for name in scales:
-        total += scales[name] * jnp.average(losses[name])
-    return total
 
 
 def open_loop(step, start, actions, noise):
@@ -135,7 +113,7 @@ SOLUTIONS: dict[str, Callable] = {
     function.__name__: jax.jit(function, static_argnums=STATIC.get(function, ()))
     for function in (
         symlog, symexp, two_hot, symmetric_mean, unimix,
-        cont_target, two_sides, free_nats, total_loss, open_loop, dream_on,
+        open_loop, dream_on,
         mean_and_band, lambda_returns, dream_weights, return_scale, actor_loss, normal_log_prob,
     )
 }  # fmt: skip
@@ -174,41 +152,6 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("unimix", lambda x, s: jnp.exp(unimix(x, s)), "not p"),
     ("unimix", lambda x, s: jnp.log((1 - s) * jax.nn.softmax(x) + s), "divide it by C"),
     ("unimix", lambda x, s: jnp.log(jax.nn.softmax(x) + s / x.shape[-1]), "1 - fraction"),
-    ("cont_target", lambda last, end, d: (1.0 - last) * d, "is_last"),
-    ("cont_target", lambda last, end, d: 1.0 - end, "discount factor is missing"),
-    ("cont_target", lambda last, end, d: end * d, "swapped"),
-    ("cont_target", lambda last, end, d: jnp.where(end, 1 - d, d), "exactly 0"),
-    ("cont_target", lambda last, end, d: ~end, "wrong dtype: bool"),
-    ("two_sides", lambda post, prior: two_sides(prior, post), "POSTERIOR's probabilities"),
-    ("two_sides", lambda post, prior: two_sides(post, prior)[::-1], "sides are swapped"),
-    (
-        "two_sides",
-        lambda post, prior: (jnp.sum(jnp.exp(post) * (post - prior), -1),) * 2,
-        "no stop-gradients",
-    ),
-    (
-        "two_sides",
-        lambda post, prior: (jnp.sum(jnp.exp(post) * (prior - post), -1),) * 2,
-        "never negative",
-    ),
-    ("two_sides", lambda post, prior: sg(two_sides(post, prior)), "no gradient is left"),
-    ("two_sides", lambda post, prior: two_sides(post, prior)[0], "1 arrays where 2"),
-    ("two_sides", lambda p, q: tuple(x.sum(-1) for x in two_sides(p, q)), "wrong shape: (6,)"),
-    ("free_nats", lambda kl, free: jnp.maximum(kl, free).sum(-1), "clip every group"),
-    ("free_nats", lambda kl, free: jnp.maximum(kl.sum(-1) - free, 0), "subtract"),
-    ("free_nats", lambda kl, free: jnp.clip(kl.sum(-1), 0, free), "upper bound"),
-    ("free_nats", lambda kl, free: kl.sum(-1), "nothing is clipped"),
-    ("free_nats", lambda kl, free: jnp.maximum(kl.sum(-1).mean(), free), "wrong shape: ()"),
-    (
-        "free_nats",
-        lambda kl, free: kl.sum(-1) + sg(free_nats(kl, free) - kl.sum(-1)),
-        "no gradient",
-    ),
-    ("total_loss", lambda x, s: 12 * total_loss(x, s), "take the mean"),
-    ("total_loss", lambda x, s: sum(loss.mean() for loss in x.values()), "weights are missing"),
-    ("total_loss", lambda x, s: sum(s[k] * x[k].mean() for k in s), "without a weight"),
-    ("total_loss", lambda x, s: total_loss(x, s) / 5, "number of losses"),
-    ("total_loss", lambda x, s: sum(s[k] * x[k].mean() for k in x), "KeyError"),
     ("open_loop", lambda f, s, a, n: shift(s, open_loop(f, s, a, n)), "BEFORE each step"),
     (
         "open_loop",
@@ -357,7 +300,7 @@ def late(policy, keys, states):
 
 
 for answers in (
-    answers_01, answers_02, answers_04, learning_answers, judging_answers, model_free_answers,
+    answers_01, answers_02, answers_04, answers_05, learning_answers, judging_answers, model_free_answers,
 ):  # fmt: skip
     SOLUTIONS |= answers.SOLUTIONS
     WRONG += answers.WRONG

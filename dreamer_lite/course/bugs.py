@@ -80,8 +80,8 @@ WORLD_MODEL = (
         "def kl_losses(post: jax.Array, prior: jax.Array,",
         "def kl_losses(prior: jax.Array, post: jax.Array,",
         "**The two arguments of the KL were exchanged.** The gradient map shows it: `dyn` now "
-        "reaches encoder and posterior and leaves the prior alone, and `rep` trains the prior, "
-        "with its small weight of 0.1. So mainly the posterior moves: it follows the prior, and the "
+        "reaches encoder and posterior and leaves the prior alone; `rep` trains the prior, with "
+        "its small weight of 0.1. So mainly the posterior moves: it follows the prior, and the "
         "state loses what the frame had to say. The reconstruction loss falls more slowly.",
     ),
     Bug(
@@ -94,6 +94,16 @@ WORLD_MODEL = (
         "a healthy model has an exact zero. With weight 1.0 instead of 0.1 the posterior is "
         "pulled towards the prior: `dyn` is lower, and the reconstruction is worse.",
     ),
+)
+
+
+# Not a bug to find: what a gradient map looks like without any stop-gradient in the KL.
+NO_STOPS = Bug(
+    "no stop-gradient in the KL",
+    "kl_losses",
+    "return kl(sg(post), prior), kl(post, sg(prior))",
+    "return kl(post, prior), kl(post, prior)",
+    "",
 )
 
 

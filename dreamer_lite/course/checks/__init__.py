@@ -43,17 +43,29 @@ from dreamer_lite.course.checks.learning import (
     write_latents,
 )
 from dreamer_lite.course.checks.model_free import advantages, clipped_loss, normalise, q_target
-from dreamer_lite.course.checks.model_losses import cont_target, free_nats, total_loss, two_sides
+from dreamer_lite.course.checks.model_losses import (
+    build_model,
+    decoder_layers,
+    embed,
+    encoder_layers,
+    kl_losses,
+    predict,
+    reconstruction_loss,
+    train_step,
+    weighted_sum,
+    world_model_loss,
+)
 from dreamer_lite.course.checks.predicting import symexp, symlog, symmetric_mean, two_hot, unimix
 from dreamer_lite.course.checks.replaying import add, cut, mask_reset, sample, write_back
 
 __all__ = [
-    "actor_loss", "add", "advantages", "augment", "clip_gradient", "clipped_loss", "cont_target",
-    "core", "cut", "dream_on", "dream_weights", "feature", "free_nats", "fresh_windows",
-    "gradient_norms", "gru", "imagine_step", "initial", "join_blocks", "lambda_returns",
-    "mask_reset", "mean_and_band", "mean_and_error", "normal_log_prob", "normalise", "observe",
-    "observe_step", "open_loop", "posterior", "prior", "q_target", "return_scale", "rms_momentum",
-    "rssm_layers", "sample", "schedule", "split_gates", "symexp", "symlog", "symmetric_mean",
-    "total_loss", "train", "trusted_steps", "two_hot", "two_sides", "unimix",
-    "worst_dream", "write_back", "write_latents",
+    "actor_loss", "add", "advantages", "augment", "build_model", "clip_gradient",
+    "clipped_loss", "core", "cut", "decoder_layers", "dream_on", "dream_weights", "embed",
+    "encoder_layers", "feature", "fresh_windows", "gradient_norms", "gru", "imagine_step",
+    "initial", "join_blocks", "kl_losses", "lambda_returns", "mask_reset", "mean_and_band",
+    "mean_and_error", "normal_log_prob", "normalise", "observe", "observe_step", "open_loop",
+    "posterior", "predict", "prior", "q_target", "reconstruction_loss", "return_scale",
+    "rms_momentum", "rssm_layers", "sample", "schedule", "split_gates", "symexp", "symlog",
+    "symmetric_mean", "train", "train_step", "trusted_steps", "two_hot", "unimix",
+    "weighted_sum", "world_model_loss", "worst_dream", "write_back", "write_latents",
 ]  # fmt: skip

@@ -1,123 +1,508 @@
-"""Notebook 05: the world model's losses."""
+"""Notebook 05: the world model: encoder, decoder, heads, losses, and a training step.
+
+What a part builds or computes is measured on a very small agent of the course's own parts.
+"""
+
+import functools
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 
-from dreamer_lite.agent.distributions import OneHot
-from dreamer_lite.agent.world_model import kl_with_free_nats
-from dreamer_lite.course.checks.exercise import check, flags, normal, uniform
-from dreamer_lite.course.compare import Exercise, Part, gradient, on
+from dreamer_lite.course.checks.exercise import flags, normal, part, solved, solved_agent, uniform
+from dreamer_lite.course.compare import Exercise, Part, on
+from dreamer_lite.worlds.base import Space, TimeStep
 
 sg = jax.lax.stop_gradient
+SPACES = {"speed": Space((3,), "float32"), "grid": Space((2, 3, 2), "uint8")}
+WORLD = types.SimpleNamespace(obs_space=SPACES, action_space=Space((), "int32", 3))
+NUMBERS, FEATURE = 15, 14  # of an observation; of a feature, D + S C
+LOSSES = ("recon", "reward", "cont", "dyn", "rep")
 
 
-@check
-def cont_target() -> Exercise:
-    """`mine(is_last, is_terminal, discount)`: (T, B) bool twice -> (T, B) float32.
+def small(**changes: Any) -> Any:
+    """Hyperparameters of a very small agent; its sizes differ, so that none passes for another."""
+    sizes = dict(deter=6, stoch=2, classes=4, hidden=5, units=7, layers=2, bins=9, free_nats=0.02)
+    return solved_agent().Config(**(sizes | changes))
 
-    The target of the continuation head. Source: `Agent.loss` of the released code, `contdisc`.
-    """
 
-    def oracle(is_last, is_terminal, discount):
-        return (1.0 - is_terminal) * discount
+def made(owner: str, method: str, function: Callable, *arguments: Any) -> Any:
+    """An object of a class of the agent, with `function` for one of its methods."""
 
-    inputs = flags("00010001", "00000100"), flags("00010000", "00000100"), 0.99
+    def own(self, *inputs: Any) -> Any:  # whatever `function` is, this becomes a method
+        return function(self, *inputs)
+
+    return type(owner, (getattr(solved_agent(), owner),), {method: own})(*arguments)
+
+
+def numbers() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def observations(seed: int, *lead: int) -> dict[str, jax.Array]:
+    """Cells that are 0 or 255, and numbers of some size."""
+    cells = 255 * (uniform(seed, *lead, 2, 3, 2) > 0.5)
+    return {"speed": 5 * normal(seed + 1, *lead, 3), "grid": cells.astype(jnp.uint8)}
+
+
+def sizes(mlp: Any) -> jax.Array:
+    """Inputs, hidden layers, their width, and outputs (0: none) of an `Mlp`."""
+    if mlp is None:
+        raise TypeError("an attribute is None: the method must make all that its docstring names")
+    layers, out = list(mlp.linears), mlp.out
+    inputs, width = layers[0].kernel.shape if layers else (0, 0)
+    return jnp.array([inputs, len(layers), width, out.bias.shape[0] if out else 0])
+
+
+def by_name(result: Any, names: Iterable[str]) -> tuple:
+    """The values of a dictionary in the order of their names. Raises TypeError in a sentence."""
+    names = sorted(names)
+    if result is None:
+        return (None,)
+    if not isinstance(result, dict) or sorted(result) != names:
+        raise TypeError(f"return a dictionary with the names {', '.join(names)}")
+    return tuple(result[name] for name in names)
+
+
+@part("Encoder.build")
+def encoder_layers() -> Exercise:
+    """`mine(self, c, rng)` makes `self.mlp`: all numbers of an observation, c.layers of c.units."""
+    c = small()
+
+    def measure(function: Callable) -> jax.Array:
+        encoder = made("Encoder", "build", function, c, SPACES, numbers())
+        return sizes(getattr(encoder, "mlp", None))
+
+    def mlp(inputs: int, units: int = c.units, layers: int = c.layers, outputs: int = 0):
+        def build(self, c, rng):
+            self.mlp = solved_agent().Mlp(inputs, units, layers, rng, outputs)
+
+        return build
+
     return Exercise(
-        oracle,
-        [on("3 ends in 2 sequences of 8 time steps, one of them a time limit", *inputs)],
-        time_limit=lambda last, end, d: oracle(last, last, d),
-        no_discount=lambda last, end, d: oracle(last, end, 1.0),
-        swapped=lambda last, end, d: oracle(last, ~end, d),
-        not_zero=lambda last, end, d: jnp.where(end, 1 - d, d),
+        solved("Encoder.build"),
+        [Part("inputs, layers, width and outputs of mlp, for 12 cells and 3 numbers", measure)],
+        grid_only=mlp(12),
+        one_layer=mlp(NUMBERS, layers=1),
+        rssm_width=mlp(NUMBERS, units=c.hidden),
+        with_outputs=mlp(NUMBERS, outputs=c.units),
     )
 
 
-@check
-def two_sides() -> Exercise:
-    """`mine(post, prior)`: ln p (..., S, C) twice -> (dyn, rep), KLs per group (..., S).
+@part("Encoder.embed")
+def embed() -> Exercise:
+    """`mine(self, obs)`: {name: (..., *shape)} -> embeddings (..., units)."""
+    d = solved_agent()
+    encoder = d.Encoder(small(), SPACES, numbers())
 
-    Both are KL(post || prior). dyn has no gradient for post, rep none for prior
-    (Hafner et al. 2025, Eq. 3).
+    def variant(scale: float = 255.0, squash: Any = d.symlog, order: Any = sorted) -> Callable:
+        def function(self, obs):
+            flat = []
+            for name, space in order(self.spaces.items()):
+                x = obs[name] / scale if space.is_image else squash(obs[name])
+                flat.append(x.reshape(*x.shape[: x.ndim - len(space.shape)], -1))
+            return self.mlp(jnp.concatenate(flat, -1))
+
+        return function
+
+    return Exercise(
+        solved("Encoder.embed"),
+        [
+            on("observations (4, 3, ...): 12 cells and 3 numbers", encoder, observations(0, 4, 3)),
+            on("one observation without leading axes", encoder, observations(2)),
+        ],
+        not_scaled=variant(scale=1.0),
+        no_symlog=variant(squash=lambda x: x),
+        order=variant(order=list),
+    )
+
+
+@part("Decoder.build")
+def decoder_layers() -> Exercise:
+    """`mine(self, c, rng)` makes `self.mlp`, and `self.heads`, a linear map for each name."""
+    c = small()
+
+    def measure(function: Callable) -> tuple:
+        decoder = made("Decoder", "build", function, c, SPACES, numbers())
+        own = sizes(getattr(decoder, "mlp", None))
+        heads = [decoder.heads[name] for name in sorted(SPACES)]
+        shapes = jnp.array([head.kernel.shape for head in heads])
+        return own, shapes, jnp.array([head.bias[...].mean() for head in heads])
+
+    def variant(inputs: int = FEATURE, cells: float = -4.0, others: float = 0.0) -> Callable:
+        def build(self, c, rng):
+            d = solved_agent()
+            self.mlp = d.Mlp(inputs, c.units, c.layers, rng)
+            self.heads = d.nnx.Dict(
+                {
+                    name: d.Linear(c.units, s.size, rng, bias=cells if s.is_image else others)
+                    for name, s in self.spaces.items()
+                }
+            )
+
+        return build
+
+    return Exercise(
+        solved("Decoder.build"),
+        [Part("sizes of mlp; kernels of the heads; mean of their biases", measure)],
+        deter_only=variant(inputs=c.deter),
+        no_bias=variant(cells=0.0),
+        bias_everywhere=variant(others=-4.0),
+        bias_sign=variant(cells=4.0),
+    )
+
+
+@part("Decoder.predict")
+def predict() -> Exercise:
+    """`mine(self, feat)`: features (..., F) -> {name: raw outputs (..., *shape)}."""
+    d = solved_agent()
+    decoder = d.Decoder(small(), SPACES, numbers())
+    feat = normal(4, 4, 3, FEATURE)
+
+    def measure(function: Callable, feat: jax.Array = feat) -> tuple:
+        return by_name(function(decoder, feat), SPACES)
+
+    def after(change: Callable) -> Callable:
+        def function(self, feat):
+            raw = solved("Decoder.predict")(self, feat)
+            return {name: change(x) if self.spaces[name].is_image else x for name, x in raw.items()}
+
+        return function
+
+    def flat(self, feat):
+        raw = solved("Decoder.predict")(self, feat)
+        return {name: x.reshape(*feat.shape[:-1], -1) for name, x in raw.items()}
+
+    return Exercise(
+        solved("Decoder.predict"),
+        [
+            Part("features (4, 3, F), outputs for 12 cells and 3 numbers", measure),
+            Part("one feature (F,)", functools.partial(measure, feat=feat[0, 0])),
+        ],
+        probabilities=after(jax.nn.sigmoid),
+        not_shaped=flat,
+    )
+
+
+@part("Decoder.reconstruction_loss")
+def reconstruction_loss() -> Exercise:
+    """`mine(self, feat, obs)`: features (..., F), observations -> losses (...)."""
+    d = solved_agent()
+    decoder = d.Decoder(small(), SPACES, numbers())
+
+    def variant(
+        scale: float = 255.0,
+        squash: Any = d.symlog,
+        reduce: Any = jnp.sum,
+        cells: Any = d.binary_cross_entropy,
+        half: float = 1.0,
+    ) -> Callable:
+        def function(self, feat, obs):
+            total = jnp.zeros(feat.shape[:-1])
+            for name, raw in self.predict(feat).items():
+                if self.spaces[name].is_image:
+                    loss = cells(raw, obs[name] / scale)
+                else:
+                    loss = half * (raw - squash(obs[name])) ** 2
+                total += reduce(loss.reshape(*total.shape, -1), -1)
+            return total
+
+        return function
+
+    def squared(raw, target):
+        return (jax.nn.sigmoid(raw) - target) ** 2
+
+    feat, obs = 3 * normal(6, 4, 3, FEATURE), observations(7, 4, 3)
+    return Exercise(
+        solved("Decoder.reconstruction_loss"),
+        [
+            on("4 time steps of 3 sequences", decoder, feat, obs),
+            Part(
+                "the gradient for the features",
+                lambda f: jax.grad(lambda x: f(decoder, x, obs).sum())(feat),
+            ),
+        ],
+        not_scaled=variant(scale=1.0),
+        no_symlog=variant(squash=lambda x: x),
+        averaged=variant(reduce=jnp.mean),
+        squared_error=variant(cells=squared),
+        half=variant(half=0.5),
+        no_gradient=lambda self, feat, obs: sg(variant()(self, feat, obs)),
+    )
+
+
+@part("Dreamer.build_model")
+def build_model() -> Exercise:
+    """`mine(self, c, obs_space, actions, rng)` makes encoder, rssm, decoder, reward and cont."""
+    c = small()
+
+    def measure(function: Callable) -> tuple:
+        agent = made("Dreamer", "build_model", function, c, WORLD, 0)
+        attributes = ("encoder", "decoder", "reward", "cont")
+        encoder, decoder, *heads = (getattr(agent, name, None) for name in attributes)
+        nets = [getattr(encoder, "mlp", None), getattr(decoder, "mlp", None), *heads]
+        networks = [*map(sizes, nets)]
+        own = [agent.rssm.from_action, agent.rssm.post_net, agent.rssm.prior_net]
+        begins = [jnp.any(head.out.kernel[...] != 0) for head in heads]
+        return *networks, *map(sizes, own), jnp.stack(begins)
+
+    def variant(reward: Any = None, cont: Any = None, embed: int = c.units) -> Callable:
+        def function(self, c, obs_space, actions, rng):
+            d = solved_agent()
+            heads = dict(layers=1, outputs=c.bins, scale=0.0), dict(layers=1, outputs=1)
+            reward_head, cont_head = (
+                a | (b or {}) for a, b in zip(heads, (reward, cont), strict=True)
+            )
+            self.encoder, self.decoder = (
+                kind(c, obs_space, rng) for kind in (d.Encoder, d.Decoder)
+            )
+            self.rssm = d.RSSM(c, embed, actions, rng)
+            self.reward = d.Mlp(FEATURE, c.units, rng=rng, **reward_head)
+            self.cont = d.Mlp(FEATURE, c.units, rng=rng, **cont_head)
+
+        return function
+
+    return Exercise(
+        solved("Dreamer.build_model"),
+        [Part("sizes of all networks; whether the heads' output kernels are zero", measure)],
+        reward_not_zero=variant(reward=dict(scale=1.0)),
+        deep_heads=variant(reward=dict(layers=c.layers), cont=dict(layers=c.layers)),
+        one_reward=variant(reward=dict(outputs=1)),
+        cont_bins=variant(cont=dict(outputs=c.bins)),
+        cont_zero=variant(cont=dict(scale=0.0)),
+        raw_embed=variant(embed=NUMBERS),
+    )
+
+
+@part("kl_losses")
+def kl_losses() -> Exercise:
+    """`mine(post, prior, free_nats)`: ln p (..., S, C) twice, nats -> (dyn, rep), each (...).
+
+    Source: Hafner et al. 2025, "World model learning", the dynamics and the representation loss.
     """
+    oracle = solved("kl_losses")
 
-    def kl(post, prior):
-        return OneHot(post).kl(OneHot(prior))
+    def variant(
+        divergence: Any = None, reduce: Any = None, clip: Any = jnp.maximum, stops: Any = (sg, sg)
+    ) -> Callable:
+        def function(post, prior, free):
+            def kl(q, p):
+                terms = jnp.exp(q) * (q - p)
+                terms = divergence(q, p) if divergence else terms
+                total = reduce(terms, free) if reduce else terms.sum((-2, -1))
+                return clip(free, total)
 
-    def oracle(post, prior):
-        return kl(sg(post), prior), kl(post, sg(prior))
+            return kl(stops[0](post), prior), kl(post, stops[1](prior))
 
-    def gradients(function):
-        def totals(post, prior):
+        return function
+
+    def same(x: jax.Array) -> jax.Array:
+        return x
+
+    def gradients(function: Callable, free: float) -> Any:
+        def totals(post: jax.Array, prior: jax.Array) -> tuple:
             logs = jax.nn.log_softmax(post), jax.nn.log_softmax(prior)
-            return tuple(jnp.sum(side) for side in function(*logs))
+            return tuple(jnp.sum(side) for side in function(*logs, free))
 
         return jax.jacrev(totals, (0, 1))(normal(17, 5, 2, 3), normal(18, 5, 2, 3))
 
-    logs = [jax.nn.log_softmax(2 * normal(seed, 6, 4, 3)) for seed in (19, 20)]
+    def swapped(post, prior, free):
+        return oracle(post, prior, free)[::-1]
+
+    tiny = jnp.log(jnp.array([[[0.9, 0.1], [0.5, 0.5]]])), jnp.log(jnp.full((1, 2, 2), 0.5))
+    logs = [jax.nn.log_softmax(1.5 * normal(seed, 6, 3, 4)) for seed in (19, 20)]
     return Exercise(
         oracle,
         [
-            on("24 pairs of categorical distributions over 3 classes", *logs),
-            Part("the gradients of dyn and of rep, for post and for prior", gradients),
+            on("a posterior of two groups against uniform priors, no free nats", *tiny, 0.0),
+            on("6 time steps with 3 groups of 4 classes, 2.5 nats free", *logs, 2.5),
+            Part("the gradients of dyn and of rep, 0 nats free", lambda f: gradients(f, 0.0)),
+            Part("the same gradients, 1 nat free", lambda f: gradients(f, 1.0)),
         ],
-        wrong_way=lambda post, prior: oracle(prior, post),
-        wrong_sign=lambda post, prior: tuple(-side for side in oracle(post, prior)),
-        swapped=lambda post, prior: oracle(post, prior)[::-1],
-        no_stop=lambda post, prior: (kl(post, prior), kl(post, prior)),
-        no_gradient=lambda post, prior: (sg(kl(post, prior)), sg(kl(post, prior))),
+        no_gradient=lambda post, prior, free: sg(oracle(post, prior, free)),
+        wrong_way=variant(divergence=lambda q, p: jnp.exp(p) * (p - q)),
+        wrong_sign=variant(divergence=lambda q, p: jnp.exp(q) * (p - q)),
+        not_weighted=variant(divergence=lambda q, p: q - p),
+        per_group=variant(
+            reduce=lambda terms, free: jnp.maximum(free, terms.sum(-1)).sum(-1),
+            clip=lambda free, x: x,
+        ),
+        averaged=variant(reduce=lambda terms, free: terms.sum(-1).mean(-1)),
+        not_clipped=variant(clip=lambda free, x: x),
+        ceiling=variant(clip=jnp.minimum),
+        subtracted=variant(clip=lambda free, x: jnp.maximum(x - free, 0)),
+        no_stop=variant(stops=(same, same)),
+        dyn_not_stopped=variant(stops=(same, sg)),
+        rep_not_stopped=variant(stops=(sg, same)),
+        swapped=swapped,
+        gradient_below=lambda post, prior, free: _past_the_floor(post, prior, free),
     )
 
 
-@check
-def free_nats() -> Exercise:
-    """`mine(kl, free)`: KLs per group (..., S) -> (...), their sum, but at least `free`.
+def _past_the_floor(post: jax.Array, prior: jax.Array, free: float) -> tuple:
+    """The right values, with the gradient of the KL also below the free nats."""
+    right, raw = solved("kl_losses")(post, prior, free), solved("kl_losses")(post, prior, -1.0)
+    return tuple(b + sg(a - b) for a, b in zip(right, raw, strict=True))
 
-    Source: Hafner et al. 2025, Eq. 3, max(1, KL).
+
+def window() -> Any:
+    """A batch of 3 sequences with 6 time steps: a reset, a true end, and an end by time limit."""
+    d, c = solved_agent(), small()
+    steps = TimeStep(
+        obs=observations(30, 6, 3),
+        reward=normal(32, 6, 3),
+        is_first=flags("000100", "100000", "000001"),
+        is_last=flags("001000", "000001", "000010"),
+        is_terminal=flags("001000", "000001", "000000"),
+    )
+    action = jax.nn.one_hot(jnp.arange(18).reshape(6, 3) * 7 % 5 % 3, 3)
+    stoch = jax.nn.one_hot(jnp.arange(6).reshape(3, 2) % c.classes, c.classes)
+    return d.Batch(steps, action, d.State(normal(33, 3, c.deter), stoch))
+
+
+@part("world_model_loss")
+def world_model_loss() -> Exercise:
+    """`mine(agent, c, batch, key)` -> ({name: losses (T, B)}, states (T, B, ...)).
+
+    Source: Hafner et al. 2025, "World model learning"; the continue target is that of the released
+    code (`contdisc` in `Agent.loss`).
     """
+    d, c, batch = solved_agent(), small(), window()
+    agent = d.Dreamer(c, WORLD, 0)
+    # Heads whose output is zero at first would hide what they are given.
+    agent.reward.out = d.Linear(c.units, c.bins, numbers())
+    key = jax.random.key(3)
 
-    def total(kl, free):
-        return jnp.maximum(free, kl.sum(-1))
+    def measure(function: Callable, batch: Any = batch) -> tuple:
+        losses, states = function(agent, c, batch, key)
+        return *by_name(losses, LOSSES), *states
 
-    def oracle(kl, free):
-        # The library takes distributions: post has one class, whose prior probability is exp(-kl).
-        post = jnp.stack([jnp.zeros_like(kl), jnp.full_like(kl, -1e9)], -1)
-        return kl_with_free_nats(OneHot(post), OneHot(jnp.stack([-kl, -kl], -1)), free)
+    def across_the_reset(function: Callable) -> jax.Array:
+        """Losses of sequence 0 from its reset on that change with the observations before it."""
+        grid = batch.steps.obs["grid"].at[:3, 0].set(0)
+        other = batch._replace(steps=batch.steps._replace(obs=batch.steps.obs | {"grid": grid}))
+        pairs = zip(measure(function), measure(function, other), strict=True)
+        return jnp.stack([jnp.sum(a[3:, 0] != b[3:, 0]) for a, b in pairs])
 
-    kl = jnp.array([[0.1, 0.2], [0.9, 0.9], [0.0, 0.0], [0.3, 2.0], [0.4, 0.5]], jnp.float32)
+    def variant(**changes: Any) -> Callable:
+        def function(agent, c, batch, key):
+            steps = batch.steps
+            first = jnp.zeros_like(steps.is_first) if "no_reset" in changes else steps.is_first
+            action = jnp.roll(batch.action, -1, 0) if "own" in changes else batch.action
+            embed = agent.encoder.embed(steps.obs)
+            states, post = agent.rssm.observe(batch.start, embed, action, first, key)
+            feat, prior = d.feature(states), agent.rssm.prior(states.deter)
+            if "swapped" in changes:
+                post, prior = prior, post
+            dyn, rep = d.kl_losses(post, prior, changes.get("free", c.free_nats))
+            end = steps.is_last if "time_limit" in changes else steps.is_terminal
+            cont = (1.0 - end) * changes.get("discount", c.discount)
+            reward = previous_reward(steps.reward) if "late" in changes else steps.reward
+            losses = {
+                "recon": agent.decoder.reconstruction_loss(feat, steps.obs),
+                "reward": d.two_hot_loss(agent.reward(feat), reward),
+                "cont": d.binary_cross_entropy(agent.cont(feat)[..., 0], cont),
+                "dyn": dyn,
+                "rep": rep,
+            }
+            return losses, states
+
+        return function
+
     return Exercise(
-        oracle,
+        solved("world_model_loss"),
         [
-            on("5 time steps with 2 groups, 1 nat free", kl, 1.0),
-            on("shape (3, 4, 5), 0.5 nats free", uniform(21, 3, 4, 5) / 4, 0.5),
-            gradient("the gradient for the KLs", kl, 1.0),
+            Part("5 losses and the states of 3 sequences with 6 time steps", measure),
+            Part("observations before a reset do not change what follows it", across_the_reset),
         ],
-        per_group=lambda kl, free: jnp.maximum(free, kl).sum(-1),
-        subtracted=lambda kl, free: total(kl, free) - free,
-        ceiling=lambda kl, free: jnp.minimum(free, kl.sum(-1)),
-        gradient_below=lambda kl, free: kl.sum(-1) + sg(total(kl, free) - kl.sum(-1)),
-        not_clipped=lambda kl, free: kl.sum(-1),
+        no_reset=variant(no_reset=True),
+        own_action=variant(own=True),
+        swapped=variant(swapped=True),
+        time_limit=variant(time_limit=True),
+        no_discount=variant(discount=1.0),
+        one_nat=variant(free=1.0),
+        late_reward=variant(late=True),
     )
 
 
-@check
-def total_loss() -> Exercise:
-    """`mine(losses, scales)`: {name: (T, B)}, {name: weight}, 1 where none is given -> ().
+def previous_reward(reward: jax.Array) -> jax.Array:
+    """The reward of the time step before, 0 at the first."""
+    return jnp.concatenate([jnp.zeros_like(reward[:1]), reward[:-1]])
 
-    The sum over names of weight times mean (Hafner et al. 2025, Eq. 2).
+
+@part("weighted_sum")
+def weighted_sum() -> Exercise:
+    """`mine(losses, c)`: {name: losses, of any shape} -> one number.
+
+    Weights: recon c.recon, rep 0.1, replay_value 0.3, all others 1 (Hafner et al. 2025).
     """
+    oracle = solved("weighted_sum")
+    c = small(recon=2.0)
+    names = ("recon", "dyn", "rep", "replay_value", "policy")
+    losses = {name: 1 + uniform(40 + i, 2, 2 + i % 2) for i, name in enumerate(names)}
 
-    def oracle(losses, scales):
-        parts = [scales.get(name, 1.0) * x.mean() for name, x in losses.items()]
-        return sum(parts, jnp.zeros(()))
+    def variant(weights: dict[str, float], reduce: Any = jnp.mean) -> Callable:
+        def function(losses, c):
+            return sum(weights.get(k, 1.0) * reduce(x) for k, x in losses.items())
 
-    names = ("image", "reward", "cont", "dyn", "rep")
-    losses = {name: uniform(22 + i, 4, 3) for i, name in enumerate(names)}
-    scales = {"reward": 2.0, "cont": 0.5, "dyn": 1.0, "rep": 0.1}
+        return function
+
+    right = {"recon": c.recon, "rep": 0.1, "replay_value": 0.3}
     return Exercise(
         oracle,
-        [on("5 losses of shape (4, 3), 4 of them with a weight", losses, scales)],
-        summed=lambda x, scales: 12.0 * oracle(x, scales),
-        no_weights=lambda x, scales: oracle(x, {}),
-        default_left_out=lambda x, scales: oracle({name: x[name] for name in scales}, scales),
-        divided=lambda x, scales: oracle(x, scales) / len(x),
+        [on("5 losses of different shapes, recon weighs 2", losses, c)],
+        summed=variant(right, jnp.sum),
+        no_weights=variant({}),
+        no_recon=variant(right | {"recon": 1.0}),
+        replay_left_out=variant(right | {"replay_value": 1.0}),
+        divided=lambda losses, c: oracle(losses, c) / len(losses),
+    )
+
+
+@part("train_step")
+def train_step() -> Exercise:
+    """`mine(loss, optimizer, params, memory, *inputs)` -> (params, memory, extra)."""
+    oracle = solved("train_step")
+    optimizer = optax.adamw(0.1, weight_decay=0.5)  # needs the parameters, and remembers
+
+    def loss(params: dict, x: jax.Array, y: jax.Array) -> tuple:
+        error = x @ params["w"] + params["b"] - y
+        return jnp.mean(error**2), {"error": error}
+
+    params = {"w": normal(50, 3), "b": jnp.float32(0.5)}
+    inputs = normal(51, 4, 3), normal(52, 4)
+
+    def twice(function: Callable) -> tuple:
+        """Two steps, so that what the optimizer remembers counts."""
+        now, memory = params, optimizer.init(params)
+        for _ in range(2):
+            now, memory, extra = function(loss, optimizer, now, memory, *inputs)
+        return *jax.tree.leaves(now), *jax.tree.leaves(memory), extra["error"]
+
+    def variant(**changes: Any) -> Callable:
+        def function(loss, optimizer, params, memory, *inputs):
+            (_, extra), gradient = jax.value_and_grad(loss, has_aux=True)(params, *inputs)
+            steps, new = optimizer.update(gradient, memory, params)
+            if "up" in changes:
+                steps = jax.tree.map(jnp.negative, steps)
+            if "plain" in changes:
+                steps = jax.tree.map(lambda g: -0.1 * g, gradient)
+            moved = params if "unmoved" in changes else optax.apply_updates(params, steps)
+            extra = loss(moved, *inputs)[1] if "late" in changes else extra
+            return moved, memory if "forgetful" in changes else new, extra
+
+        return function
+
+    return Exercise(
+        oracle,
+        [Part("parameters, the optimizer's memory and extra after two steps of AdamW", twice)],
+        wrong_sign=variant(up=True),
+        no_optimizer=variant(plain=True),
+        not_moved=variant(unmoved=True),
+        memory_lost=variant(forgetful=True),
+        extra_after=variant(late=True),
     )
