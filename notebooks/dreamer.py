@@ -626,7 +626,7 @@ def kl_losses(post: jax.Array, prior: jax.Array, free_nats: float) -> tuple[jax.
     """(dyn, rep): KL(q || p) in nats (...), at least free_nats; two values, two gradients.
 
     post, prior: log-probabilities ln q and ln p (..., S, C).
-    dyn trains the prior: no gradient reaches `post`. rep trains the posterior: none reaches `prior`.
+    dyn trains the prior and has no gradient for `post`; rep trains the posterior, none for `prior`.
     """
 
     def kl(q, p):

@@ -300,7 +300,8 @@ def late(policy, keys, states):
 
 
 for answers in (
-    answers_01, answers_02, answers_04, answers_05, learning_answers, judging_answers, model_free_answers,
+    answers_01, answers_02, answers_04, answers_05, learning_answers, judging_answers,
+    model_free_answers,
 ):  # fmt: skip
     SOLUTIONS |= answers.SOLUTIONS
     WRONG += answers.WRONG
