@@ -575,6 +575,23 @@ def test_a_film_has_a_still_picture_and_words(tmp_path, monkeypatch, capsys):
     assert picture.alt == "dark & blue" and picture.data[:4] == b"\x89PNG"
 
 
+def test_a_film_is_also_kept_as_a_picture_that_moves(tmp_path, monkeypatch):
+    frames = np.zeros((6, 32, 48, 3), np.uint8)
+    frames[3:] = (86, 180, 233)
+    monkeypatch.setenv("DREAMER_LITE_FIGURES", str(tmp_path))
+    notebook.show_film(frames, "dark, then blue", "still")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["still.png"]
+    notebook.show_film(frames, "dark, then blue", "both", fps=4, moving=True)
+    moving = Image.open(tmp_path / "both_film.png")
+    assert moving.info["Description"] == "dark, then blue" and moving.info["loop"] == 3
+    times, last = [], None
+    for i in range(moving.n_frames):  # frames that are the same are kept as one that lasts longer
+        moving.seek(i)
+        times.append(moving.info["duration"])
+        last = moving.convert("RGB").getpixel((10, 10))
+    assert sum(times) == 6 * 250 and last == (86, 180, 233)
+
+
 def test_rare_colours_survive_in_pictures_but_not_at_the_cost_of_figures():
     ground = np.random.default_rng(0).integers(0, 40, (200, 200, 3)).astype(np.uint8)
     ground[:3, :3] = (204, 121, 167)
@@ -589,11 +606,19 @@ may_say_not_drawn = pytest.mark.filterwarnings("default:.* is not drawn:UserWarn
 
 
 def claims_00(names: dict) -> None:
-    lines = names["lines"]
-    assert (lines["dream"] < 0.5 * lines["copy the last frame"]).all()
-    assert (lines["dream, hands crossed"] > 1.3 * lines["dream"]).all()
+    model, control, baseline, again = names["lines"].values()
+    assert (model < 0.5 * baseline).all()
+    assert (control > 1.3 * model).all()
+    planes = names["planes"]
+    assert (again < 1.3 * model).all() and (again > 0.4 * model).all()
+    assert names["least"] > 0.5 * names["found"], "most of the paddle's error is irreducible"
+    assert max(planes, key=lambda name: planes[name][-1]) == "paddle"
+    assert np.allclose(sum(planes.values()), model, rtol=1e-5)
     assert names["columns"]["all left"] < names["columns"]["all right"] - 4
     assert names["game"].score[names["ends"]].mean() > 3  # random play: 0.4
+    assert names["imagined_steps"] / names["real_steps"] == 10
+    film = names["film"]  # reality, imagined, difference: the real image changes as well
+    assert (film[1, :, : film.shape[2] // 3] != film[5, :, : film.shape[2] // 3]).any()
 
 
 def claims_01(names: dict) -> None:

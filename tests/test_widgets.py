@@ -334,6 +334,29 @@ def test_many_dreams_are_the_dreams_one_by_one(agent, game):
     assert others["image"].shape == obs["image"].shape
 
 
+def test_reality_run_again_is_reality_beside_the_steps(agent, game):
+    dream = real_dream(agent, game)
+    last = int(np.flatnonzero(game.is_last)[0])
+    moments, seeds = np.array([dream.moments[0], last - 2]), np.array([3, 1])
+    actions = np.array([[1, 2], [2, 2], [0, 1], [2, 0]], np.int32)  # the second soon stands still
+    obs = dream.many_real(moments, seeds, 4, actions=actions)
+    for k, (moment, number) in enumerate(zip(moments, seeds)):
+        dream.begin(int(moment), int(number))
+        for h in range(4):
+            dream.step(actions[h, k])
+            np.testing.assert_array_equal(dream.real.obs["image"], obs["image"][h, k])
+    recorded = dream.many_real(moments[:1], seeds[:1], 4)
+    taken = game.action[moments[0] + np.arange(4)][:, None]
+    again = dream.many_real(moments[:1], seeds[:1], 4, actions=taken)
+    np.testing.assert_array_equal(recorded["image"], again["image"])
+
+
+def test_an_environment_that_cannot_be_set_to_a_moment_is_not_run_again(agent, game):
+    dream = Dream(agent, game._replace(world=None))
+    with pytest.raises(ValueError, match="minatar/breakout cannot be set to a moment"):
+        dream.many_real(np.array(dream.moments[:1]), np.array([0]), 2)
+
+
 # The player with all its controls
 
 

@@ -54,6 +54,29 @@ def with_alt(picture: Any, alt: str, colourful: bool) -> bytes:
     return small.getvalue()
 
 
+def moving_png(frames: np.ndarray, alt: str, fps: float) -> bytes:
+    """Frames (n, h, w, 3) uint8 as an animated PNG of 64 colours that carries its alt text.
+
+    It plays three times and stops, because what moves for ever distracts from reading.
+    """
+    from PIL import Image, PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("Description", alt)
+    every = Image.fromarray(np.concatenate(list(frames)))
+    palette = every.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    pictures = [
+        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+        for frame in frames
+    ]
+    small = io.BytesIO()
+    pictures[0].save(
+        small, "PNG", save_all=True, append_images=pictures[1:], duration=1000 / fps, loop=3,
+        optimize=True, pnginfo=info,
+    )  # fmt: skip
+    return small.getvalue()
+
+
 def as_html(data: bytes, alt: str, style: str = "max-width:100%") -> str:
     """A PNG as an <img> with its data, for widgets.HTML: unlike widgets.Image, it has an alt text.
 
@@ -116,11 +139,18 @@ def keep(draw: Callable[[], bytes], name: str) -> None:
 
 
 def show_film(
-    frames: np.ndarray, alt: str, name: str = "", fps: float = 8, columns: int = 4, rows: int = 1
+    frames: np.ndarray,
+    alt: str,
+    name: str = "",
+    fps: float = 8,
+    columns: int = 4,
+    rows: int = 1,
+    moving: bool = False,
 ) -> None:
     """Play frames (n, h, w, 3) uint8, and show some as a picture for pages that play no films.
 
-    `alt`, `name` and scripts as in `show`.
+    `alt`, `name` and scripts as in `show`. If `moving`, the whole film is saved as well, as
+    NAME_film.png: `![](figure:NAME_film)` in a text cell then moves before anything has run.
     """
     from PIL import Image as Pillow
 
@@ -130,6 +160,8 @@ def show_film(
         return with_alt(strip, alt, colourful=True)
 
     keep(still, name)
+    if moving:
+        keep(lambda: moving_png(frames, alt, fps), name and f"{name}_film")
     if not in_notebook():
         print(f"[picture] {alt}", flush=True)
         return

@@ -4,7 +4,7 @@ A plain object; `player` puts buttons on one. Every picture can also be had in w
 and 09.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from dreamer_lite.course.widgets.dream_step import (
     choices,
     make_real_step,
     make_step,
+    many_real_steps,
     many_steps,
 )
 from dreamer_lite.evaluation.dreams import OBSERVED, ages
@@ -26,7 +27,7 @@ from dreamer_lite.evaluation.rollouts import Recording, action_name, record
 from dreamer_lite.runs.agents import LoadedAgent
 from dreamer_lite.show import images
 from dreamer_lite.training import streams
-from dreamer_lite.worlds.base import TimeStep
+from dreamer_lite.worlds.base import TimeStep, World
 
 OWN = "agent decides"  # the choice that leaves the action to the agent's own policy
 RECORDED = "as recorded"  # the choice of what the agent did in the recording
@@ -133,8 +134,8 @@ class Dream:
     def _at_the_end(self) -> bool:
         return self.moment + self.steps + 1 >= len(self.recording.reward)
 
-    def _recorded(self, t: int) -> tuple[Any, TimeStep]:
-        """(the environment's own state or None, the time step) of the recording."""
+    def _recorded(self, t: Any) -> tuple[Any, TimeStep]:
+        """(the environment's own state or None, the time step) of the recording; t () or (M,)."""
         kept = self.recording
         found = TimeStep({key: x[t] for key, x in kept.obs.items()}, *(x[t] for x in kept[1:5]))
         return jax.tree.map(lambda x: x[t], kept.world), found
@@ -291,6 +292,37 @@ class Dream:
             predicted.append(jax.device_get(found))
         obs, signals = jax.tree.map(lambda *parts: np.stack(parts), *predicted)
         return obs, signals
+
+    def many_real(
+        self,
+        moments: np.ndarray,
+        seeds: np.ndarray,
+        horizon: int,
+        actions: np.ndarray | None = None,
+    ) -> dict[str, np.ndarray]:
+        """The real environment, run again from M moments (M,) with random numbers of seeds (M,).
+
+        It takes the actions of the recording, or `actions` (horizon, M, ...): what differs from the
+        recording is due to chance alone. Observations (horizon, M, ...); an episode that ends
+        stands still. Each is what reality is beside `begin(moment, seed)` and as many actions.
+
+        Raises:
+          ValueError: the environment cannot be set to a moment.
+        """
+        if self.recording.world is None:
+            raise ValueError(
+                f"{self.agent.config.world} cannot be set to a moment, so it cannot be run again "
+                "from one: choose an environment in JAX."
+            )
+        times = np.minimum(moments + np.arange(horizon)[:, None], len(self.recording.reward) - 1)
+        taken = self.recording.action[times] if actions is None else actions
+        keys = jax.vmap(lambda seed: streams.key("reality", seed))(jnp.asarray(seeds))
+        real, found = self._recorded(moments), []
+        step = many_real_steps(cast(World, self.world))
+        for h in range(horizon):
+            real = step(*real, taken[h], keys, h + 1)
+            found.append(jax.device_get(real[1].obs))
+        return jax.tree.map(lambda *parts: np.stack(parts), *found)
 
 
 def episode_ages(recording: Recording) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dreamer_lite.agent.agent import Params, embed_action, make_agent
 from dreamer_lite.agent.distributions import OneHot
-from dreamer_lite.agent.rssm import Rssm, State
+from dreamer_lite.agent.rssm import Rssm, State, where
 from dreamer_lite.config import Config
 from dreamer_lite.evaluation.open_loop import Signals, decode, predicted
 from dreamer_lite.worlds import AnyWorld
@@ -100,6 +100,23 @@ def many_steps(config: Config, world: AnyWorld) -> Callable[..., Any]:
 def make_real_step(world: World) -> Callable[..., tuple[Any, TimeStep]]:
     """step(state, timestep, action, key) -> (state, timestep) of one environment, compiled."""
     return jax.jit(functools.partial(next_timestep, world))
+
+
+@functools.lru_cache(maxsize=8)
+def many_real_steps(world: World) -> Callable[..., tuple[Any, TimeStep]]:
+    """step(states (M, ...), timesteps (M, ...), actions (M, ...), keys (M,), h), compiled.
+
+    Returns (states, timesteps) of M environments; one whose episode is over stands still.
+    """
+
+    @jax.jit
+    def steps(states: Any, timesteps: TimeStep, actions: jax.Array, keys: jax.Array, h):
+        keys = jax.vmap(jax.random.fold_in, (0, None))(keys, h)
+        step = jax.vmap(functools.partial(next_timestep, world))
+        after = step(states, timesteps, actions, keys)
+        return where(timesteps.is_last, (states, timesteps), after)
+
+    return steps
 
 
 def choices(space: Space, names: Sequence[str]) -> dict[str, np.ndarray]:
