@@ -230,6 +230,11 @@ for name, alt in ALTS.items():
 # t = 0 and at t = 2. The inputs beside x_0, x_1, x_2, x_3 are (0, 0, 0), (0, 0, 1), (0, 0, 0) and
 # (0, 1, 0): action 0 of t = 1 is dropped, because the environment was reset at t = 2.
 
+# %% [markdown]
+# The class below is **given**: it stands in the file of your agent as you see it. Shapes are written
+# with these letters: T time steps, B sequences or environments, A the length of an embedded action; D, S
+# and C as above. In states `...` stands for any leading axes.
+
 
 # %% tags=["given"]
 class State(NamedTuple):
@@ -238,6 +243,11 @@ class State(NamedTuple):
     deter: jax.Array  # h (..., D) deterministic
     stoch: jax.Array  # z (..., S, C) stochastic, one-hot
 
+
+# %% [markdown]
+# The first **part** of your agent follows. When its check passes, your function is kept in the file
+# `my_dreamer.py`. It may use `jax`, `jnp`, `np`, what is given, and earlier parts; helper functions go
+# inside it.
 
 # %% [markdown]
 # **Exercise 1 · `mask_reset`** · easy · very important · 10 minutes
@@ -488,17 +498,18 @@ def sample(replay: Replay, batch: int, length: int, key: jax.Array) -> tuple[jax
 sample = checks.sample(sample)
 
 # %% [markdown]
-# Now your ring at work, as in the picture at the top of this page: 24 places, one environment, episodes of 10 time steps. At each time step your
-# `add` stores one record; every fourth time step your `sample` draws two windows of 4 + 1. The
-# triangle is the write head, at the place that is written next. Watch a window when the write head
-# comes near: it is drawn anew before it is overwritten.
+# Now your ring at work, as in the picture at the top of this page: 24 places, one environment,
+# episodes of 10 time steps. Your `add` stores four time steps, then your `sample` draws two windows of
+# 4 + 1, and so on. The triangle is the write head, at the place that is written next. Windows lie
+# anywhere in the ring, also across its seam between the places 23 and 0, but never across the write
+# head.
 
 # %% tags=["plumbing"]
 # @title Your ring at work, on film
 dreamer = parts.load()
 
 
-def ring(capacity: int, added: int, length: int, batch: int, every: int = 1) -> tuple:
+def ring(capacity: int, added: int, length: int, batch: int) -> tuple:
     """Add `added` time steps one by one; for each: the ring's records (L,) and sampled places."""
     records = {name: jnp.zeros((capacity, 1), jnp.int32) for name in ("number", "episode", "first")}
     records["number"] -= 1
@@ -510,22 +521,28 @@ def ring(capacity: int, added: int, length: int, batch: int, every: int = 1) -> 
         new = {"number": i, "episode": i // 10, "first": (i % 10 == 0).astype(jnp.int32)}
         new = {name: x[None] for name, x in new.items()}
         replay = dreamer.add(replay, new, jnp.zeros((1, 1)), state)
-        place, _ = dreamer.sample(replay, batch, length, jax.random.key(i // every))
+        place, _ = dreamer.sample(replay, batch, length, jax.random.key(i))
         seen = {name: x[:, 0] for name, x in replay.steps.items()}
         return replay, seen | {"place": jnp.where(i >= length, place, -1)}
 
     return jax.jit(jax.lax.scan, static_argnums=0)(step, replay, jnp.arange(added))
 
 
-told = jax.tree.map(np.asarray, ring(24, 40 if FAST else 64, 4, 2, every=4)[1])
+moments = jax.tree.map(np.asarray, ring(24, 28 if FAST else 56, 4, 2)[1])
+order, learning = [], []  # of the film: four time steps are collected, then a batch is drawn
+for i in range(4, len(moments["number"])):
+    order += [i, i, i, i] if i % 4 == 3 else [i]
+    learning += [False, True, True, True] if i % 4 == 3 else [False]
+number, episode, first = (moments[name][order] for name in ("number", "episode", "first"))
+windows = np.where(np.array(learning)[:, None, None], moments["place"][order], -1)
 show_film(
-    rings.film(told["number"], told["episode"], told["first"] > 0, told["place"]),
+    rings.film(number, episode, first > 0, windows)[5:],
     "A ring of 24 places, numbered with the time steps that lie there; two shades of blue tell "
     "episodes apart. A triangle, the write head, goes round clockwise, and time steps of 24 and more "
-    "overwrite the oldest ones. Inside the ring two arcs of five places, orange and green, show the "
-    "sampled windows; they jump to other places again and again, and never lie across the write head.",
+    "overwrite the oldest ones. After every four time steps two arcs of five places appear inside the "
+    "ring, orange and green: sampled windows. They lie anywhere, but never across the write head.",
     "02_ring",
-    fps=4,
+    fps=6,
 )
 
 # %% [markdown]
