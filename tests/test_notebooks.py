@@ -647,6 +647,40 @@ def claims_02(names: dict) -> None:
     assert names["often"][names["oldest"] + 10 : names["newest"]].min() > 8
 
 
+# (part, a wrong text for it, the accuracy with resets in ordinary and in first time steps)
+WRONG_PARTS_02 = [
+    (
+        "mask_reset",
+        "def mask_reset(state, action, is_first):\n    return state, action\n",
+        (1, 0.2),
+    ),
+    (
+        "cut",
+        "def cut(replay, place, world, classes):\n"
+        "    steps = jax.tree.map(lambda ring: ring[place[1:], world], replay.steps)\n"
+        "    stoch = jax.nn.one_hot(replay.stoch[place[0], world], classes)\n"
+        "    start = State(replay.deter[place[0], world], stoch)\n"
+        "    return Batch(steps, replay.action[place[1:], world], start)\n",
+        (0.35, 1),
+    ),
+]
+
+
+@pytest.mark.slow
+@may_say_not_drawn
+@pytest.mark.parametrize(("name", "text", "expected"), WRONG_PARTS_02, ids=["mask_reset", "cut"])
+def test_notebook_02_measures_the_readers_parts(name, text, expected, tmp_path, monkeypatch):
+    monkeypatch.setenv("DREAMER_LITE_FAST", "1")
+    (source,) = build.sources(wanted=["02"])
+    code = source.read_text(encoding="utf-8")
+    forced = f"dreamer = parts.load(force={{{name!r}: {text!r}}})"
+    assert code.count("dreamer = parts.load()") == 3
+    script = tmp_path / "forced.py"
+    script.write_text(code.replace("dreamer = parts.load()", forced), encoding="utf-8")
+    names = runpy.run_path(str(script), run_name="__main__")
+    assert np.allclose(names["right"]["with resets"], expected, atol=0.1)
+
+
 def claims_03(names: dict) -> None:
     scores = names["scores"]
     assert min(scores["two-hot"][1:]) > 0.7 and scores["two-hot"][0] > 0.3
