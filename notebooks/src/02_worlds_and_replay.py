@@ -190,10 +190,10 @@ for name, alt in ALTS.items():
         continue
     stage.world.close()
     filmed[name] = trace
-    observed = ", ".join(f"{key} {x.shape[2:]}" for key, x in trace.row.obs.items())
+    observed = ", ".join(f"{key} {x.shape[2:]}" for key, x in trace.timestep.obs.items())
     print(f"{name}: observes {observed}; action {trace.action.shape[2:] or trace.action.dtype}; "
           f"one agent step is {world.repeat} frames; return of {len(trace.action)} random steps: "
-          f"{trace.row.reward.sum():.2f}")  # fmt: skip
+          f"{trace.timestep.reward.sum():.2f}")  # fmt: skip
     if trace.frame is not None:  # else nothing on this machine can draw it: the line above says so
         show_film(trace.frame[:, 0], alt, f"02_{name.replace('/', '_')}")
 
