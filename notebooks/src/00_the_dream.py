@@ -212,7 +212,7 @@ question.explain(
 # Is this explanation right? If it is, then an ideal simulator must err as well, because nobody can
 # predict random numbers. We have one: the environment itself. We run it again from the same moments,
 # under the same actions, with other random numbers, 16 times, and take the mean of these runs as its
-# prediction. The error that remains is the **irreducible error** due to chance.
+# prediction. The error that remains is the **irreducible error**: it is due to stochasticity.
 
 # %%
 RUNS = 16
@@ -230,7 +230,7 @@ least, found = again[-1, 0], model[-1, 0]
 print(f"paddle, step {HORIZON}: model {found:.2f}, environment run again {least:.2f}")
 
 # %% [markdown]
-# So most of the paddle's error is due to chance. The model's line also lies above the other because
+# So most of the paddle's error is due to stochasticity. The model's line also lies above the other because
 # each rollout commits to *one sample* of the random events, but the mean of 16 runs does not.
 #
 # **A tiny number.** The paddle is equally likely in two columns. A sampled image is right or costs 2,

@@ -303,7 +303,7 @@ class Dream:
         """The real environment, run again from M moments (M,) with random numbers of seeds (M,).
 
         It takes the actions of the recording, or `actions` (horizon, M, ...): what differs from the
-        recording is due to chance alone. Observations (horizon, M, ...); an episode that ends
+        recording is due to stochasticity alone. Observations (horizon, M, ...); an episode that ends
         stands still. Each is what reality is beside `begin(moment, seed)` and as many actions.
 
         Raises:
