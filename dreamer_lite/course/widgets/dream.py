@@ -302,9 +302,10 @@ class Dream:
     ) -> dict[str, np.ndarray]:
         """The real environment, run again from M moments (M,) with random numbers of seeds (M,).
 
-        It takes the actions of the recording, or `actions` (horizon, M, ...): what differs from the
-        recording is due to stochasticity alone. Observations (horizon, M, ...); an episode that ends
-        stands still. Each is what reality is beside `begin(moment, seed)` and as many actions.
+        It takes the actions of the recording, or `actions` (horizon, M, ...). With those of the
+        recording, what differs from it is due to stochasticity alone. Observations (horizon, M,
+        ...); an episode that ends stands still. Each is what reality is beside
+        `begin(moment, seed)` and as many actions.
 
         Raises:
           ValueError: the environment cannot be set to a moment.
