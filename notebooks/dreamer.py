@@ -186,50 +186,51 @@ def write_back(replay: Replay, place: jax.Array, world: jax.Array, states: State
 
 # [03] symlog
 def symlog(x: jax.Array) -> jax.Array:
-    """sign(x) ln(1 + |x|): compress magnitudes, keep the sign."""
+    """sign(x) ln(1 + |x|): compress magnitudes, keep the sign. x (...) -> (...)."""
     return jnp.sign(x) * jnp.log1p(jnp.abs(x))
 
 
 # [03] symexp
 def symexp(x: jax.Array) -> jax.Array:
-    """The inverse of symlog."""
+    """sign(x) (exp(|x|) - 1), the inverse of symlog. x (...) -> (...)."""
     return jnp.sign(x) * jnp.expm1(jnp.abs(x))
 
 
 # [03] make_bins
 def make_bins(count: int) -> jax.Array:
-    """Values (K,) of the two-hot bins: symexp of an even grid from -20 to 20, exactly symmetric."""
+    """Values (K,) of the K = `count` bins: symexp of an even grid from -20 to 20, symmetric."""
     half = symexp(jnp.linspace(-20, 0, (count + 1) // 2))
     return jnp.concatenate([half, -half[::-1][count % 2 :]])
 
 
 # [03] two_hot
 def two_hot(y: jax.Array, bins: jax.Array) -> jax.Array:
-    """Weights (..., K) on the two bins around y (...), such that weights @ bins = y."""
+    """Weights (..., K) on the two bins around y (...), such that weights @ bins = y.
+
+    `bins` (K,) increase. A y beyond the ends is moved to the end bin.
+    """
     y = jnp.clip(y, bins[0], bins[-1])[..., None]
-    above = jnp.clip(jnp.sum(bins <= y, -1), 1, len(bins) - 1)
+    above = jnp.clip(jnp.sum(bins <= y, -1, keepdims=True), 1, len(bins) - 1)
     low, high = bins[above - 1], bins[above]
-    weight = ((y[..., 0] - low) / (high - low))[..., None]
+    weight = (y - low) / (high - low)
     index = jnp.arange(len(bins))
-    return jnp.where(index == above[..., None], weight, 0) + jnp.where(
-        index == above[..., None] - 1, 1 - weight, 0
-    )
+    return jnp.where(index == above, weight, 0) + jnp.where(index == above - 1, 1 - weight, 0)
 
 
 # [03] two_hot_loss
 def two_hot_loss(logits: jax.Array, y: jax.Array) -> jax.Array:
-    """Cross entropy between the two-hot code of y (...) and softmax(logits), logits (..., K)."""
+    """Cross entropy (...) between the code of y (...), a constant, and softmax(logits) (..., K)."""
     code = two_hot(sg(y), make_bins(logits.shape[-1]))
     return -jnp.sum(code * jax.nn.log_softmax(logits), -1)
 
 
 # [03] two_hot_mean
 def two_hot_mean(logits: jax.Array) -> jax.Array:
-    """Expected bin value (...), summed in pairs of mirrored bins so that rounding errors cancel."""
-    bins, p = make_bins(logits.shape[-1]), jax.nn.softmax(logits)
+    """Expected bin value (...) of softmax(logits) (..., K), summed in pairs of mirrored bins."""
+    bins, probs = make_bins(logits.shape[-1]), jax.nn.softmax(logits)
     half = len(bins) // 2
-    pairs = (p[..., -half:] - p[..., :half][..., ::-1]) * bins[-half:]
-    return pairs.sum(-1)
+    upper, mirrored = probs[..., -half:], probs[..., :half][..., ::-1]
+    return jnp.sum((upper - mirrored) * bins[-half:], -1)
 
 
 # [03] unimix
@@ -241,7 +242,7 @@ def unimix(logits: jax.Array, fraction: float) -> jax.Array:
 
 # [03] sample_onehot
 def sample_onehot(logp: jax.Array, u: jax.Array) -> jax.Array:
-    """One-hot samples (..., C) from log-probabilities, by uniform noise u (...) in [0, 1).
+    """One-hot samples (..., C) from log-probabilities (..., C), by uniform noise u (...) in [0, 1).
 
     The straight-through estimator passes the gradient on as if the sample were the probabilities.
     """
@@ -253,9 +254,8 @@ def sample_onehot(logp: jax.Array, u: jax.Array) -> jax.Array:
 
 # [03] binary_cross_entropy
 def binary_cross_entropy(logit: jax.Array, target: jax.Array) -> jax.Array:
-    """-(y ln p + (1 - y) ln(1 - p)) with p = sigmoid(logit); the target y may be soft."""
-    tail = jnp.log(1 + jnp.exp(-jnp.abs(logit)))
-    return jnp.maximum(logit, 0) - logit * target + tail
+    """-(y ln p + (1 - y) ln(1 - p)) with p = sigmoid(logit); the target y (...) may be soft."""
+    return jax.nn.softplus(logit) - logit * target
 
 
 class Categorical(NamedTuple):
@@ -268,12 +268,12 @@ class Categorical(NamedTuple):
 
     # [03] Categorical.log_prob
     def log_prob(self, onehot: jax.Array) -> jax.Array:
-        """ln p of one-hot values (..., C)."""
+        """ln p (...) of one-hot values (..., C); self.logp (..., C)."""
         return jnp.sum(onehot * self.logp, -1)
 
     # [03] Categorical.entropy
     def entropy(self) -> jax.Array:
-        """Entropy in nats (...)."""
+        """Entropy (...) in nats; self.logp (..., C)."""
         return -jnp.sum(jnp.exp(self.logp) * self.logp, -1)
 
 
@@ -300,7 +300,10 @@ class Linear(nnx.Module):
 
     # [03] Linear.forward
     def forward(self, x: jax.Array) -> jax.Array:
-        """x W + b; a kernel (g, i, o) is one matrix for each of g equal parts of x."""
+        """x W + b; x (..., inputs) -> (..., outputs).
+
+        self.kernel is (i, o), or (g, i, o): one matrix for each of g equal parts of x.
+        """
         bias = repeat(self.bias[...], x)
         if self.kernel.ndim == 2:
             return x @ self.kernel[...] + bias
@@ -320,7 +323,7 @@ class Norm(nnx.Module):
 
     # [03] Norm.normalize
     def normalize(self, x: jax.Array) -> jax.Array:
-        """x / sqrt(mean(x^2) + 0.0001), the mean over the last axis, times `scale`; (..., n)."""
+        """x / sqrt(mean(x^2) + 0.0001) times self.scale (n,); x (..., n), mean over its last axis."""
         inverse = jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-4)
         return x * inverse * repeat(self.scale[...], x)
 
@@ -336,7 +339,7 @@ class Mlp(nnx.Module):
 
     # [03] Mlp.forward
     def forward(self, x: jax.Array) -> jax.Array:
-        """Each layer is linear map, norm, SiLU; then `out`, if there is one."""
+        """x (..., inputs) through all layers, then `self.out`, unless it is None."""
         for linear, norm in zip(self.linears, self.norms):
             x = jax.nn.silu(norm.normalize(linear(x)))
         return x if self.out is None else self.out(x)

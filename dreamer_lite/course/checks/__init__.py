@@ -55,17 +55,34 @@ from dreamer_lite.course.checks.model_losses import (
     weighted_sum,
     world_model_loss,
 )
-from dreamer_lite.course.checks.predicting import symexp, symlog, symmetric_mean, two_hot, unimix
+from dreamer_lite.course.checks.predicting import (
+    binary_cross_entropy,
+    categorical_entropy,
+    categorical_log_prob,
+    linear,
+    make_bins,
+    mlp,
+    normalize,
+    sample_onehot,
+    symexp,
+    symlog,
+    two_hot,
+    two_hot_loss,
+    two_hot_mean,
+    unimix,
+)
 from dreamer_lite.course.checks.replaying import add, cut, mask_reset, sample, write_back
 
 __all__ = [
-    "actor_loss", "add", "advantages", "augment", "build_model", "clip_gradient",
-    "clipped_loss", "core", "cut", "decoder_layers", "dream_on", "dream_weights", "embed",
-    "encoder_layers", "feature", "fresh_windows", "gradient_norms", "gru", "imagine_step",
-    "initial", "join_blocks", "kl_losses", "lambda_returns", "mask_reset", "mean_and_band",
-    "mean_and_error", "normal_log_prob", "normalise", "observe", "observe_step", "open_loop",
-    "posterior", "predict", "prior", "q_target", "reconstruction_loss", "return_scale",
-    "rms_momentum", "rssm_layers", "sample", "schedule", "split_gates", "symexp", "symlog",
-    "symmetric_mean", "train", "train_step", "trusted_steps", "two_hot", "unimix",
-    "weighted_sum", "world_model_loss", "worst_dream", "write_back", "write_latents",
+    "actor_loss", "add", "advantages", "augment", "binary_cross_entropy", "build_model",
+    "categorical_entropy", "categorical_log_prob", "clip_gradient", "clipped_loss", "core", "cut",
+    "decoder_layers", "dream_on", "dream_weights", "embed", "encoder_layers", "feature",
+    "fresh_windows", "gradient_norms", "gru", "imagine_step", "initial", "join_blocks",
+    "kl_losses", "lambda_returns", "linear", "make_bins", "mask_reset", "mean_and_band",
+    "mean_and_error", "mlp", "normal_log_prob", "normalise", "normalize", "observe",
+    "observe_step", "open_loop", "posterior", "predict", "prior", "q_target",
+    "reconstruction_loss", "return_scale", "rms_momentum", "rssm_layers", "sample",
+    "sample_onehot", "schedule", "split_gates", "symexp", "symlog", "train", "train_step",
+    "trusted_steps", "two_hot", "two_hot_loss", "two_hot_mean", "unimix", "weighted_sum",
+    "world_model_loss", "worst_dream", "write_back", "write_latents",
 ]  # fmt: skip

@@ -1,34 +1,38 @@
-"""Notebook 03: predicting anything."""
+"""Notebook 03: numbers of any magnitude, categorical variables, and the layers of every network."""
+
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite.agent import transforms
-from dreamer_lite.course.checks.exercise import check, normal
-from dreamer_lite.course.compare import Exercise, Part, on
+from dreamer_lite.course.checks.exercise import normal, part, solved, solved_agent, uniform
+from dreamer_lite.course.compare import Exercise, Function, Part, gradient, on
+
+sg = jax.lax.stop_gradient
 
 
-@check
+@part("symlog")
 def symlog() -> Exercise:
     """`mine(x)`: sign(x) ln(1 + |x|), elementwise (Hafner et al. 2025, "Robust predictions")."""
     numbers = [[-1e4, -20, -1, -0.5], [-0.01, 0, 0.001, 0.01], [0.5, 1, 20, 1e4]]
     return Exercise(
-        transforms.symlog,
+        solved("symlog"),
         [on("12 numbers from -10,000 to 10,000, shape (3, 4)", jnp.array(numbers, jnp.float32))],
         no_sign=lambda x: jnp.log1p(jnp.abs(x)),
         no_one=lambda x: jnp.sign(x) * jnp.log(jnp.maximum(jnp.abs(x), 1e-30)),
-        base_10=lambda x: transforms.symlog(x) / jnp.log(10.0),
+        base_10=lambda x: solved("symlog")(x) / jnp.log(10.0),
     )
 
 
-@check
+@part("symexp")
 def symexp() -> Exercise:
     """`mine(x)`: sign(x) (exp(|x|) - 1), elementwise, the inverse of symlog."""
     x = jnp.array([[-9.0, -3.0, -1.0, -0.1, 0.0], [0.1, 0.15748, 1.0, 5.0, 9.0]], jnp.float32)
     small = Part("1e6 times symexp of 1e-6", lambda f: 1e6 * f(jnp.full((2, 5), 1e-6)))
     return Exercise(
-        transforms.symexp,
+        solved("symexp"),
         [on("10 numbers from -9 to 9, shape (2, 5)", x), small],
         tolerance=1e-3,
         no_sign=lambda x: jnp.expm1(jnp.abs(x)),
@@ -38,33 +42,59 @@ def symexp() -> Exercise:
     )
 
 
-@check
+@part("make_bins")
+def make_bins() -> Exercise:
+    """`mine(count)`: int -> (count,), symexp of an even grid from -20 to 20, exactly symmetric.
+
+    Source: Hafner et al. 2025, "Robust predictions"; `symexp_twohot` of the released code.
+    """
+    symexp, oracle = solved("symexp"), solved("make_bins")
+
+    def mirror(count: int) -> Part:
+        what = f"each of {count} bins plus its mirror image, which is 0"
+        return Part(what, lambda f: f(count) + f(count)[::-1])
+
+    return Exercise(
+        oracle,
+        [on("7 bins", 7), on("8 bins", 8), on("255 bins", 255), mirror(255), mirror(64)],
+        not_squashed=lambda count: jnp.linspace(-20, 20, count),
+        even=lambda count: symexp(20.0) * jnp.linspace(-1, 1, count),
+        not_mirrored=lambda count: symexp(jnp.linspace(-20, 20, count)),
+        backwards=lambda count: oracle(count)[::-1],
+    )
+
+
+@part("two_hot")
 def two_hot() -> Exercise:
     """`mine(y, bins)`: (...), (K,) -> (..., K), the weights on the two neighbouring bins.
 
-    Source: Hafner et al. 2025, "Robust predictions"; `transforms.two_hot`.
+    Source: Hafner et al. 2025, "Robust predictions".
     """
-    bins = transforms.symexp_bins(255)
+    oracle, bins = solved("two_hot"), solved("make_bins")(255)
     numbers = jnp.array([-900.0, -21.0, -1.0, -0.1, 0.1, 0.5, 1.0, 20.0, 900.0], jnp.float32)
-    exact = jnp.asarray(bins[[100, 126, 127, 128, 200]])
+    on_bins = bins[jnp.array([100, 126, 127, 128, 200])]
     ends = jnp.array([-1e9, 1e9, bins[0], bins[-1]], jnp.float32)
 
     def swapped(y, bins):
-        right = transforms.two_hot(y, bins)
-        total = jnp.sum(jnp.where(right > 0, jnp.arange(len(bins)), 0), -1, keepdims=True)
-        mirrored = jnp.clip(total - jnp.arange(len(bins)), 0, len(bins) - 1)
+        right = oracle(y, bins)
+        index = jnp.arange(len(bins))
+        # The other neighbour of the two; a code on a single bin stays.
+        other = jnp.sum(jnp.where(right > 0, index, 0), -1, keepdims=True) - index
+        inside = (other >= 0) & (other < len(bins))
+        taken = jnp.take_along_axis(right, jnp.clip(other, 0, len(bins) - 1), -1)
         single = (right > 0).sum(-1, keepdims=True) == 1
-        return jnp.where(single, right, jnp.take_along_axis(right, mirrored, -1))
+        return jnp.where(single, right, jnp.where(inside, taken, 0))
 
     def in_symlog(y, bins):
-        squashed = np.asarray(transforms.symlog(jnp.asarray(bins)))
-        return transforms.two_hot(transforms.symlog(y), squashed)
+        return oracle(solved("symlog")(y), solved("symlog")(bins))
 
+    few = jnp.array([-10.0, -1, 0, 1, 10])
     return Exercise(
-        transforms.two_hot,
+        oracle,
         [
-            on("9 numbers between the bins", numbers, bins),
-            on("9 numbers on bins and beyond the ends", jnp.concatenate([exact, ends]), bins),
+            on("4 numbers, 5 bins", jnp.array([-4.0, 0.25, 1.9, 30]), few),
+            on("9 numbers between 255 bins", numbers, bins),
+            on("9 numbers on bins and beyond the ends", jnp.concatenate([on_bins, ends]), bins),
             on("shape (2, 3)", normal(1, 2, 3), bins),
         ],
         one_bin=lambda y, b: jax.nn.one_hot(jnp.abs(b - y[..., None]).argmin(-1), len(b)),
@@ -73,49 +103,326 @@ def two_hot() -> Exercise:
     )
 
 
-@check
-def symmetric_mean() -> Exercise:
-    """`mine(probs, bins)`: (..., K), (K,) -> (...), the expected bin value, summed in pairs.
+@part("two_hot_loss")
+def two_hot_loss() -> Exercise:
+    """`mine(logits, y)`: (..., K), (...) -> (...), cross entropy with the two-hot code of y.
 
-    Source: `TwoHot.pred` of the released code (embodied/jax/outs.py).
+    The target is a constant (Hafner et al. 2025, "Robust predictions").
     """
-    bins = transforms.symexp_bins(255)
-    uniform = jnp.full((3, 255), 1 / 255, jnp.float32)
-    peaked = jax.nn.softmax(normal(2, 4, 255) - 0.5 * (jnp.arange(255) - 127.0) ** 2)
-    few = jax.nn.softmax(normal(3, 2, 8)), transforms.symexp_bins(8)
+    oracle, agent = solved("two_hot_loss"), solved_agent()
 
-    def left_to_right(probs, bins):
-        return jnp.asarray(np.cumsum(np.asarray(probs * bins), -1, np.float32)[..., -1])
+    def code_of(logits, y):
+        return agent.two_hot(sg(y), agent.make_bins(logits.shape[-1]))
 
+    def target_moves(logits, y):
+        code = agent.two_hot(y, agent.make_bins(logits.shape[-1]))
+        return -jnp.sum(code * jax.nn.log_softmax(logits), -1)
+
+    def for_target(f: Function) -> Any:
+        return jax.grad(lambda y: f(logits, y).sum())(y)
+
+    logits, y = 3 * normal(5, 2, 3, 63), 4 * normal(6, 2, 3)
     return Exercise(
-        transforms.two_hot_mean,
+        oracle,
         [
-            on("uniform probabilities, 255 bins", uniform, bins),
-            on("probabilities near the middle, 255 bins", peaked, bins),
-            on("8 bins, an even count without a middle", *few),
+            on("2 numbers, 5 bins", normal(7, 2, 5), jnp.array([-3.0, 700])),
+            on("6 numbers, 63 bins", logits, y),
+            gradient("the gradient for the logits", logits, y),
+            Part("the gradient for the target, which is 0", for_target),
         ],
-        left_to_right=left_to_right,
-        plain_sum=lambda probs, bins: jnp.sum(probs * bins, -1),
-        plain_product=lambda probs, bins: probs @ jnp.asarray(bins),
+        no_minus=lambda logits, y: -oracle(logits, y),
+        not_normalised=lambda logits, y: -jnp.sum(code_of(logits, y) * logits, -1),
+        no_log=lambda logits, y: -jnp.sum(code_of(logits, y) * jax.nn.softmax(logits), -1),
+        mean_of_bins=lambda logits, y: oracle(logits, y) / logits.shape[-1],
+        twice_squashed=lambda logits, y: oracle(logits, agent.symlog(y)),
+        target_moves=target_moves,
     )
 
 
-@check
+@part("two_hot_mean")
+def two_hot_mean() -> Exercise:
+    """`mine(logits)`: (..., K) -> (...), the expected bin value, summed in mirrored pairs.
+
+    Source of the order: `TwoHot.pred` of the released code (embodied/jax/outs.py).
+    """
+    bins_of = solved("make_bins")
+    peaked = normal(2, 4, 255) - 0.5 * (jnp.arange(255) - 127.0) ** 2
+    softmax = jax.nn.softmax
+
+    def left_to_right(logits):
+        terms = np.asarray(softmax(logits) * bins_of(logits.shape[-1]))
+        return jnp.asarray(np.cumsum(terms, -1, np.float32)[..., -1])
+
+    def no_softmax(logits):
+        half = logits.shape[-1] // 2
+        pairs = logits[..., -half:] - logits[..., :half][..., ::-1]
+        return jnp.sum(pairs * bins_of(logits.shape[-1])[-half:], -1)
+
+    def likeliest(logits):
+        return bins_of(logits.shape[-1])[jnp.argmax(logits, -1)]
+
+    return Exercise(
+        solved("two_hot_mean"),
+        [
+            on("255 equal logits: exactly 0 without rounding errors", jnp.zeros((3, 255))),
+            on("logits with a peak near the middle, 255 bins", peaked),
+            on("8 bins, an even count without a middle", normal(3, 2, 8)),
+        ],
+        left_to_right=left_to_right,
+        plain_sum=lambda logits: jnp.sum(softmax(logits) * bins_of(logits.shape[-1]), -1),
+        plain_product=lambda logits: softmax(logits) @ bins_of(logits.shape[-1]),
+        no_softmax=no_softmax,
+        likeliest=likeliest,
+    )
+
+
+@part("unimix")
 def unimix() -> Exercise:
     """`mine(logits, fraction)`: (..., C) -> (..., C), ln of softmax mixed with uniform.
 
-    Source: Hafner et al. 2025, "World model learning" (1 % uniform); `transforms.unimix`.
+    Source: Hafner et al. 2025, "World model learning" (1 % uniform).
     """
+    oracle, softmax = solved("unimix"), jax.nn.softmax
     logits = jnp.array([[10.0, 0, 0, 0], [100.0, 0, 0, 0], [2.0, 1, 0, -1]], jnp.float32)
-    softmax = jax.nn.softmax
     return Exercise(
-        transforms.unimix,
+        oracle,
         [
             on("3 distributions over 4 classes, 1 % uniform", logits, 0.01),
             on("shape (2, 3, 5), 10 %", normal(4, 2, 3, 5), 0.1),
         ],
         not_mixed=lambda x, mix: jnp.maximum(jax.nn.log_softmax(x), -1e30),
-        no_log=lambda x, mix: jnp.exp(transforms.unimix(x, mix)),
+        no_log=lambda x, mix: jnp.exp(oracle(x, mix)),
         not_divided=lambda x, mix: jnp.log((1 - mix) * softmax(x) + mix),
         not_scaled=lambda x, mix: jnp.log(softmax(x) + mix / x.shape[-1]),
+    )
+
+
+@part("sample_onehot")
+def sample_onehot() -> Exercise:
+    """`mine(logp, u)`: (..., C), (...) -> (..., C), one-hot, with the gradient of exp(logp).
+
+    The class is the first whose cumulative probability is above u. Source of straight-through:
+    Hafner et al. 2025, "World model learning"; `OneHot.sample` of the released code.
+    """
+    oracle = solved("sample_onehot")
+    logp = jax.nn.log_softmax(2 * normal(8, 50, 6))
+    u = jnp.array([0.1, 0.3, 0.6, 0.9])
+    few = jnp.log(jnp.broadcast_to(jnp.array([0.2, 0.3, 0.5]), (4, 3)))
+    short = jnp.log(jnp.full((2, 3), 0.333, jnp.float32))  # they sum to 0.999, as rounding may do
+
+    def pick(choose: Any) -> Function:
+        def mistake(logp, u):
+            probs = jnp.exp(logp)
+            onehot = jax.nn.one_hot(choose(logp, sg(probs), u), logp.shape[-1])
+            return onehot + (probs - sg(probs))
+
+        return mistake
+
+    return Exercise(
+        oracle,
+        [
+            on("4 values of u for the probabilities 0.2, 0.3 and 0.5", few, u),
+            on("50 distributions over 6 classes", logp, uniform(9, 50)),
+            on(
+                "u above the sum of probabilities that rounding left at 0.999",
+                short,
+                u[:2] + 0.8996,
+            ),
+            gradient("the gradient for logp", logp, uniform(9, 50)),
+        ],
+        probabilities=lambda logp, u: jnp.exp(logp),
+        likeliest=pick(lambda logp, p, u: jnp.argmax(logp, -1)),
+        falls_off=pick(lambda logp, p, u: jnp.sum(jnp.cumsum(p, -1) <= u[..., None], -1)),
+        log_summed=pick(lambda logp, p, u: jnp.sum(jnp.cumsum(logp, -1) <= u[..., None], -1)),
+        from_the_end=pick(
+            lambda logp, p, u: jnp.sum(jnp.cumsum(p, -1)[..., :-1] <= 1 - u[..., None], -1)
+        ),
+        no_gradient=lambda logp, u: sg(oracle(logp, u)),
+        gradient_of_logp=lambda logp, u: sg(oracle(logp, u)) + (logp - sg(logp)),
+        value_changed=lambda logp, u: sg(oracle(logp, u)) + jnp.exp(logp),
+    )
+
+
+@part("binary_cross_entropy")
+def binary_cross_entropy() -> Exercise:
+    """`mine(logit, target)`: (...), (...) -> (...), -(y ln p + (1 - y) ln(1 - p)), p = sigmoid."""
+    oracle = solved("binary_cross_entropy")
+
+    def clipped(logit, target):
+        p = jnp.clip(jax.nn.sigmoid(logit), 1e-7, 1 - 1e-7)
+        return -(target * jnp.log(p) + (1 - target) * jnp.log(1 - p))
+
+    logit = jnp.array([-2.0, -1, 0, 0.5, 1, 3])
+    target = jnp.array([0.0, 1, 0.5, 1, 0, 0.99])
+    return Exercise(
+        oracle,
+        [
+            on("6 logits, two of the targets soft", logit, target),
+            on("logits of 200", jnp.array([-200.0, -200, 200, 200]), jnp.array([0.0, 1, 0, 1])),
+            gradient("the gradient for the logits", logit, target),
+        ],
+        swapped=lambda logit, target: oracle(logit, 1 - target),
+        no_minus=lambda logit, target: -oracle(logit, target),
+        one_sided=lambda logit, target: target * jnp.logaddexp(0, -logit),
+        not_soft=lambda logit, target: oracle(logit, jnp.round(target)),
+        clipped=clipped,
+    )
+
+
+@part("Categorical.log_prob")
+def categorical_log_prob() -> Exercise:
+    """`mine(self, onehot)`: (..., C) -> (...), ln p of a one-hot value; self.logp (..., C)."""
+    oracle = solved("Categorical.log_prob")
+    few = solved_agent().Categorical(jnp.log(jnp.array([[0.2, 0.3, 0.5], [0.7, 0.2, 0.1]])))
+    many = solved_agent().Categorical(jax.nn.log_softmax(normal(10, 2, 4, 5)))
+    taken = jax.nn.one_hot(jnp.argmax(normal(11, 2, 4, 5), -1), 5)
+    return Exercise(
+        oracle,
+        [
+            on("the classes 2 and 0 of 2 distributions", few, jax.nn.one_hot(jnp.array([2, 0]), 3)),
+            on("shape (2, 4), 5 classes", many, taken),
+        ],
+        probability=lambda self, onehot: jnp.exp(oracle(self, onehot)),
+        no_minus=lambda self, onehot: -oracle(self, onehot),
+        all_classes=lambda self, onehot: jnp.sum(self.logp, -1),
+        mean=lambda self, onehot: jnp.mean(onehot * self.logp, -1),
+    )
+
+
+@part("Categorical.entropy")
+def categorical_entropy() -> Exercise:
+    """`mine(self)`: -> (...), the entropy in nats; self.logp (..., C)."""
+    oracle = solved("Categorical.entropy")
+    few = solved_agent().Categorical(jnp.log(jnp.array([[0.25] * 4, [0.97, 0.01, 0.01, 0.01]])))
+    many = solved_agent().Categorical(jax.nn.log_softmax(normal(12, 2, 3, 5)))
+    return Exercise(
+        oracle,
+        [on("a uniform distribution and a sure one", few), on("shape (2, 3), 5 classes", many)],
+        no_minus=lambda self: -oracle(self),
+        bits=lambda self: oracle(self) / jnp.log(2.0),
+        unweighted=lambda self: -jnp.sum(self.logp, -1),
+        mean=lambda self: oracle(self) / self.logp.shape[-1],
+    )
+
+
+def layer(inputs: int, outputs: int, blocks: int = 1, seed: int = 13) -> Any:
+    """A linear layer with a bias that is not zero."""
+    made = solved_agent().Linear(inputs, outputs, np.random.default_rng(seed), blocks=blocks)
+    made.bias[...] = normal(seed, outputs)
+    return made
+
+
+@part("Linear.forward")
+def linear() -> Exercise:
+    """`mine(self, x)`: (..., inputs) -> (..., outputs); self.kernel (i, o) or (g, i, o), self.bias.
+
+    With a kernel (g, i, o) the g parts of x have a matrix each. Source: `BlockLinear` of the
+    released code (embodied/jax/nets.py).
+    """
+    oracle = solved("Linear.forward")
+
+    def first_block(self, x):
+        kernel = self.kernel[...]
+        if kernel.ndim == 2:
+            return oracle(self, x)
+        parts = x.reshape(*x.shape[:-1], len(kernel), -1)
+        return (parts @ kernel[0]).reshape(*x.shape[:-1], -1) + self.bias[...]
+
+    def interleaved(self, x):
+        kernel = self.kernel[...]
+        if kernel.ndim == 2:
+            return oracle(self, x)
+        parts = jnp.swapaxes(x.reshape(*x.shape[:-1], -1, len(kernel)), -1, -2)
+        outputs = jnp.einsum("...gi,gio->...go", parts, kernel)
+        return outputs.reshape(*x.shape[:-1], -1) + self.bias[...]
+
+    return Exercise(
+        oracle,
+        [
+            on("2 vectors, 3 inputs, 2 outputs", layer(3, 2), jnp.array([[1.0, 0, 0], [0, 1, -1]])),
+            on("shape (2, 5, 4)", layer(4, 3), normal(14, 2, 5, 4)),
+            on("2 blocks, 6 inputs, 4 outputs", layer(6, 4, 2), normal(15, 3, 6)),
+            on("3 blocks, shape (2, 2, 6)", layer(6, 9, 3), normal(16, 2, 2, 6)),
+        ],
+        no_bias=lambda self, x: oracle(self, x) - self.bias[...],
+        minus_bias=lambda self, x: oracle(self, x) - 2 * self.bias[...],
+        first_block=first_block,
+        interleaved=interleaved,
+    )
+
+
+@part("Norm.normalize")
+def normalize() -> Exercise:
+    """`mine(self, x)`: (..., n) -> (..., n), x / sqrt(mean(x^2) + 0.0001) times self.scale (n,)."""
+    oracle = solved("Norm.normalize")
+
+    def norm(size: int) -> Any:
+        made = solved_agent().Norm(size)
+        made.scale[...] = 0.5 + uniform(17, size)
+        return made
+
+    def divided(root: Any) -> Function:
+        return lambda self, x: x / root(x) * self.scale[...]
+
+    def mean(x):
+        return jnp.mean(x * x, -1, keepdims=True)
+
+    return Exercise(
+        oracle,
+        [
+            on("2 vectors of 3 numbers", norm(3), jnp.array([[3.0, 0, 4], [0.1, -0.1, 0]])),
+            on("shape (2, 3, 5)", norm(5), 2 + normal(18, 2, 3, 5)),
+            on("small numbers", norm(5), 0.01 * normal(19, 4, 5)),
+        ],
+        no_scale=lambda self, x: x * jax.lax.rsqrt(mean(x) + 1e-4),
+        no_root=divided(lambda x: mean(x) + 1e-4),
+        euclidean=divided(lambda x: jnp.sqrt(jnp.sum(x * x, -1, keepdims=True) + 1e-4)),
+        whole=divided(lambda x: jnp.sqrt(jnp.mean(x * x) + 1e-4)),
+        centred=lambda self, x: oracle(self, x - x.mean(-1, keepdims=True)),
+        no_epsilon=divided(lambda x: jnp.sqrt(mean(x))),
+        epsilon_outside=divided(lambda x: jnp.sqrt(mean(x)) + 1e-4),
+    )
+
+
+@part("Mlp.forward")
+def mlp() -> Exercise:
+    """`mine(self, x)`: (..., inputs) -> (..., units), or (..., outputs) if there is self.out."""
+    oracle = solved("Mlp.forward")
+
+    def network(layers: int, outputs: int) -> Any:
+        made = solved_agent().Mlp(3, 4, layers, np.random.default_rng(20), outputs, bias=0.5)
+        for number, (linear, norm) in enumerate(zip(made.linears, made.norms)):
+            linear.bias[...] = normal(21 + number, 4)
+            norm.scale[...] = 0.5 + uniform(24 + number, 4)
+        return made
+
+    def other(hidden: Any, end: Any = lambda y: y) -> Function:
+        def mistake(self, x):
+            for linear, norm in zip(self.linears, self.norms):
+                x = hidden(linear, norm, x)
+            return x if self.out is None else end(self.out(x))
+
+        return mistake
+
+    def usual(linear, norm, x):
+        return jax.nn.silu(norm.normalize(linear(x)))
+
+    def no_output(self, x):
+        hidden = SimpleNamespace(linears=self.linears, norms=self.norms, out=None)
+        return oracle(hidden, x)
+
+    silu = jax.nn.silu
+    return Exercise(
+        oracle,
+        [
+            on("2 layers and an output", network(2, 2), jnp.array([[1.0, 2, 3], [0, -1, 0]])),
+            on("2 layers without an output, shape (2, 5, 3)", network(2, 0), normal(22, 2, 5, 3)),
+            on("1 layer and an output", network(1, 3), normal(23, 4, 3)),
+        ],
+        no_norm=other(lambda linear, norm, x: silu(linear(x))),
+        no_silu=other(lambda linear, norm, x: norm.normalize(linear(x))),
+        silu_first=other(lambda linear, norm, x: norm.normalize(silu(linear(x)))),
+        relu=other(lambda linear, norm, x: jax.nn.relu(norm.normalize(linear(x)))),
+        silu_at_end=other(usual, silu),
+        no_output=no_output,
     )
