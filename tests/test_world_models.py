@@ -118,7 +118,7 @@ def test_a_bug_that_does_not_fit_the_solution_is_refused():
 def test_the_evidence_tells_every_bug_from_a_healthy_model():
     """As in the notebook, on shorter training: curves, gradient map, errors of the paddle."""
     play = data.random_play(WORLD, 400, 128, jax.random.key(0))
-    test = data.random_play(WORLD, 100, 256, jax.random.key(1000))
+    test = data.random_play(WORLD, 400, 128, jax.random.key(1000))
     at = data.moments(test, wm.OBSERVED, wm.HORIZON)
     found, curves = {}, {}
     for bug in (None, *bugs.WORLD_MODEL):

@@ -3,8 +3,9 @@
     bug = bugs.of_case(bugs.WORLD_MODEL, 2)          # which one, the reader is to find out
     broken = parts.load(force=bugs.plant(bug))       # a module whose other parts are as before
 
-A bug is a small change to the course's text of one part. tests/test_bugs.py shows of each that the
-evidence which the notebook gives is different from that of a healthy model.
+A bug is a small change to the course's text of one part. The tests show of each that the evidence
+which the notebook gives is different from that of a healthy model: test_rssm_course.py for 04,
+test_world_models.py for 05.
 """
 
 import textwrap

@@ -857,7 +857,7 @@ question = notebook.predict(
 )
 
 # %%
-chunk = updates // (5 if FAST else 20)  # updates between two pictures
+chunk = updates // (5 if FAST else 30)  # updates between two pictures
 short = updates // 5  # an early copy, for section 11
 params = training.run(updates, chunk, "05_curve", keep=short)
 early = training.kept
@@ -974,7 +974,7 @@ question = notebook.predict(
 )
 
 # %%
-test = data.random_play(world, 100, 256, jax.random.key(seed + 1000))
+test = data.random_play(world, 400, 128, jax.random.key(seed + 1000))
 at = data.moments(test, wm.OBSERVED, wm.HORIZON, seed)
 real = np.asarray(wm.around(test.steps.obs["image"], at), np.float32) / 255
 open_loop = wm.open_loop(dreamer, model.graph)
