@@ -852,7 +852,7 @@ print(f"{play.steps.reward.size:,} time steps, {episodes:,} episodes; config: {c
 
 # %%
 question = notebook.predict(
-    "Which loss rises first, before it falls?",
+    "Which loss rises for hundreds of updates, while all others fall?",
     ["recon", "reward", "cont", "dyn"],
 )
 
@@ -875,9 +875,9 @@ where = {
     name: in_sequence.losses["dyn"][x].mean() for name, x in (("first", first), ("others", ~first))
 }
 question.explain(
-    "`dyn`. At first z says nothing about the frame, posterior and prior are the same, and dyn lies at the "
-    "floor of the free nats. As the decoder learns to use z, the posterior becomes informative and the "
-    "prior has something to predict: dyn rises. Then the prior catches up. It stays at "
+    "`dyn`. Within the first 60 updates it falls to the floor of the free nats: posterior and prior become the same, "
+    "because a z that the decoder does not use yet only costs. As the decoder learns to use z, the posterior "
+    "becomes informative, and the prior has something to predict: dyn rises. Then the prior catches up. It stays at "
     f"{where['first']:.2f} nats at the first step of an episode, because there h is blank and the start of "
     f"the ball cannot be known, and at {where['others']:.2f} at all others. `rep` has the same values as `dyn`, "
     "and is not drawn. `cont` ends near the 0.056 nats of section 4."
