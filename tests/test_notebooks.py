@@ -710,10 +710,10 @@ def claims_04(names: dict) -> None:
     surprise = names["surprise"]
     assert surprise[0] > 1.2 and surprise[7] > 0.4  # ln 6 and ln 2
     assert surprise[7] > 1.5 * surprise[[3, 4, 5, 6]].max()
-    # The patient of the first case: a reset one step late.
+    # The first bug: a reset one step late.
     maps = names["maps"]
-    assert maps["healthy: embed"][10, :10].max() == 0 < maps["patient 1: embed"][10, :10].max()
-    assert names["kl"]["patient 1"][11] > names["kl"]["healthy"][11] + 0.5
+    assert maps["healthy: embed"][10, :10].max() == 0 < maps["case 1: embed"][10, :10].max()
+    assert names["kl"]["case 1"][11] > names["kl"]["healthy"][11] + 0.5
 
 
 def claims_05(names: dict) -> None:

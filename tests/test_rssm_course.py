@@ -152,15 +152,15 @@ def test_a_wrong_part_changes_what_is_trained(model, tmp_path, monkeypatch, caps
 @pytest.mark.slow
 def test_each_bug_is_visible_in_the_evidence_of_the_notebook():
     """Trained as in fast mode: the tell of each bug, which the others do not show."""
-    switches, updates = VARIANTS["RSSM"], 300
-    healthy = WorldModel(parts.assemble({}), WORLD, length=20, batch=16)
+    switches, updates = VARIANTS["RSSM"], 600
+    healthy = WorldModel(parts.assemble({}), WORLD, length=10, batch=16)
     test = data.random_play(WORLD, 10, 256, jax.random.key(99))
     long = data.random_play(WORLD, 20, 256, jax.random.key(98))
     found = {}
     params = {}
     for name, bug in {"healthy": None, **BUGS}.items():
         model = healthy if bug is None else WorldModel(
-            parts.assemble(bugs.plant(bug)), WORLD, length=20, batch=16
+            parts.assemble(bugs.plant(bug)), WORLD, length=10, batch=16
         )  # fmt: skip
         if bug is SWAPPED:  # trains as the healthy one, bit by bit: see above
             params[name] = params["healthy"]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from dreamer_lite.show.plots import COLOURS, style
 
-SAMPLED = "#D55E00"  # the ring around a sampled class
+RESET = "#D55E00"  # the line of a reset
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo")
 
 
@@ -70,7 +70,9 @@ def draw_latent(axes: Axes, probs: np.ndarray, title: str, sampled: np.ndarray |
     """Probabilities (S, C) as a grid; a ring around the sampled class of each group."""
     axes.imshow(probs, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     if sampled is not None:
-        axes.plot(sampled, np.arange(len(sampled)), "o", mfc="none", mec=SAMPLED, ms=11, mew=2)
+        for colour, width in (("black", 4.5), ("white", 1.8)):  # to be seen on every shade
+            at = sampled, np.arange(len(sampled))
+            axes.plot(*at, "o", mfc="none", mec=colour, ms=11, mew=width)
     axes.set(xlabel="class", xticks=[], yticks=[])
     axes.set_ylabel("group")
     axes.set_title(title, fontsize=10)
@@ -92,7 +94,7 @@ def draw_maps(maps: Mapping[str, np.ndarray], resets: Sequence[int], label: str)
         axes.patch.set(hatch="////", edgecolor="#b0b4bc")
         image = axes.imshow(np.ma.log10(shown), cmap="cividis", vmin=-4, vmax=0.5)
         for reset in resets:
-            axes.axhline(reset - 0.5, color=SAMPLED, linewidth=1.5, linestyle="--")
+            axes.axhline(reset - 0.5, color=RESET, linewidth=1.5, linestyle="--")
         axes.set(xlabel="input: time step s", ylabel="output: state at time step t")
         axes.set_title(title, fontsize=10)
     figure.colorbar(image, ax=list(row), label=label, shrink=0.8)

@@ -44,8 +44,9 @@ import os
 
 FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # set by the tests; leave it to them
 seed = 0  # @param {type: "integer"}
-updates = 300 if FAST else 1200  # @param {type: "raw"}
-patient = 1  # @param {type: "integer"}
+updates = 600 if FAST else 1500  # @param {type: "raw"}
+batch = 16 if FAST else 32  # @param {type: "raw"}
+case = 1  # @param {type: "integer"}
 
 # %% tags=["setup"]
 from typing import NamedTuple
@@ -656,7 +657,7 @@ observe = checks.observe(observe)
 # %%
 dreamer = parts.load()
 world = worlds.make("catch/hidden-kink")
-model = WorldModel(dreamer, world, seed, length=20, batch=16)
+model = WorldModel(dreamer, world, seed, length=10, batch=batch)
 play = data.random_play(world, 14, 1, jax.random.key(5))  # one sequence; it is reset at step 10
 
 # %% [markdown]
@@ -868,9 +869,10 @@ print("KL by time step:", *(f"{x:.2f}" for x in surprise))
 print(f"ln 6 = {np.log(6):.2f} (columns of the start), ln 2 = {np.log(2):.2f} (left or right)")
 question.explain(
     "At step 0 the ball appears in one of six columns, which is worth ln 6 nats. At step 7 it comes "
-    "out on one of two sides, worth ln 2. Elsewhere the next frame follows from state and action, "
-    "and a trained prior predicts it: its KL is small. The free nats of the loss (notebook 05) "
-    "leave about a tenth of a nat that nothing removes."
+    "out on one of two sides, worth ln 2. Elsewhere the next frame follows from state and action: the "
+    "better the prior, the smaller the KL. It stays above zero where the prior is not precise yet, "
+    "most of all around the steps at which something appears, and because the free nats of the "
+    "loss (notebook 05) do not ask for less than a tenth of a nat."
 )
 
 # %% [markdown]
@@ -974,20 +976,20 @@ split_gates = checks.split_gates(split_gates)
 # | swapped while imagining | `imagine_step` samples from the posterior, without an observation |
 # | own action | step t receives the action chosen *after* observation t |
 #
-# Below is the evidence, for the patient and for your healthy model: losses, KL by time step, how often
-# the imagined paddle is wrong, perturbation maps, and a film. `patient` (1, 2 or 3, in the cell of
-# parameters) chooses the case. Decide **before** you read the diagnosis: what would each suspect
+# Below is the evidence, for this model and for your healthy one: losses, KL by time step, how often
+# the imagined paddle is wrong, perturbation maps, and a film. `case` (1, 2 or 3, in the cell of
+# parameters) chooses the bug. Decide **before** you read the diagnosis: what would each suspect
 # change in each picture?
 
 # %%
-bug = bugs.of_case(bugs.RSSM, patient)  # do not print it
-sick = WorldModel(parts.load(force=bugs.plant(bug)), world, seed, length=20, batch=16)
-sick_params, sick_losses = sick.train(
-    sick.params, updates, jax.random.key(seed), VARIANTS["RSSM"], f"patient {patient}"
+bug = bugs.of_case(bugs.RSSM, case)  # do not print it
+broken = WorldModel(parts.load(force=bugs.plant(bug)), world, seed, length=10, batch=batch)
+broken_params, broken_losses = broken.train(
+    broken.params, updates, jax.random.key(seed), VARIANTS["RSSM"], f"case {case}"
 )
 
 # %%
-pairs = {"healthy": (model, whole), f"patient {patient}": (sick, sick_params)}
+pairs = {"healthy": (model, whole), f"case {case}": (broken, broken_params)}
 episodes = data.random_play(world, 20, 256, jax.random.key(98))  # two episodes in each sequence
 kl, paddle, films, maps = {}, {}, {}, {}
 for label, (net, params) in pairs.items():
@@ -1001,7 +1003,7 @@ for label, (net, params) in pairs.items():
 
 # %% tags=["plumbing"]
 # @title Draw the evidence
-curves = dict(zip(pairs, (losses["RSSM"]["total"], sick_losses["total"])))
+curves = dict(zip(pairs, (losses["RSSM"]["total"], broken_losses["total"])))
 ends = {label: float(curve[-50:].mean()) for label, curve in curves.items()}
 show(
     latents.draw_evidence(curves, kl, paddle),
@@ -1016,7 +1018,7 @@ show(
 )
 show(
     latents.draw_maps(maps, [10], "log10 of the change; hatched: exactly 0"),
-    "Four maps, changed embeddings and actions, healthy and patient, with a reset at step 10. "
+    "Four maps, changed embeddings and actions, healthy and with the bug, with a reset at step 10. "
     + "; ".join(
         f"{label}: largest change above the diagonal {np.triu(m, 1).max():.2g}, across the reset "
         f"{m[10:, :10].max():.2g}"
@@ -1028,7 +1030,7 @@ show(
 both = [frames[SEEN + 1 :, which], *(films[label][:, which] for label in pairs)]
 show_film(
     np.concatenate([world.render({"image": np.asarray(x)}) for x in both], 2),
-    "Reality, the healthy model's open loop and the patient's, under the same actions.",
+    "Reality, the healthy model's open loop and that of the model with the bug, under the same actions.",
     "04_evidence_film",
     fps=2,
     columns=2,
@@ -1036,13 +1038,13 @@ show_film(
 )
 
 # %%
-diagnosis = predict("Which bug does the patient have?", [b.name for b in bugs.RSSM])
+diagnosis = predict("Which bug does this model have?", [b.name for b in bugs.RSSM])
 
 # %%
 diagnosis.explain(f"It is: *{bug.name}*. {bug.tell}")
 
 # %% [markdown]
-# Try the other two patients. Each escapes most of the evidence: a falling loss is no proof that a
+# Try the other two cases. Each bug escapes most of the evidence: a falling loss is no proof that a
 # world model is right.
 #
 # **Limits.** Each bug was planted alone. In your own projects several may be at work, and the healthy
