@@ -16,8 +16,8 @@
 # %% [markdown]
 # # 01 · JAX for PyTorch users
 #
-# **JAX is NumPy with transformations of pure functions. You write what happens to one example, in one
-# step; `grad`, `vmap`, `jit` and `scan` make it a gradient, a batch, a program, and a loop.**
+# **JAX is NumPy with transformations of pure functions: you write what happens to one example, in
+# one step, and `grad`, `vmap`, `jit` and `scan` make it a gradient, a batch, a program, and a loop.**
 #
 # ![](figure:01_loop)
 #
@@ -62,17 +62,17 @@ from dreamer_lite.course import checks
 from dreamer_lite.course.notebook import predict, show
 
 # %% [markdown]
-# **How the notebooks work.** An exercise is a function whose lines are missing. Above it stand three
-# hints and the solution, each in a fold. The cell below it checks your function, and names the usual
-# mistakes. If the check fails, the notebook goes on with the course's function. *Predict first* asks
-# what will happen before you run a cell; the explanation follows in a fold.
+# **How the notebooks work.** An exercise is a function whose lines are missing. Above it stand
+# three hints and the solution, each in a fold. The cell below it checks your function, and names
+# the usual mistakes. If the check fails, the notebook goes on with the course's function. *Predict
+# first* asks what will happen before you run a cell; the explanation follows in a fold.
 #
 # ## 1 · Arrays are immutable
 #
 # A JAX array cannot be changed after it was made. JAX transforms **pure functions**, whose result
-# depends on their arguments only, and an assignment would be a side effect. `x.at[i].set(v)` returns
-# a *new* array. In compiled code this does not mean a copy: where nobody needs the old array, the
-# compiler writes into its memory.
+# depends on their arguments only, and an assignment would be a side effect. `x.at[i].set(v)`
+# returns a *new* array. In compiled code this does not mean a copy: where nobody needs the old
+# array, the compiler writes into its memory.
 #
 # ```python
 # # PyTorch
@@ -93,9 +93,9 @@ except TypeError as error:
 # %% [markdown]
 # ## 2 · Random keys are explicit
 #
-# A **key** is the state of a random number generator, as a value. PyTorch has a global generator that
-# every call changes. A pure function has no such thing, so each random function takes a key, and the
-# same key gives the same numbers. `jax.random.split` makes new keys from one.
+# A **key** is the state of a random number generator, as a value. PyTorch has a global generator
+# that every call changes. A pure function has no such thing, so each random function takes a key,
+# and the same key gives the same numbers. `jax.random.split` makes new keys from one.
 #
 # ```python
 # # PyTorch
@@ -112,14 +112,14 @@ numbered = [jax.random.fold_in(second, i) for i in range(3)]  # one for each ste
 print("numbered: ", *(jax.random.normal(k) for k in numbered))
 
 # %% [markdown]
-# "**The key is consumed**" in a docstring means that the function draws from this key. Do not use the
-# key again afterwards, because two draws from one key are the same or depend on each other. A key
-# that was split is consumed too: go on with the new ones.
+# "**The key is consumed**" in a docstring means that the function draws from this key. Do not use
+# the key again afterwards, because two draws from one key are the same or depend on each other. A
+# key that was split is consumed too: go on with the new ones.
 #
 # **Exercise 1 · `my_augment`** · easy · important · 5 minutes
 #
-# Write an augmentation of data. Add Gaussian noise of standard deviation 0.1 to every number of `x`,
-# then set each number to 0 with probability 0.2. Row 0 stays exactly as it was.
+# Write an augmentation of data. Add Gaussian noise of standard deviation 0.1 to every number of
+# `x`, then set each number to 0 with probability 0.2. Row 0 stays exactly as it was.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -212,8 +212,8 @@ print(jax.vmap(dot, in_axes=(None, 0))(w, xs))
 # </details>
 # <details><summary>Hint 2: the structure</summary>
 #
-# `jax.vmap(jax.grad(...), in_axes=...)`: the parameters are shared, both data arrays are mapped over
-# their first axis.
+# `jax.vmap(jax.grad(...), in_axes=...)`: the parameters are shared, both data arrays are mapped
+# over their first axis.
 # </details>
 # <details><summary>Hint 3: the code</summary>
 #
@@ -274,9 +274,9 @@ question.explain(
 )
 
 # %% [markdown]
-# Because a tracer has no value, Python cannot decide an `if` on it. Unlike `torch.compile`, JAX does
-# not fall back to Python: it raises an error. Choose between *values* with `jnp.where`, which computes
-# both.
+# Because a tracer has no value, Python cannot decide an `if` on it. Unlike `torch.compile`, JAX
+# does not fall back to Python: it raises an error. Choose between *values* with `jnp.where`, which
+# computes both.
 
 
 # %%
@@ -296,8 +296,8 @@ print(jax.jit(lambda x: jnp.where(x > 0, x, 0.0))(-1.0))
 #
 # A **static argument** is a Python value that belongs to the program, not to its input: a shape, a
 # number of steps, a flag, a function. It has its value while the function is traced, so `if` and
-# `range` work. Each new value is compiled anew. Static values must be hashable, so an array cannot be
-# static.
+# `range` work. Each new value is compiled anew. Static values must be hashable, so an array cannot
+# be static.
 #
 # ```python
 # # PyTorch: torch.compile treats Python numbers like this by itself, and compiles again
@@ -320,9 +320,9 @@ except TypeError as error:
 # ## 7 · Pytrees
 #
 # A **pytree** is a nested structure of dicts, lists, tuples and NamedTuples whose **leaves** are
-# arrays. All transformations take and return pytrees: the gradient for a dict of parameters is a dict
-# of gradients. `jax.tree.map` applies a function to the leaves. States and batches of the agent are
-# pytrees as well.
+# arrays. All transformations take and return pytrees: the gradient for a dict of parameters is a
+# dict of gradients. `jax.tree.map` applies a function to the leaves. States and batches of the
+# agent are pytrees as well.
 #
 # ```python
 # # PyTorch
@@ -340,11 +340,11 @@ print("parameters", jax.tree.map(lambda p, g: p - 0.1 * g, params, grads))
 # %% [markdown]
 # ## 8 · `scan`: a loop with a state
 #
-# `jax.lax.scan(step, start, xs)` is a compiled `for` loop. `step(carry, x)` returns the new **carry**,
-# which keeps its shapes and dtypes, and an output. The result is the last carry, and all outputs
-# stacked along a new first axis. A Python loop under `jit` works too, but it is *unrolled*: a thousand
-# steps are a thousand copies in the program, and compiling them takes minutes. Recurrent networks and
-# imagined rollouts in this course are scans.
+# `jax.lax.scan(step, start, xs)` is a compiled `for` loop. `step(carry, x)` returns the new
+# **carry**, which keeps its shapes and dtypes, and an output. The result is the last carry, and all
+# outputs stacked along a new first axis. A Python loop under `jit` works too, but it is *unrolled*:
+# a thousand steps are a thousand copies in the program, and compiling them takes minutes. Recurrent
+# networks and imagined rollouts in this course are scans.
 #
 # ```python
 # # PyTorch
@@ -369,9 +369,9 @@ print("last carry", last, " outputs", sums)
 # ## 9 · `nnx.Module`, split and merge
 #
 # Networks are written with Flax's `nnx.Module`, much as with `torch.nn.Module`. But a module is an
-# object with a state, and JAX transforms functions of pytrees. `nnx.split` takes a module apart into
-# its structure (`graph`, no arrays) and its state; `nnx.to_pure_dict` makes the state a nested dict
-# of arrays; `nnx.merge` puts a module together again, inside the function that needs it.
+# object with a state, and JAX transforms functions of pytrees. `nnx.split` takes a module apart
+# into its structure (`graph`, no arrays) and its state; `nnx.to_pure_dict` makes the state a nested
+# dict of arrays; `nnx.merge` puts a module together again, inside the function that needs it.
 #
 # ```python
 # # PyTorch
@@ -399,10 +399,10 @@ print("output", nnx.merge(graph, params)(jnp.ones((5, 1))).shape)
 # %% [markdown]
 # ## 10 · Donation
 #
-# An update of immutable arrays writes the new ones beside the old ones, which takes twice the memory.
-# A **donated** argument gives its memory to the result. It is deleted by the call, so bind the result
-# to the same name: `params = update(params)`. The replay buffer of notebook 02 is donated at every
-# step; otherwise each step would copy it.
+# An update of immutable arrays writes the new ones beside the old ones, which takes twice the
+# memory. A **donated** argument gives its memory to the result. It is deleted by the call, so bind
+# the result to the same name: `params = update(params)`. The replay buffer of notebook 02 is
+# donated at every step; otherwise each step would copy it.
 #
 # ```python
 # # PyTorch
@@ -418,23 +418,23 @@ print(new, " the old one is deleted:", old.is_deleted())
 # %% [markdown]
 # **Exercise 3 · `my_train`** · medium · very important · 5 minutes
 #
-# Write a training loop that can be compiled as a whole: gradient descent with one batch a step, as a
-# `scan` of `value_and_grad`. The parameters are any pytree.
+# Write a training loop that can be compiled as a whole: gradient descent with one batch a step, as
+# a `scan` of `value_and_grad`. The parameters are any pytree.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
-# What goes from step to step? The parameters: they are the carry. What is different at each step? The
-# batch. What should be collected? The loss.
+# What goes from step to step? The parameters: they are the carry. What is different at each step?
+# The batch. What should be collected? The loss.
 # </details>
 # <details><summary>Hint 2: the structure</summary>
 #
-# Inside, define `step(params, batch)` that returns `(new_params, value)`. `jax.lax.scan` takes a tuple
-# `(xs, ys)` as its inputs, and hands the step one `(x, y)` of them.
+# Inside, define `step(params, batch)` that returns `(new_params, value)`. `jax.lax.scan` takes a
+# tuple `(xs, ys)` as its inputs, and hands the step one `(x, y)` of them.
 # </details>
 # <details><summary>Hint 3: the code</summary>
 #
-# `value, grads = jax.value_and_grad(loss)(params, *batch)`, then `jax.tree.map(lambda p, g: p - rate *
-# g, params, grads)`, and at the end `return jax.lax.scan(step, params, (xs, ys))`.
+# `value, grads = jax.value_and_grad(loss)(params, *batch)`, then `jax.tree.map(lambda p, g: p -
+# rate * g, params, grads)`, and at the end `return jax.lax.scan(step, params, (xs, ys))`.
 # </details>
 
 
@@ -466,9 +466,9 @@ train = checks.train(my_train)
 # %% [markdown]
 # ## The result: a training loop as one program
 #
-# The network of section 9 learns y = sin 2x from batches of 32. The loop itself is two lines: compile
-# your function, and call it. `loss` is static because it is a function; the parameters are donated,
-# which is why a copy is given away here.
+# The network of section 9 learns y = sin 2x from batches of 32. The loop itself is two lines:
+# compile your function, and call it. `loss` is static because it is a function; the parameters are
+# donated, which is why a copy is given away here.
 
 
 # %%
@@ -483,11 +483,11 @@ fitted, losses = compiled(loss, jax.tree.map(jnp.copy, params), xs, ys, 0.03)
 print("loss", losses[:3], "...", losses[-3:])
 
 # %% [markdown]
-# How fast is it? Two other ways to run the same updates: a Python loop over a compiled update, and a
-# Python loop over an update that is not compiled. JAX returns before a computation has finished (as
-# PyTorch does on a GPU), so a clock needs `jax.block_until_ready`. As a **baseline** for the loss we
-# take the best constant prediction, as a **negative control** the same training with the targets
-# shuffled within each batch.
+# How fast is it? Two other ways to run the same updates: a Python loop over a compiled update, and
+# a Python loop over an update that is not compiled. JAX returns before a computation has finished
+# (as PyTorch does on a GPU), so a clock needs `jax.block_until_ready`. As a **baseline** for the
+# loss we take the best constant prediction, as a **negative control** the same training with the
+# targets shuffled within each batch.
 
 # %%
 question = predict(
@@ -597,8 +597,8 @@ question.explain(
 # </details>
 # <details><summary>5. What is `jax.vmap(jax.grad(f), (None, 0))`, and how does it differ from the gradient of the mean?</summary>
 #
-# The gradient of each example on its own, with a batch axis. Its mean over the batch is the gradient
-# of the mean.
+# The gradient of each example on its own, with a batch axis. Its mean over the batch is the
+# gradient of the mean.
 # </details>
 
 # %% [markdown]

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # 02 · Environments and replay
 #
-# **An agent learns from windows of a replay buffer. They are correct only if the state is reset
+# **An agent learns from windows of a replay buffer, which are correct only if the state is reset
 # where an episode begins, and if each observation is paired with the action before it.**
 #
 # ![](figure:diagram_ring)
@@ -42,7 +42,7 @@ colab.setup("atari", "dmc")
 # %% tags=["parameters"]
 import os
 
-FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # set by the tests; leave it to them
+FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # short runs, for tests
 seed = 0  # @param {type: "integer"}
 collected = 400 if FAST else 1000  # @param {type: "raw"}
 
@@ -147,8 +147,9 @@ show_film(
 # that walking well for 1,000 steps makes all future reward 0. So what an agent expects of the
 # future is cut at `is_terminal` only, and its recurrent state is reset after every `is_last`.
 #
-# **A tiny number.** An episode of Catch has 9 actions and therefore 10 time steps, because the reset
-# has a time step of its own. Here are the last two of one episode and the first three of the next.
+# **A tiny number.** An episode of Catch has 9 actions and therefore 10 time steps, because the
+# reset has a time step of its own. Here are the last two of one episode and the first three of the
+# next.
 
 # %%
 steps, actions = played["catch"]
@@ -162,7 +163,8 @@ for t in range(8, 13):
           f"  {first!s:>8} {last!s:>8} {terminal!s:>12}  {action}")  # fmt: skip
 
 # %% [markdown]
-# The action at `is_last` leads nowhere, because the environment ignores it and resets.
+# The action at `is_last` leads nowhere, because the environment ignores it and resets. `play` draws
+# one there all the same, so that we can see below what it does to a model without resets.
 #
 # Two environments of most labs, and of notebook 09, run on the host instead of inside the compiled
 # program. **Pong** is an Atari game in an emulator (Bellemare and others 2013): the agent observes
@@ -221,19 +223,19 @@ for name, alt in ALTS.items():
 #
 # $$(h, z, a)_{t-1}\ \leftarrow\ (1-\text{first}_t)\cdot(h, z, a)_{t-1}$$
 #
-# This is `RSSM._observe` in the
-# [released code](https://github.com/danijar/dreamerv3/blob/main/dreamerv3/rssm.py). Actions are
-# **embedded** as one-hot vectors (A,). A vector of zeros is none of them: it says "no action", while
-# one-hot action 0 would say "stay".
+# This is `RSSM._observe` in the [released
+# code](https://github.com/danijar/dreamerv3/blob/main/dreamerv3/rssm.py). Actions are **embedded**
+# as one-hot vectors (A,). A vector of zeros is none of them: it says "no action", while one-hot
+# action 0 would say "stay".
 #
-# **A tiny number.** The actions chosen at t = 0, 1, 2 are 2, 0, 1 of three, and an episode begins at
-# t = 0 and at t = 2. The inputs beside x_0, x_1, x_2, x_3 are (0, 0, 0), (0, 0, 1), (0, 0, 0) and
-# (0, 1, 0): action 0 of t = 1 is dropped, because the environment was reset at t = 2.
+# **A tiny number.** The actions chosen at t = 0, 1, 2 are 2, 0, 1 of three, and an episode begins
+# at t = 0 and at t = 2. The inputs beside x_0, x_1, x_2, x_3 are (0, 0, 0), (0, 0, 1), (0, 0, 0)
+# and (0, 1, 0): action 0 of t = 1 is dropped, because the environment was reset at t = 2.
 
 # %% [markdown]
-# The class below is **given**: it stands in the file of your agent as you see it. Shapes are written
-# with these letters: T time steps, B sequences or environments, A the length of an embedded action; D, S
-# and C as above. In states `...` stands for any leading axes.
+# The class below is **given**: it stands in the file of your agent as you see it. Shapes are
+# written with these letters: T time steps, B sequences or environments, A the length of an embedded
+# action; D, S and C as above. In states `...` stands for any leading axes.
 
 
 # %% tags=["given"]
@@ -246,8 +248,8 @@ class State(NamedTuple):
 
 # %% [markdown]
 # The first **part** of your agent follows. When its check passes, your function is kept in the file
-# `my_dreamer.py`. It may use `jax`, `jnp`, `np`, what is given, and earlier parts; helper functions go
-# inside it.
+# `my_dreamer.py`. It may use `jax`, `jnp`, `np`, what is given, and earlier parts; helper functions
+# go inside it.
 
 # %% [markdown]
 # **Exercise 1 · `mask_reset`** · easy · very important · 10 minutes
@@ -294,7 +296,8 @@ mask_reset = checks.mask_reset(mask_reset)
 # How can one *prove* that nothing leaks through a reset? By a **perturbation**: change everything
 # before it, run again, and compare what comes after it. If it is the same to the last bit, no
 # information has passed. Below, a small recurrent model runs over two sequences of 12 time steps.
-# Sequence 1 is reset at t = 6. Then the first state and all actions that were chosen before t = 6 are changed.
+# Sequence 1 is reset at t = 6. Then the first state, and all actions that were chosen before t = 6,
+# are changed.
 
 # %%
 question = predict(
@@ -372,9 +375,9 @@ question.explain(
 #   because a buffer holds only what some policy has tried.
 
 # %% [markdown]
-# Our buffer is a **ring** of L places for each of W environments: time step i lies at place i mod L,
-# so that the newest overwrites the oldest, and nothing is moved. The agent's state is stored too,
-# the classes of z as one byte each. Section 5 says why.
+# Our buffer is a **ring** of L places for each of W environments: time step i lies at place i mod
+# L, so that the newest overwrites the oldest, and nothing is moved. The agent's state is stored
+# too, the classes of z as one byte each. Section 5 says why.
 #
 # **A tiny number.** A ring of 8 places to which 11 time steps were added (0 to 10) holds the time
 # steps 3 to 10. Time step 3 lies at place 3, time step 8 at place 0, and 11 will go to place 3.
@@ -447,21 +450,21 @@ add = checks.add(add)
 # run across the end of an episode: the flags and `mask_reset` take care of that. A batch has B
 # windows, each drawn uniformly among all that are whole in the ring.
 #
-# **A tiny number.** The ring of 8 places holds the time steps 3 to 10. Windows of 4 time steps
-# (T = 3) can begin with time step 3, 4, 5, 6 or 7. The window that begins with 7 lies at the places
-# 7, 0, 1, 2. No window may begin with time step 8: it would need time step 11, and at its place lies
+# **A tiny number.** The ring of 8 places holds the time steps 3 to 10. Windows of 4 time steps (T =
+# 3) can begin with time step 3, 4, 5, 6 or 7. The window that begins with 7 lies at the places 7,
+# 0, 1, 2. No window may begin with time step 8: it would need time step 11, and at its place lies
 # time step 3.
 
 # %% [markdown]
 # **Exercise 3 · `sample`** · medium · very important · 15 minutes
 #
-# Draw the number of each window's first time step, and an environment for each, with a key of its own
-# each. `added` is traced inside the compiled program: use `jnp.maximum`, not Python's `max`.
+# Draw the number of each window's first time step, and an environment for each, with a key of its
+# own each. `added` is traced inside the compiled program: use `jnp.maximum`, not Python's `max`.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
-# Think in numbers of time steps (0 to `added - 1`), and convert to places at the end. Which one is the
-# oldest in the ring? With which one does the newest whole window begin?
+# Think in numbers of time steps (0 to `added - 1`), and convert to places at the end. Which one is
+# the oldest in the ring? With which one does the newest whole window begin?
 # </details>
 # <details><summary>Hint 2: the structure</summary>
 #
@@ -470,8 +473,8 @@ add = checks.add(add)
 # </details>
 # <details><summary>Hint 3: the code</summary>
 #
-# `oldest = jnp.maximum(0, replay.added - capacity)`, `newest = replay.added - (length + 1)`; the limits
-# of `randint` are `oldest` and `newest + 1`.
+# `oldest = jnp.maximum(0, replay.added - capacity)`, `newest = replay.added - (length + 1)`; the
+# limits of `randint` are `oldest` and `newest + 1`.
 # </details>
 
 
@@ -499,10 +502,10 @@ sample = checks.sample(sample)
 
 # %% [markdown]
 # Now your ring at work, as in the picture at the top of this page: 24 places, one environment,
-# episodes of 10 time steps. Your `add` stores four time steps, then your `sample` draws two windows of
-# 4 + 1, and so on. The triangle is the write head, at the place that is written next. Windows lie
-# anywhere in the ring, also across its seam between the places 23 and 0, but never across the write
-# head.
+# episodes of 10 time steps. Your `add` stores four time steps, then your `sample` draws two windows
+# of 4 + 1, and so on. The triangle is the write head, at the place that is written next. Windows
+# lie anywhere in the ring, also across its seam between the places 23 and 0, but never across the
+# write head.
 
 # %% tags=["plumbing"]
 # @title Your ring at work, on film
@@ -596,17 +599,18 @@ question.explain(
 # </details>
 #
 # Uniform sampling under-samples the newest experience, which is what a changing policy needs most.
-# DreamerV3 therefore has an **online queue** beside the ring. Whenever `length` new time steps of an
-# environment have arrived, the window of these time steps is queued, and queued windows are served
-# before random ones. These windows do not overlap, so each new time step is served once, soon after
-# it was collected. `dreamer_lite`'s
-# [replay.py](../dreamer_lite/training/replay.py) has this queue; the reader's agent draws uniformly.
+# DreamerV3 therefore has an **online queue** beside the ring. Whenever `length` new time steps of
+# an environment have arrived, the window of these time steps is queued, and queued windows are
+# served before random ones. These windows do not overlap, so each new time step is served once,
+# soon after it was collected. `dreamer_lite`'s [replay.py](../dreamer_lite/training/replay.py) has
+# this queue; the reader's agent draws uniformly.
 
 # %% [markdown]
 # ## 5 · From windows to batches: the first time step is context
 #
-# A **batch** is what one update learns from: B sequences of T time steps, the action *before* each of
-# them, and the state to start from. Both need one time step more, which is why a window has T + 1:
+# A **batch** is what one update learns from: B sequences of T time steps, the action *before* each
+# of them, and the state to start from. Both need one time step more, which is why a window has T +
+# 1:
 #
 # | time step of the window | 0 | 1 | 2 | ... | T |
 # |---|---|---|---|---|---|
@@ -618,8 +622,8 @@ question.explain(
 # from the state that the agent had there. And the shift between an observation and its previous
 # action is done here, by reading the actions one place earlier.
 #
-# **A tiny number.** T = 2, places 2, 0, 1 of a ring of 3: the step records come from the places 0 and
-# 1, the actions from 2 and 0, and the start from 2.
+# **A tiny number.** T = 2, places 2, 0, 1 of a ring of 3: the step records come from the places 0
+# and 1, the actions from 2 and 0, and the start from 2.
 
 
 # %% tags=["given"]
@@ -679,14 +683,14 @@ cut = checks.cut(cut)
 #
 # A stored state is **stale** when the network that inferred it has changed since. The state at a
 # window's start was inferred by the world model of that time, maybe thousands of updates ago. The
-# present model would infer another one from the same observations, so it starts from a state that it
-# would never reach, and learns from it.
+# present model would infer another one from the same observations. So it would start from a state
+# that it may never infer itself, and learn to continue from there.
 #
-# R2D2 (Kapturowski and others 2019) studied this for recurrent Q-learning: it stores states too, and
-# first runs the network over some time steps without learning from them (a **burn-in**). DreamerV3
-# spends nothing on that ("Experience replay" in the Methods of its paper). An update computes the T states of each window with the present model
-# anyway, so it **writes them back** into the ring, and the next window that begins there starts from
-# a fresh one.
+# R2D2 (Kapturowski and others 2019) studied this for recurrent Q-learning: it stores states too,
+# and first runs the network over some time steps without learning from them (a **burn-in**).
+# DreamerV3 spends nothing on that ("Experience replay" in the Methods of its paper). An update
+# computes the T states of each window with the present model anyway, so it **writes them back**
+# into the ring, and the next window that begins there starts from a fresh one.
 #
 # **A tiny number.** At a replay ratio of 4, a time step is replayed 4 times on average before it is
 # overwritten, so its state is written 5 times: once by `add` and 4 times by `write_back`. In a ring
@@ -699,8 +703,8 @@ cut = checks.cut(cut)
 #
 # <details><summary>Hint 1: the idea</summary>
 #
-# The reverse of `cut`: the same places, but `.at[...].set(...)`. The states belong to the time steps
-# 1 to T of the window, because time step 0 was only context.
+# The reverse of `cut`: the same places, but `.at[...].set(...)`. The states belong to the time
+# steps 1 to T of the window, because time step 0 was only context.
 # </details>
 # <details><summary>Hint 2: the structure</summary>
 #
@@ -778,11 +782,11 @@ def index_of(onehot: jax.Array) -> np.ndarray:
 
 
 # %% [markdown]
-# The table is filled from the first half of the environments, and its **accuracy** is measured in the
-# other half, in ordinary time steps and in those that begin an episode. Four variants of the inputs
-# are compared: with resets; without; with each time step's *own* action, a_t instead of a_{t-1}; and,
-# as the **negative control**, with the actions of another environment. The **baseline** always
-# predicts the most frequent column.
+# The table is filled from the first half of the environments, and its **accuracy** is measured in
+# the other half, in ordinary time steps and in those that begin an episode. Four variants of the
+# inputs are compared: with resets; without; with each time step's *own* action, a_t instead of
+# a_{t-1}; and, as the **negative control**, with the actions of another environment. The
+# **baseline** always predicts the most frequent column.
 
 # %%
 replay = fill(*played["catch"])
@@ -850,14 +854,15 @@ question.explain(
 # ![](figure:02_masks)
 # </details>
 #
-# With resets the table predicts every column. (The baseline is right in all first time steps, because
-# the most frequent column is the one of a reset.) With each time step's *own* action it is no better than
-# with another environment's actions, because a_t has no influence on x_t. This error is easily
-# overlooked: a model with memory predicts much without the action, so its loss still falls.
+# With resets the table predicts every column. (The baseline is right in all first time steps,
+# because the most frequent column is the one of a reset.) With each time step's *own* action it is
+# no better than with another environment's actions, because a_t has no influence on x_t. This error
+# is easily overlooked: a model with memory predicts much without the action, so its loss still
+# falls.
 #
 # **Limits.** A table has no memory, so the leak cannot spread beyond one time step. In an agent it
-# can. A large model may also learn to recognise resets by itself from the observation, and then only
-# wastes capacity. Random play under-represents states that a better policy would visit.
+# can. A large model may also learn to recognise resets by itself from the observation, and then
+# only wastes capacity. Random play under-represents states that a better policy would visit.
 
 # %% [markdown]
 # ## Quiz
