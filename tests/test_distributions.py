@@ -152,6 +152,13 @@ def test_continue_loss_has_its_floor_at_the_discount() -> None:
     assert Bernoulli(jnp.float32(best)).mean() == pytest.approx(gamma)
 
 
+def test_the_gradient_of_a_bernoulli_is_right_at_a_logit_of_zero_too() -> None:
+    """Heads whose last layer starts at zero begin there."""
+    logits, target = jnp.array([-300.0, -2, 0, 0, 0, 2, 300]), jnp.array([1.0, 0, 0, 0.5, 1, 1, 0])
+    slope = jax.grad(lambda x: Bernoulli(x).loss(target).sum())(logits)
+    np.testing.assert_allclose(slope, jax.nn.sigmoid(logits) - target, atol=1e-6)
+
+
 def test_vectors_and_images() -> None:
     rng = np.random.default_rng(0)
     guess, target = rng.normal(size=(2, 3, 4)).astype(np.float32), rng.normal(size=(2, 3, 4)) * 9

@@ -142,10 +142,8 @@ class Bernoulli(NamedTuple):
         return jax.nn.sigmoid(self.logits)
 
     def loss(self, target: jax.Array) -> jax.Array:
-        """-(y ln p + (1 - y) ln(1 - p)) per element; the target y in [0, 1] may be soft."""
-        # in terms of the logit, and without log1p, which is slow on CPUs
-        tail = jnp.log(1 + jnp.exp(-jnp.abs(self.logits)))
-        return jnp.maximum(self.logits, 0) - self.logits * target + tail
+        """-(y ln p + (1 - y) ln(1 - p)) = ln(1 + eˡ) - l y per element; y in [0, 1] may be soft."""
+        return jax.nn.softplus(self.logits) - self.logits * target
 
 
 class SymlogVector(NamedTuple):

@@ -88,7 +88,7 @@ def trunk_gradients(network: Any, loss: Loss) -> np.ndarray:
         def batch(key: jax.Array) -> jax.Array:
             x, reward = draw(key, BATCH)
             slopes = [jax.grad(task)(params, k, x, reward)["trunk"] for k in range(len(SIZES))]
-            return jnp.stack([optax.global_norm(slope) for slope in slopes]) ** 2
+            return jnp.stack([sum(jnp.sum(x**2) for x in jax.tree.leaves(s)) for s in slopes])
 
         return jax.lax.map(batch, jax.random.split(jax.random.key(2**21), 32)).mean(0)
 
