@@ -94,7 +94,7 @@ def test_figures_say_what_they_show():
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert texts == ["0.50", "-99.00", "1.00", "0.00"]
     assert [axes.get_title() for axes in figure.axes[:4]] == [
-        "rewards of 0.01", "rewards of 1", "rewards of 100", "rewards of 10,000"
+        "s = 0.01", "s = 1", "s = 100", "s = 10,000"
     ]  # fmt: skip
     bars = figures.draw_fractions({"a\nb": np.array([0.1, 0.2, 0.3, 0.4])}, SIZES).axes[0].patches
     np.testing.assert_allclose([bar.get_width() for bar in bars], [0.1, 0.2, 0.3, 0.4])

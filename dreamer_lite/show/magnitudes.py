@@ -20,11 +20,13 @@ def draw_maps(
       scores: label -> (4,), explained variance, written on the pictures of that label.
       sizes: (4,) of the tasks' rewards.
     """
-    figure = Figure(figsize=(6.6, 1.22 * len(maps) + 0.7), layout="constrained")
+    figure = Figure(figsize=(6.8, 1.0 * len(maps) + 0.5), layout="constrained")
     grid = figure.subplots(len(maps), len(sizes), squeeze=False)
     for line, (label, pictures) in zip(grid, maps.items()):
         for number, (axes, picture) in enumerate(zip(line, pictures)):
-            image = axes.imshow(picture, origin="lower", cmap="RdBu_r", vmin=-1.5, vmax=1.5)
+            image = axes.imshow(
+                picture, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-1.5, vmax=1.5
+            )
             axes.set(xticks=[], yticks=[])
             if label in scores:
                 text = f"{max(scores[label][number], -99):.2f}"
@@ -33,9 +35,9 @@ def draw_maps(
                           ha="center", va="center")  # fmt: skip
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
     for axes, size in zip(grid[0], sizes):
-        axes.set_title(f"rewards of {size:,g}", fontsize=10)
+        axes.set_title(f"s = {size:,g}", fontsize=10)
     bar = figure.colorbar(image, ax=grid, shrink=0.6, aspect=30)
-    bar.set_label("predicted reward / its size")
+    bar.set_label("predicted reward / its size s")
     return figure
 
 
@@ -75,7 +77,7 @@ def draw_fractions(fractions: Mapping[str, np.ndarray], sizes: np.ndarray) -> Fi
         width = np.array([values[number] for values in fractions.values()])
         axes.barh(
             list(fractions), width, left=left, color=COLOURS[number], alpha=0.75,
-            hatch=HATCHES[number], edgecolor="white", label=f"rewards of {size:,g}",
+            hatch=HATCHES[number], edgecolor="white", label=f"task of s = {size:,g}",
         )  # fmt: skip
         left += width
     axes.invert_yaxis()

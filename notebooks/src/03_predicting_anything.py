@@ -436,6 +436,7 @@ two_hot_mean = checks.two_hot_mean(two_hot_mean)
 #
 # All networks of this course are *multilayer perceptrons* (MLPs): each layer is a linear map, a norm
 # and an activation. You write their forward passes once, and every network of your agent uses them.
+# The classes below are shown without your methods; section 5 loads them complete.
 #
 # Below is the given part of the linear layer. Its `__init__` draws a kernel from a truncated normal
 # distribution whose scale shrinks with the number of inputs, so that outputs have about the magnitude
@@ -636,8 +637,8 @@ dreamer = parts.load()
 # their size s** = 0.01, 1, 100 and 10,000 and in the pair of numbers.
 #
 # One network learns all four tasks: your `Mlp` is the trunk, whose 64 features the tasks share, and
-# each task has a linear head of its own. The loss is the sum of the four tasks' losses, minimized by
-# Adam with one learning rate.
+# each task has a linear head of its own. The loss is the sum of the four tasks' losses. Adam minimizes
+# it, with one learning rate for everything, which falls to 0 over the training.
 
 
 # %%
