@@ -76,6 +76,8 @@ def test_training_uses_the_parts_that_it_is_given(play, capsys, tmp_path, monkey
     states = jax.tree.leaves(training.replay.deter)
     assert any(np.asarray(x).any() for x in states), "inferred states are written back"
     assert "update 4 of 4: " in capsys.readouterr().out
+    with pytest.raises(ValueError, match="updates is 3, chunk 0: both must be at least 1"):
+        training.run(3, 0)
 
 
 def zeros(dreamer, params, graph, c, batch) -> set[tuple[str, str]]:

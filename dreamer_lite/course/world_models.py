@@ -122,12 +122,17 @@ class Training:
     def run(self, updates: int, chunk: int, name: str = "", keep: int = 0) -> Any:
         """Make `updates` updates and return the parameters; a new picture after each `chunk`.
 
-        The picture is saved under `name` at the end; see `notebook.show`. The parameters after
-        `keep` updates are put into `kept`.
+        `updates` is rounded up to whole chunks. The picture is saved under `name` at the end; see
+        `notebook.show`. The parameters after `keep` updates are put into `kept`.
+
+        Raises:
+          ValueError: `updates` or `chunk` is below 1.
         """
+        if updates < 1 or chunk < 1:
+            raise ValueError(f"updates is {updates}, chunk {chunk}: both must be at least 1.")
         draw, began, compiled = live(), time.perf_counter(), 0.0
         first = done = sum(self.updates[-1:])
-        goal = done + updates
+        goal = done + -(-updates // chunk) * chunk
         while done < goal:
             keys = jax.random.split(jax.random.fold_in(self.key, done), chunk)
             self.carry, losses = self.advance(self.carry, keys)

@@ -857,8 +857,8 @@ question = notebook.predict(
 )
 
 # %%
-chunk = updates // (5 if FAST else 30)  # updates between two pictures
-short = updates // 5  # an early copy, for section 11
+chunk = max(1, updates // (5 if FAST else 30))  # updates between two pictures
+short = max(chunk, updates // 5)  # an early copy, for section 11
 params = training.run(updates, chunk, "05_curve", keep=short)
 early = training.kept
 print(f"{updates:,} updates in {training.seconds:.0f} s, compilation included")
