@@ -44,10 +44,11 @@ def gradient_map(
     """
     figure = Figure(figsize=(4.4 * len(maps) + 0.6, 3.4), layout="constrained")
     panels = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
+    drawn = []
     for axes, (label, norms) in zip(panels, maps.items(), strict=True):
-        image = draw_map(axes, norms, rows, columns, marks.get(label))
+        drawn.append(draw_map(axes, norms, rows, columns, marks.get(label)))
         axes.set_title(label, fontsize=10)
-    bar = figure.colorbar(image, ax=panels)
+    bar = figure.colorbar(drawn[-1], ax=panels)
     bar.set_label("norm of the gradient, log10", fontsize=8)
     return figure
 

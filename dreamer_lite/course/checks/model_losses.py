@@ -243,7 +243,8 @@ def build_model() -> Exercise:
     def measure(function: Callable) -> tuple:
         agent = made("Dreamer", "build_model", function, c, WORLD, 0)
         attributes = ("encoder", "decoder", "reward", "cont")
-        encoder, decoder, *heads = (getattr(agent, name, None) for name in attributes)
+        found: list[Any] = [getattr(agent, name, None) for name in attributes]
+        encoder, decoder, *heads = found
         nets = [getattr(encoder, "mlp", None), getattr(decoder, "mlp", None), *heads]
         networks = [*map(sizes, nets)]
         own = [agent.rssm.from_action, agent.rssm.post_net, agent.rssm.prior_net]
@@ -478,7 +479,7 @@ def train_step() -> Exercise:
 
     def twice(function: Callable) -> tuple:
         """Two steps, so that what the optimizer remembers counts."""
-        now, memory = params, optimizer.init(params)
+        now, memory, extra = params, optimizer.init(params), {}
         for _ in range(2):
             now, memory, extra = function(loss, optimizer, now, memory, *inputs)
         return *jax.tree.leaves(now), *jax.tree.leaves(memory), extra["error"]
