@@ -14,57 +14,39 @@ arXiv:2301.04104, and the code released with it, github.com/danijar/dreamerv3 (M
 """
 
 import argparse
+import collections
 import dataclasses
-import itertools
 import math
 import pathlib
 import time
 from typing import Any, NamedTuple
 
-import imageio_ffmpeg
 import jax
 import jax.numpy as jnp
-import mediapy
 import numpy as np
 import optax
 from flax import nnx
+from PIL import Image
 
 from dreamer_lite import worlds
 
 sg = jax.lax.stop_gradient
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Hyperparameters. Small grids: with these an agent learns on two CPU cores in minutes."""
-
-    worlds: int = 128  # W parallel environments
-    batch: int = 64  # B sequences
-    length: int = 8  # T time steps
-    capacity: int = 100_000  # time steps in the replay buffer
-    train_ratio: float = 4  # replayed time steps per collected time step
-    deter: int = 128  # D
-    stoch: int = 8  # S groups
-    classes: int = 8  # C classes
-    blocks: int = 1  # of the GRU
-    hidden: int = 64  # units inside the RSSM
-    units: int = 64  # of all other MLPs
-    layers: int = 2  # of encoder, decoder, actor and critic; other heads have one
-    bins: int = 63  # K two-hot bins
-    unimix: float = 0.003  # paper: 0.01 (with 32 groups of 64 classes)
-    policy_unimix: float = 0.01
-    free_nats: float = 0.1  # paper: 1
-    recon: float = 1.0  # weight of the reconstruction loss
-    horizon: int = 10  # H; paper: 15
-    starts: int = 2  # imagine from the last time steps of a sequence; 0 is all, as in the paper
-    discount: float = 1 - 1 / 100  # paper: 1 - 1 / 333
-    lam: float = 0.95  # of the lambda-returns
-    entropy: float = 1e-2  # paper: 3e-4
-    learning_rate: float = 3e-3  # paper: 4e-5
-    warmup: int = 100
-    decay: int = 1000  # updates until the learning rate has fallen to 0.7; paper: constant
-    rms_decay: float = 0.99  # the released code has 0.999
-
+# Hyperparameters. With these an agent learns on small grids, on two CPU cores, in minutes.
+DEFAULTS = dict(
+    worlds=128, batch=64, length=8,  # W parallel environments; B sequences of T time steps
+    capacity=100_000, train_ratio=4,  # time steps that are kept; replayed ones per collected one
+    deter=128, stoch=8, classes=8, blocks=1,  # D; S groups of C classes; blocks of the GRU
+    hidden=64, units=64, layers=2, bins=63,  # inside the RSSM; in MLPs (heads: 1 layer); K bins
+    unimix=0.003, policy_unimix=0.01, free_nats=0.1, recon=1.0,  # paper: 0.01, 0.01, 1, 1
+    horizon=10, starts=2,  # H, paper: 15; imagine from the last time steps of a sequence, 0: all
+    discount=1 - 1 / 100, lam=0.95, entropy=1e-2,  # paper: 1 - 1 / 333, 0.95, 3e-4
+    learning_rate=3e-3, warmup=100,  # paper: 4e-5; updates in which the rate rises
+    decay=1000, rms_decay=0.99,  # updates in which it falls to 0.7, 0: never; released code: 0.999
+)  # fmt: skip
+FIELDS = [(name, type(value), value) for name, value in DEFAULTS.items()]
+Config = dataclasses.make_dataclass("Config", FIELDS, frozen=True)
 
 CONTROL = dict(worlds=16, batch=16, length=16, starts=8, horizon=15, train_ratio=16, recon=10.0,
                entropy=3e-4, learning_rate=2e-3, decay=300)  # fmt: skip
@@ -332,8 +314,7 @@ class Mlp(nnx.Module):
     """Layers of linear map, RMSNorm and SiLU; with `outputs`, a linear map at the end."""
 
     def __init__(self, inputs, units, layers, rng, outputs=0, scale=1.0, bias=0.0):
-        sizes = [inputs] + [units] * layers
-        self.linears = nnx.List([Linear(a, b, rng) for a, b in itertools.pairwise(sizes)])
+        self.linears = nnx.List([Linear(n, units, rng) for n in [inputs] + [units] * (layers - 1)])
         self.norms = nnx.List([Norm(units) for _ in range(layers)])
         self.out = Linear(units, outputs, rng, scale, bias) if outputs else None
 
@@ -748,8 +729,7 @@ class Actor(nnx.Module):
 
     def __init__(self, c: Config, space: Any, inputs: int, rng):
         self.c, self.discrete = c, space.is_discrete
-        outputs = space.classes or 2 * space.shape[0]
-        self.net = Mlp(inputs, c.units, c.layers, rng, outputs, scale=0.01)
+        self.net = Mlp(inputs, c.units, c.layers, rng, space.classes or 2 * space.shape[0], 0.01)
 
     # [07] Actor.policy
     def policy(self, feat: jax.Array) -> Categorical | Gaussian:
@@ -829,13 +809,12 @@ def replay_value_loss(agent, slow, c: Config, batch: Batch, states: State, boots
     return (1.0 - steps.is_last[:-1]) * loss
 
 
-class Learner(NamedTuple):
-    """All that learning changes."""
-
-    params: Any
-    slow: Any  # critic: exponential moving average of its parameters
-    memory: Any  # the optimizer's
-    range: jax.Array  # (2,) percentiles of the returns
+# All that learning changes:
+#   params  of all networks
+#   slow    critic: exponential moving average of its parameters
+#   memory  the optimizer's
+#   range   (2,) percentiles of the returns
+Learner = collections.namedtuple("Learner", "params slow memory range")
 
 
 # [08] total_loss
@@ -852,11 +831,8 @@ def total_loss(params, graph, c: Config, learner: Learner, batch: Batch, key: ja
     bootstrap = returns[0].reshape(last.deter.shape[:2])
     more["replay_value"] = replay_value_loss(agent, slow, c, tail, last, bootstrap)
     losses |= more
-    return weighted_sum(losses, c), (
-        {k: x.mean() for k, x in losses.items()},
-        sg(states),
-        new_range,
-    )
+    means = {name: x.mean() for name, x in losses.items()}
+    return weighted_sum(losses, c), (means, sg(states), new_range)
 
 
 # [08] clip_gradient
@@ -879,21 +855,18 @@ def laprop(gradient, v, m, count, decay: float, momentum: float = 0.9):
 def make_optimizer(c: Config) -> optax.GradientTransformation:
     """Clipping for each tensor, then LaProp over all parameters as one vector."""
 
-    def clip(gradients, memory, params=None):
-        return jax.tree.map(clip_gradient, gradients, params), memory
-
-    def update(gradient, memory, params=None):
-        v, m, count = memory
-        step, v, m = laprop(gradient, v, m, count + 1, c.rms_decay)
-        rate = c.learning_rate * jnp.minimum(1.0, count / c.warmup)
-        rate = rate * (jax.lax.rsqrt(1 + count / c.decay) if c.decay else 1.0)
-        return -rate * step, (v, m, count + 1)
-
     def start(params):
         return jnp.zeros_like(params), jnp.zeros_like(params), jnp.int32(0)
 
-    scale = optax.flatten(optax.GradientTransformation(start, update))
-    return optax.chain(optax.GradientTransformation(lambda params: (), clip), scale)
+    def scale(gradient, memory, params=None):
+        v, m, count = memory
+        step, v, m = laprop(gradient, v, m, count + 1, c.rms_decay)
+        rate = c.learning_rate * jnp.minimum(1.0, count / c.warmup)
+        rate *= jax.lax.rsqrt(1 + count / c.decay) if c.decay else 1.0
+        return -rate * step, (v, m, count + 1)
+
+    clip = optax.stateless_with_tree_map(clip_gradient)
+    return optax.chain(clip, optax.flatten(optax.GradientTransformation(start, scale)))
 
 
 # [08] update
@@ -912,67 +885,57 @@ def act(agent: Dreamer, state: State, action: jax.Array, steps: Any, key: jax.Ar
     u_key, key = jax.random.split(key)
     u = jax.random.uniform(u_key, state.stoch.shape[:-1])
     embed = agent.encoder.embed(steps.obs)
-    state, _ = agent.rssm.observe_step(state, embed, action, steps.is_first, u)
+    state = agent.rssm.observe_step(state, embed, action, steps.is_first, u)[0]
     action = agent.actor.policy(feature(state)).sample(key)
     return state, action * (1.0 - steps.is_last[:, None])
 
 
-class Run(NamedTuple):
-    """All that a run is: what is saved, and what goes on from there."""
-
-    learner: Learner
-    replay: Replay
-    world: Any  # (W, ...) the environments' own states
-    steps: Any  # worlds.TimeStep (W, ...) not yet acted on
-    state: State  # (W, ...)
-    action: jax.Array  # (W, A)
-    key: jax.Array
-    count: jax.Array  # () int32, time steps of each environment so far
-    score: jax.Array  # (W,) returns of the running episodes
-    scores: jax.Array  # (100,) returns of the latest finished episodes
-    episodes: jax.Array  # () int32
+# All that a run is: what is saved, and what goes on from there.
+#   learner  Learner
+#   replay   Replay
+#   world    (W, ...) the environments' own states
+#   steps    worlds.TimeStep (W, ...) not yet acted on
+#   state    State (W, ...)
+#   action   (W, A) the latest one
+#   seed     () int32
+#   score    (W,) returns of the running episodes
+#   latest   (W,) returns of the latest finished episodes; NaN before the first
+Run = collections.namedtuple("Run", "learner replay world steps state action seed score latest")
 
 
 def begin(c: Config, world: Any, graph, optimizer, params, seed: int) -> Run:
     """The state of a run before its first time step."""
-    keys = jax.random.split(jax.random.key(seed), c.worlds + 1)
-    world_state, steps = jax.vmap(world.reset)(keys[1:])
+    world_state, steps = jax.vmap(world.reset)(jax.random.split(jax.random.key(seed), c.worlds))
     state = nnx.merge(graph, params).rssm.initial(c.worlds)
     action = jnp.zeros((c.worlds, world.action_space.classes or world.action_space.shape[0]))
-    size = c.capacity // c.worlds
-
-    def ring(x):
-        return jnp.zeros((size, *x.shape), x.dtype)
-
-    stoch = jnp.zeros((size, c.worlds, c.stoch), jnp.uint8)
-    replay = Replay(jax.tree.map(ring, steps), ring(action), ring(state.deter), stoch, jnp.int32(0))
+    stored = steps, action, state.deter, jnp.zeros((c.worlds, c.stoch), jnp.uint8)
+    ring = jax.tree.map(lambda x: jnp.zeros((c.capacity // c.worlds, *x.shape), x.dtype), stored)
     slow = jax.tree.map(jnp.copy, params["critic"])
     learner = Learner(params, slow, optimizer.init(params), jnp.zeros(2))
-    zero = jnp.int32(0)
-    return Run(learner, replay, world_state, steps, state, action, jax.random.key_data(keys[0]),
-               zero, jnp.zeros(c.worlds), jnp.zeros(100), zero)  # fmt: skip
+    numbers = jnp.int32(seed), jnp.zeros(c.worlds), jnp.full(c.worlds, jnp.nan)
+    return Run(learner, Replay(*ring, jnp.int32(0)), world_state, steps, state, action, *numbers)
 
 
 # [08] collect
 def collect(graph, c: Config, world: Any, run: Run) -> Run:
     """One time step of all environments: act, store, step."""
-    key = jax.random.fold_in(jax.random.wrap_key_data(run.key), 2 * run.count)
-    act_key, world_key = jax.random.split(key)
+    key = jax.random.fold_in(jax.random.key(run.seed), 2 * run.replay.added)
+    keys = jax.random.split(key, c.worlds + 1)
     agent = nnx.merge(graph, run.learner.params)
-    state, action = act(agent, run.state, run.action, run.steps, act_key)
+    state, action = act(agent, run.state, run.action, run.steps, keys[0])
     replay = add(run.replay, run.steps, action, state)
     choice = action.argmax(-1) if world.action_space.is_discrete else action
-    keys = jax.random.split(world_key, c.worlds)
     step = jax.vmap(lambda *args: worlds.next_timestep(world, *args))
-    world_state, steps = step(run.world, run.steps, choice, keys)
-    return run._replace(world=world_state, steps=steps, state=state, action=action, replay=replay,
-                        count=run.count + 1)  # fmt: skip
+    world_state, steps = step(run.world, run.steps, choice, keys[1:])
+    score = jnp.where(steps.is_first, 0.0, run.score) + steps.reward
+    latest = jnp.where(steps.is_last, score, run.latest)
+    return Run(run.learner, replay, world_state, steps, state, action, run.seed, score, latest)
 
 
 # [08] learn
 def learn(graph, c: Config, optimizer, run: Run) -> tuple[Run, dict]:
     """Sample a batch, make one update, and write the new states back."""
-    key = jax.random.fold_in(jax.random.wrap_key_data(run.key), 2 * run.count + 1)
+    key = jax.random.fold_in(jax.random.key(run.seed), 2 * run.replay.added + 1)
     sample_key, key = jax.random.split(key)
     place, env = sample(run.replay, c.batch, c.length, sample_key)
     batch = cut(run.replay, place, env, c.classes)
@@ -980,121 +943,90 @@ def learn(graph, c: Config, optimizer, run: Run) -> tuple[Run, dict]:
     return run._replace(learner=learner, replay=write_back(run.replay, place, env, states)), losses
 
 
-# [08] keep_score
-def keep_score(run: Run) -> Run:
-    """Add up rewards; move the returns of finished episodes into the ring of the latest."""
-    score = jnp.where(run.steps.is_first, 0.0, run.score) + run.steps.reward
-    last = run.steps.is_last
-    place = jnp.where(last, (run.episodes + jnp.cumsum(last) - 1) % 100, 100)
-    scores = run.scores.at[place].set(score, mode="drop")
-    return run._replace(score=score, scores=scores, episodes=run.episodes + last.sum())
-
-
 # [08] make_program
 def make_program(c: Config, world: Any):
-    """Two compiled functions: seed -> run, and (run, times) -> (run, mean losses)."""
+    """Two compiled functions: seed -> run, and (run, updates) -> (run, mean losses)."""
     graph, optimizer = nnx.graphdef(Dreamer(c, world, 0)), make_optimizer(c)
     steps = round(c.batch * c.length / (c.worlds * c.train_ratio))  # between two updates
 
     def play(run, times):
-        return jax.lax.fori_loop(
-            0, times, lambda _, run: keep_score(collect(graph, c, world, run)), run
-        )
+        return jax.lax.fori_loop(0, times, lambda _, run: collect(graph, c, world, run), run)
 
-    def once(_, carry):
-        run, losses = learn(graph, c, optimizer, play(carry[0], steps))
-        return run, jax.tree.map(jnp.add, carry[1], losses)
-
-    def advance(run, times):
-        losses = jax.eval_shape(lambda run: learn(graph, c, optimizer, run)[1], run)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape), losses)
-        run, sums = jax.lax.fori_loop(0, times, once, (run, zeros))
-        return run, jax.tree.map(lambda x: x / times, sums)
-
-    def start(params, seed):  # fill the replay buffer with as many windows as a batch has steps
-        run = begin(c, world, graph, optimizer, params, seed)
-        return play(run, c.length + c.batch * c.length // c.worlds)
-
-    def init(seed):
+    def init(seed):  # and fill the replay buffer with as many windows as a batch has steps
         params = nnx.to_pure_dict(nnx.state(Dreamer(c, world, seed), nnx.Param))
-        return jax.jit(start)(params, seed)
+        windows = c.length + c.batch * c.length // c.worlds
+        return jax.jit(lambda p: play(begin(c, world, graph, optimizer, p, seed), windows))(params)
 
-    return init, jax.jit(advance, donate_argnums=0)  # the old run's memory is used again
+    def advance(run, updates):
+        def once(run, _):
+            return learn(graph, c, optimizer, play(run, steps))
+
+        run, losses = jax.lax.scan(once, run, length=updates)
+        return run, jax.tree.map(jnp.mean, losses)
+
+    return init, jax.jit(advance, static_argnums=1, donate_argnums=0)  # run's memory is reused
 
 
 def save(run: Run, path: pathlib.Path) -> None:
     """Write all arrays of a run, so that a kill leaves the old file or the new one."""
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        np.savez(file, *jax.device_get(jax.tree.leaves(run)))
+    part = path.with_suffix(".part.npz")
+    np.savez(part, *jax.tree.leaves(run))
     part.replace(path)
 
 
 def restore(run: Run, path: pathlib.Path) -> Run:
     """The saved run; `run` is a fresh one of the same environment and hyperparameters."""
-    leaves, tree = jax.tree.flatten(run)
     with np.load(path) as file:
-        saved = [file[name] for name in file.files]
-    if [x.shape for x in saved] != [x.shape for x in leaves]:
+        saved = [jnp.asarray(x) for x in file.values()]
+    if [x.shape for x in saved] != [x.shape for x in jax.tree.leaves(run)]:
         raise SystemExit(f"{path} is a run of other hyperparameters: choose another --out.")
-    return jax.tree.unflatten(tree, [jnp.asarray(x) for x in saved])
+    return jax.tree.unflatten(jax.tree.structure(run), saved)
 
 
-def film(c: Config, world: Any, run: Run, path: pathlib.Path, seen: int = 5, length: int = 40):
-    """Film an environment (left) beside the open-loop dream from its step `seen` on (right)."""
-    graph = nnx.graphdef(Dreamer(c, world, 0))
-    agent = nnx.merge(graph, run.learner.params)
+def film(c: Config, world: Any, run: Run, path: pathlib.Path, length: int = 40) -> None:
+    """Film the latest time steps (left) beside an open-loop dream of them (right).
 
-    def step(run, _):
-        new = collect(graph, c, world, run)
-        return new._replace(replay=run.replay), (run.steps.obs, new.state, new.action)
-
-    @jax.jit
-    def play_and_dream(run):
-        obs, states, actions = jax.lax.scan(step, run, None, seen + length)[1]
-        start = jax.tree.map(lambda x: x[seen - 1], states)
-        dream = imagine_plan(agent, start, actions[seen - 1 : -1], jax.random.key(0))
-        return obs, agent.decoder.predict(feature(dream))
-
-    obs, dream = jax.tree.map(lambda x: np.asarray(x)[:, 0], play_and_dream(run))
-    decode = {k: jax.nn.sigmoid if s.is_image else symexp for k, s in world.obs_space.items()}
-    dream = {k: np.asarray(decode[k](x)) for k, x in dream.items()}
-    frames = world.render({k: x[seen:] for k, x in obs.items()}), world.render(dream)
-    mediapy.set_ffmpeg(imageio_ffmpeg.get_ffmpeg_exe())
-    mediapy.write_video(path, np.concatenate(frames, 2), fps=8)
+    Of all environments it takes that with the fewest resets there. The dream starts at the state
+    before the first frame, and knows the actions only.
+    """
+    agent = nnx.merge(nnx.graphdef(Dreamer(c, world, 0)), run.learner.params)
+    place = (run.replay.added - 1 + jnp.arange(-length, 1)) % run.replay.action.shape[0]
+    chosen = run.replay.steps.is_first[place].sum(0).argmin()[None]
+    batch = cut(run.replay, place[:, None], chosen, c.classes)
+    dream = imagine_plan(agent, batch.start, batch.action, jax.random.key(0))
+    raw, spaces = agent.decoder.predict(feature(dream)), world.obs_space
+    shown = {k: (jax.nn.sigmoid if spaces[k].is_image else symexp)(x) for k, x in raw.items()}
+    pair = [jax.tree.map(lambda x: np.asarray(x[:, 0]), obs) for obs in (batch.steps.obs, shown)]
+    images = [Image.fromarray(x) for x in np.concatenate([world.render(x) for x in pair], 2)]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=125, loop=0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="DreamerV3 in one file.")
     parser.add_argument("--world", default="minatar/breakout", choices=PRESETS)
-    parser.add_argument("--minutes", type=float, default=5, help="of training, with compilation")
+    parser.add_argument("--minutes", type=float, default=5, help="of training, once compiled")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=pathlib.Path, help="folder of the run; goes on from there")
     args = parser.parse_args()
-    started, saved = time.time(), time.time()
-    out = args.out or pathlib.Path("runs") / f"{args.world.replace('/', '-')}-{args.seed}"
+    out = args.out or pathlib.Path("runs", f"{args.world.replace('/', '-')}-{args.seed}")
     out.mkdir(parents=True, exist_ok=True)
-    c, world = Config(**PRESETS[args.world]), worlds.make(args.world)
+    c, world, file = Config(**PRESETS[args.world]), worlds.make(args.world), out / "run.npz"
     init, advance = make_program(c, world)
-    run, updates = init(args.seed), 1
-    if (out / "run.npz").exists():
-        run = restore(run, out / "run.npz")
+    run = restore(init(args.seed), file) if file.exists() else init(args.seed)
     print(f"Training in {out}; compiling takes up to a minute.", flush=True)
-    while time.time() - started < 60 * args.minutes:
-        run, losses = advance(run, updates)
-        updates = 100
-        count = min(100, int(run.episodes))
-        score = float(run.scores[:count].mean()) if count else math.nan
-        news = (
-            f"{time.time() - started:4.0f} s, {int(run.count) * c.worlds} steps, return {score:.2f}"
-        )
-        print(news, *(f"{name} {float(x):.3g}" for name, x in losses.items()), sep=", ", flush=True)
+    compiled = advance.lower(run, 100).compile()
+    begun = saved = time.time()
+    while time.time() - begun < 60 * args.minutes:
+        run, losses = compiled(run)
+        news = {"return": np.nanmean(run.latest)} | losses
+        head = f"{time.time() - begun:4.0f} s, {run.replay.added * c.worlds} steps"
+        print(head, *(f"{name} {float(x):.3g}" for name, x in news.items()), sep=", ", flush=True)
         if time.time() - saved > 60:
-            save(run, out / "run.npz")
+            save(run, file)
             saved = time.time()
-    save(run, out / "run.npz")
-    film(c, world, run, out / "dream.mp4")
-    print(f"Saved {out / 'run.npz'}. Reality beside the dream: {out / 'dream.mp4'}")
+    save(run, file)
+    film(c, world, run, out / "dream.gif")
+    print(f"Saved {file}. Reality beside the dream: {out / 'dream.gif'}")
 
 
 if __name__ == "__main__":
