@@ -35,15 +35,21 @@ sg = jax.lax.stop_gradient
 
 # Hyperparameters. With these an agent learns on small grids, on two CPU cores, in minutes.
 DEFAULTS = dict(
-    worlds=128, batch=64, length=8,  # W parallel environments; B sequences of T time steps
-    capacity=100_000, train_ratio=4,  # time steps that are kept; replayed ones per collected one
-    deter=128, stoch=8, classes=8, blocks=1,  # D; S groups of C classes; blocks of the GRU
-    hidden=64, units=64, layers=2, bins=63,  # inside the RSSM; in MLPs (heads: 1 layer); K bins
-    unimix=0.003, policy_unimix=0.01, free_nats=0.1, recon=1.0,  # paper: 0.01, 0.01, 1, 1
-    horizon=10, starts=2,  # H, paper: 15; imagine from the last time steps of a sequence, 0: all
-    discount=1 - 1 / 100, lam=0.95, entropy=1e-2,  # paper: 1 - 1 / 333, 0.95, 3e-4
-    learning_rate=3e-3, warmup=100,  # paper: 4e-5; updates in which the rate rises
-    decay=1000, rms_decay=0.99,  # updates in which it falls to 0.7, 0: never; released code: 0.999
+    # W parallel environments; B sequences of T time steps; time steps that the replay buffer
+    # keeps; replayed time steps per collected one
+    worlds=128, batch=64, length=8, capacity=100_000, train_ratio=4,
+    # D; S groups of C classes; blocks of the GRU; units inside the RSSM, and of all other MLPs;
+    # layers of encoder, decoder, actor and critic (other heads have one); K two-hot bins
+    deter=128, stoch=8, classes=8, blocks=1, hidden=64, units=64, layers=2, bins=63,
+    # of the latents (paper: 0.01, with 32 groups of 64 classes) and of the policy; paper: 1 nat;
+    # weight of the reconstruction loss
+    unimix=0.003, policy_unimix=0.01, free_nats=0.1, recon=1.0,
+    # H (paper: 15); imagine from the last time steps of a sequence, 0 is all, as in the paper;
+    # paper: 1 - 1 / 333; of the lambda-returns; paper: 3e-4
+    horizon=10, starts=2, discount=1 - 1 / 100, lam=0.95, entropy=1e-2,
+    # paper: 4e-5; updates until it is reached; updates until it has fallen to 0.7 (0: constant, as
+    # in the paper); the released code has 0.999
+    learning_rate=3e-3, warmup=100, decay=1000, rms_decay=0.99,
 )  # fmt: skip
 FIELDS = [(name, type(value), value) for name, value in DEFAULTS.items()]
 Config = dataclasses.make_dataclass("Config", FIELDS, frozen=True)
@@ -264,8 +270,7 @@ class Categorical(NamedTuple):
 
 def repeat(row: jax.Array, x: jax.Array) -> jax.Array:
     """`row` (n,) for each vector of x, by a product: CPUs compute its gradient faster."""
-    ones = np.ones((math.prod(x.shape[:-1]), 1), np.float32)
-    return (ones @ row[None]).reshape(*x.shape[:-1], -1)
+    return (np.ones((x.size // x.shape[-1], 1), np.float32) @ row[None]).reshape(*x.shape[:-1], -1)
 
 
 class Linear(nnx.Module):
@@ -855,9 +860,6 @@ def laprop(gradient, v, m, count, decay: float, momentum: float = 0.9):
 def make_optimizer(c: Config) -> optax.GradientTransformation:
     """Clipping for each tensor, then LaProp over all parameters as one vector."""
 
-    def start(params):
-        return jnp.zeros_like(params), jnp.zeros_like(params), jnp.int32(0)
-
     def scale(gradient, memory, params=None):
         v, m, count = memory
         step, v, m = laprop(gradient, v, m, count + 1, c.rms_decay)
@@ -866,7 +868,8 @@ def make_optimizer(c: Config) -> optax.GradientTransformation:
         return -rate * step, (v, m, count + 1)
 
     clip = optax.stateless_with_tree_map(clip_gradient)
-    return optax.chain(clip, optax.flatten(optax.GradientTransformation(start, scale)))
+    laprops = optax.GradientTransformation(lambda p: (0.0 * p, 0.0 * p, jnp.int32(0)), scale)
+    return optax.chain(clip, optax.flatten(laprops))
 
 
 # [08] update
