@@ -36,20 +36,17 @@ sg = jax.lax.stop_gradient
 # Hyperparameters. With these an agent learns on small grids, on two CPU cores, in minutes.
 DEFAULTS = dict(
     # W parallel environments; B sequences of T time steps; time steps that the replay buffer
-    # keeps; replayed time steps per collected one
+    # keeps; replayed time steps per collected one.
     worlds=128, batch=64, length=8, capacity=100_000, train_ratio=4,
     # D; S groups of C classes; blocks of the GRU; units inside the RSSM, and of all other MLPs;
-    # layers of encoder, decoder, actor and critic (other heads have one); K two-hot bins
+    # layers of encoder, decoder, actor and critic (other heads have one); K two-hot bins.
     deter=128, stoch=8, classes=8, blocks=1, hidden=64, units=64, layers=2, bins=63,
-    # of the latents (paper: 0.01, with 32 groups of 64 classes) and of the policy; paper: 1 nat;
-    # weight of the reconstruction loss
-    unimix=0.003, policy_unimix=0.01, free_nats=0.1, recon=1.0,
-    # H (paper: 15); imagine from the last time steps of a sequence, 0 is all, as in the paper;
-    # paper: 1 - 1 / 333; of the lambda-returns; paper: 3e-4
-    horizon=10, starts=2, discount=1 - 1 / 100, lam=0.95, entropy=1e-2,
-    # paper: 4e-5; updates until it is reached; updates until it has fallen to 0.7 (0: constant, as
-    # in the paper); the released code has 0.999
-    learning_rate=3e-3, warmup=100, decay=1000, rms_decay=0.99,
+    # Paper: 1 nat; weight of the reconstruction loss. H, paper: 15; imagine from the last time
+    # steps of a sequence, 0 is all, as in the paper; paper: 1 - 1 / 333, 0.95, 3e-4.
+    free_nats=0.1, recon=1.0, horizon=10, starts=2, discount=1 - 1 / 100, lam=0.95, entropy=1e-2,
+    # Paper: 4e-5; updates until it is reached; updates until it has fallen to 0.7 (0: constant, as
+    # in the paper); the released code has 0.999. Paper: 0.01, with 32 groups of 64 classes.
+    learning_rate=3e-3, warmup=100, decay=1000, rms_decay=0.99, unimix=0.003, policy_unimix=0.01,
 )  # fmt: skip
 FIELDS = [(name, type(value), value) for name, value in DEFAULTS.items()]
 Config = dataclasses.make_dataclass("Config", FIELDS, frozen=True)
@@ -810,8 +807,7 @@ def replay_value_loss(agent, slow, c: Config, batch: Batch, states: State, boots
     cont, lam = (1.0 - steps.is_terminal) * c.discount, (1.0 - steps.is_last) * c.lam
     returns = lambda_returns(steps.reward, cont, bootstrap, lam)
     feat = feature(states)[:-1]
-    loss = critic_loss(agent.critic(feat), sg(slow(sg(feat))), returns)
-    return (1.0 - steps.is_last[:-1]) * loss
+    return (1 - steps.is_last[:-1]) * critic_loss(agent.critic(feat), sg(slow(sg(feat))), returns)
 
 
 # All that learning changes:
@@ -834,8 +830,7 @@ def total_loss(params, graph, c: Config, learner: Learner, batch: Batch, key: ja
     imagined, actions = imagine(frozen, start, c.horizon, imagine_key)
     more, returns, new_range = dream_losses(agent, slow, c, imagined, actions, learner.range)
     bootstrap = returns[0].reshape(last.deter.shape[:2])
-    more["replay_value"] = replay_value_loss(agent, slow, c, tail, last, bootstrap)
-    losses |= more
+    losses |= more | {"replay_value": replay_value_loss(agent, slow, c, tail, last, bootstrap)}
     means = {name: x.mean() for name, x in losses.items()}
     return weighted_sum(losses, c), (means, sg(states), new_range)
 
@@ -867,17 +862,15 @@ def make_optimizer(c: Config) -> optax.GradientTransformation:
         rate *= jax.lax.rsqrt(1 + count / c.decay) if c.decay else 1.0
         return -rate * step, (v, m, count + 1)
 
-    clip = optax.stateless_with_tree_map(clip_gradient)
     laprops = optax.GradientTransformation(lambda p: (0.0 * p, 0.0 * p, jnp.int32(0)), scale)
-    return optax.chain(clip, optax.flatten(laprops))
+    return optax.chain(optax.stateless_with_tree_map(clip_gradient), optax.flatten(laprops))
 
 
 # [08] update
 def update(graph, c: Config, optimizer, learner: Learner, batch: Batch, key: jax.Array):
     """One gradient step on everything; the slow critic follows. (learner, losses, states)."""
-    params, memory, (losses, states, new_range) = train_step(
-        total_loss, optimizer, learner.params, learner.memory, graph, c, learner, batch, key
-    )
+    inputs = learner.params, learner.memory, graph, c, learner, batch, key
+    params, memory, (losses, states, new_range) = train_step(total_loss, optimizer, *inputs)
     slow = jax.tree.map(lambda s, p: 0.98 * s + 0.02 * p, learner.slow, params["critic"])
     return Learner(params, slow, memory, new_range), losses, states
 
@@ -906,10 +899,10 @@ def act(agent: Dreamer, state: State, action: jax.Array, steps: Any, key: jax.Ar
 Run = collections.namedtuple("Run", "learner replay world steps state action seed score latest")
 
 
-def begin(c: Config, world: Any, graph, optimizer, params, seed: int) -> Run:
+def begin(c: Config, world: Any, optimizer, params, seed: int) -> Run:
     """The state of a run before its first time step."""
     world_state, steps = jax.vmap(world.reset)(jax.random.split(jax.random.key(seed), c.worlds))
-    state = nnx.merge(graph, params).rssm.initial(c.worlds)
+    state = State(jnp.zeros((c.worlds, c.deter)), jnp.zeros((c.worlds, c.stoch, c.classes)))
     action = jnp.zeros((c.worlds, world.action_space.classes or world.action_space.shape[0]))
     stored = steps, action, state.deter, jnp.zeros((c.worlds, c.stoch), jnp.uint8)
     ring = jax.tree.map(lambda x: jnp.zeros((c.capacity // c.worlds, *x.shape), x.dtype), stored)
@@ -948,24 +941,23 @@ def learn(graph, c: Config, optimizer, run: Run) -> tuple[Run, dict]:
 
 # [08] make_program
 def make_program(c: Config, world: Any):
-    """Two compiled functions: seed -> run, and (run, updates) -> (run, mean losses)."""
+    """Two compiled functions: seed -> run, and (run, updates) -> (run, metrics)."""
     graph, optimizer = nnx.graphdef(Dreamer(c, world, 0)), make_optimizer(c)
     steps = round(c.batch * c.length / (c.worlds * c.train_ratio))  # between two updates
 
     def play(run, times):
         return jax.lax.fori_loop(0, times, lambda _, run: collect(graph, c, world, run), run)
 
-    def init(seed):  # and fill the replay buffer with as many windows as a batch has steps
+    def init(seed):  # and play until the replay buffer has windows to sample
         params = nnx.to_pure_dict(nnx.state(Dreamer(c, world, seed), nnx.Param))
-        windows = c.length + c.batch * c.length // c.worlds
-        return jax.jit(lambda p: play(begin(c, world, graph, optimizer, p, seed), windows))(params)
+        return jax.jit(lambda p: play(begin(c, world, optimizer, p, seed), 2 * c.length))(params)
 
     def advance(run, updates):
         def once(run, _):
             return learn(graph, c, optimizer, play(run, steps))
 
         run, losses = jax.lax.scan(once, run, length=updates)
-        return run, jax.tree.map(jnp.mean, losses)
+        return run, {"return": jnp.nanmean(run.latest)} | jax.tree.map(jnp.mean, losses)
 
     return init, jax.jit(advance, static_argnums=1, donate_argnums=0)  # run's memory is reused
 
@@ -979,8 +971,7 @@ def save(run: Run, path: pathlib.Path) -> None:
 
 def restore(run: Run, path: pathlib.Path) -> Run:
     """The saved run; `run` is a fresh one of the same environment and hyperparameters."""
-    with np.load(path) as file:
-        saved = [jnp.asarray(x) for x in file.values()]
+    saved = [jnp.asarray(x) for x in np.load(path).values()]
     if [x.shape for x in saved] != [x.shape for x in jax.tree.leaves(run)]:
         raise SystemExit(f"{path} is a run of other hyperparameters: choose another --out.")
     return jax.tree.unflatten(jax.tree.structure(run), saved)
@@ -1020,8 +1011,7 @@ def main() -> None:
     compiled = advance.lower(run, 100).compile()
     begun = saved = time.time()
     while time.time() - begun < 60 * args.minutes:
-        run, losses = compiled(run)
-        news = {"return": np.nanmean(run.latest)} | losses
+        run, news = compiled(run)
         head = f"{time.time() - begun:4.0f} s, {run.replay.added * c.worlds} steps"
         print(head, *(f"{name} {float(x):.3g}" for name, x in news.items()), sep=", ", flush=True)
         if time.time() - saved > 60:
