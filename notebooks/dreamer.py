@@ -16,6 +16,7 @@ arXiv:2301.04104, and the code released with it, github.com/danijar/dreamerv3 (M
 import argparse
 import collections
 import dataclasses
+import itertools
 import math
 import pathlib
 import time
@@ -267,7 +268,8 @@ class Categorical(NamedTuple):
 
 def repeat(row: jax.Array, x: jax.Array) -> jax.Array:
     """`row` (n,) for each vector of x, by a product: CPUs compute its gradient faster."""
-    return (np.ones((x.size // x.shape[-1], 1), np.float32) @ row[None]).reshape(*x.shape[:-1], -1)
+    ones = np.ones((math.prod(x.shape[:-1]), 1), np.float32)
+    return (ones @ row[None]).reshape(*x.shape[:-1], -1)
 
 
 class Linear(nnx.Module):
@@ -316,7 +318,8 @@ class Mlp(nnx.Module):
     """Layers of linear map, RMSNorm and SiLU; with `outputs`, a linear map at the end."""
 
     def __init__(self, inputs, units, layers, rng, outputs=0, scale=1.0, bias=0.0):
-        self.linears = nnx.List([Linear(n, units, rng) for n in [inputs] + [units] * (layers - 1)])
+        sizes = [inputs] + [units] * layers
+        self.linears = nnx.List([Linear(a, b, rng) for a, b in itertools.pairwise(sizes)])
         self.norms = nnx.List([Norm(units) for _ in range(layers)])
         self.out = Linear(units, outputs, rng, scale, bias) if outputs else None
 
