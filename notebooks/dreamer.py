@@ -36,17 +36,20 @@ sg = jax.lax.stop_gradient
 
 # Hyperparameters. With these an agent learns on small grids, on two CPU cores, in minutes.
 DEFAULTS = dict(
-    # W parallel environments; B sequences of T time steps; time steps that the replay buffer
-    # keeps; replayed time steps per collected one.
+    # worlds: W parallel environments. batch, length: B sequences of T time steps. capacity: time
+    # steps in the replay buffer. train_ratio: replayed time steps per collected one.
     worlds=128, batch=64, length=8, capacity=100_000, train_ratio=4,
-    # D; S groups of C classes; blocks of the GRU; units inside the RSSM, and of all other MLPs;
-    # layers of encoder, decoder, actor and critic (other heads have one); K two-hot bins.
+    # deter: D. stoch, classes: S groups of C classes. blocks: of the GRU. hidden: units inside the
+    # RSSM. units: of all other MLPs. layers: of encoder, decoder, actor and critic; other heads
+    # have one. bins: K two-hot bins.
     deter=128, stoch=8, classes=8, blocks=1, hidden=64, units=64, layers=2, bins=63,
-    # Paper: 1 nat; weight of the reconstruction loss. H, paper: 15; imagine from the last time
-    # steps of a sequence, 0 is all, as in the paper; paper: 1 - 1 / 333, 0.95, 3e-4.
+    # free_nats: paper 1. recon: weight of the reconstruction loss, paper 1. horizon: H, paper 15.
+    # starts: imagine from so many last time steps of a sequence; 0 is all, as in the paper.
+    # discount: paper 1 - 1 / 333. lam: of the lambda-returns. entropy: paper 3e-4.
     free_nats=0.1, recon=1.0, horizon=10, starts=2, discount=1 - 1 / 100, lam=0.95, entropy=1e-2,
-    # Paper: 4e-5; updates until it is reached; updates until it has fallen to 0.7 (0: constant, as
-    # in the paper); the released code has 0.999. Paper: 0.01, with 32 groups of 64 classes.
+    # learning_rate: paper 4e-5. warmup: updates in which it rises. decay: updates in which it falls
+    # to 0.7; 0 is never, as in the paper. rms_decay: the released code has 0.999. unimix: of the
+    # latents, paper 0.01 (with 32 groups of 64 classes).
     learning_rate=3e-3, warmup=100, decay=1000, rms_decay=0.99, unimix=0.003, policy_unimix=0.01,
 )  # fmt: skip
 FIELDS = [(name, type(value), value) for name, value in DEFAULTS.items()]
