@@ -69,10 +69,11 @@ WORLD_MODEL = (
         "replay.action[place[:-1], world]",
         "replay.action[place[1:], world]",
         "**Each observation came with its own action**, the one that was chosen *after* it: `cut` "
-        "read `place[1:]` where `place[:-1]` is right. Losses and gradient map look healthy, "
-        "because the model meets the action one step early, keeps it in h, and predicts well from "
-        "there. But in the open loop it receives the action *before* each step, and then moves the "
-        "paddle one step late: at step 1 it errs about as much as with another player's actions. "
+        "read `place[1:]` where `place[:-1]` is right. The gradient map is healthy, and the curves "
+        "are those of a model that learns somewhat later: it meets each action one step early, "
+        "keeps it in h, and predicts well from there. But in the open loop it receives the action "
+        "*before* each step, and then moves the paddle one step late: at step 1 it errs about as "
+        "much as with another's actions. "
         "A loss on data that have the same mistake cannot show it.",
     ),
     Bug(
