@@ -229,7 +229,9 @@ def make_ppo(config: Config, settings: Settings, world: World, rules: Rules = RU
         state, sums = learn_times(one_round, carry, rounds)
         return state, jax.tree.map(lambda x: x / jnp.maximum(1, rounds), sums)
 
-    driver = fuse(config, lambda seed: nnx.to_pure_dict(nnx.state(build(seed))), begin, advance)
+    driver: Any = fuse(
+        config, lambda seed: nnx.to_pure_dict(nnx.state(build(seed))), begin, advance
+    )
     return Ppo(driver.init, driver.advance, merge)
 
 

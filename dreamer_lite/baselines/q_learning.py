@@ -138,8 +138,10 @@ def sample(replay: Replay, count: int, settings: Settings, key: jax.Array) -> Tr
     world = jax.random.randint(world_key, (count,), 0, worlds)
     index = (start + jnp.arange(settings.n_step + 1)[:, None]) % length
     steps = replay.timesteps
-    flags = (x[index, world] for x in (steps.reward, steps.is_last, steps.is_terminal))
-    ahead = n_step_return(*flags, settings.discount)
+    reward, is_last, is_terminal = (
+        x[index, world] for x in (steps.reward, steps.is_last, steps.is_terminal)
+    )
+    ahead = n_step_return(reward, is_last, is_terminal, settings.discount)
     now, later = index[0], (start + ahead.steps) % length
     obs = jax.tree.map(lambda x: x[now, world], steps.obs)
     next_obs = jax.tree.map(lambda x: x[later, world], steps.obs)
@@ -219,7 +221,8 @@ def make_driver(
     program = Program(config, settings, world, optimizer, nnx.graphdef(build(0)), target_of)
 
     def advance(state: State, times: jax.Array, steps: jax.Array, updates: jax.Array):
-        collect_once, learn_once = (functools.partial(f, program) for f in (collect, learn))
+        collect_once = functools.partial(collect, program)
+        learn_once = functools.partial(learn, program)
         return interleave(collect_once, learn_once, state, times, steps, updates)
 
     def parameters(seed: int) -> Params:

@@ -225,7 +225,7 @@ class Outcome(NamedTuple):
 def outcome(row: jax.Array, column: jax.Array) -> Outcome:
     """Judge row OUT of the ball's plane (B, 10), given the column (B,) where it was last seen."""
     sides = [jnp.take_along_axis(row, (column + jump)[:, None], 1) for jump in (-KINK, KINK)]
-    return Outcome(float(sum(sides).mean()), float(row.max(-1).mean()))
+    return Outcome(float(jnp.add(*sides).mean()), float(row.max(-1).mean()))
 
 
 def last_seen(play: data.Play) -> jax.Array:

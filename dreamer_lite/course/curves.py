@@ -167,8 +167,15 @@ def watch(
     for record in records:
         own = record.get("seeds", {}).get("return_mean", [record["return_mean"]])
         points.append((record["updates"], record["agent_steps"], time.process_time(), own))
-        columns = (np.array(column, np.float64) for column in zip(*points))
-        yield Curve(name, *columns, (about or {}) | {"wall_seconds": round(record["seconds"], 1)})
+        updates, steps, seconds, returns = (np.array(x, np.float64) for x in zip(*points))
+        yield Curve(
+            name,
+            updates,
+            steps,
+            seconds,
+            returns,
+            (about or {}) | {"wall_seconds": round(record["seconds"], 1)},
+        )
 
 
 def draw(

@@ -22,7 +22,7 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]  # outputs (n, 4, O), rewards
 
 def expected_reward(x: jax.Array) -> jax.Array:
     """s f(u, v) of states (n, 8): (n, 4)."""
-    return SIZES * 1.5 * x[:, 1::2] * jnp.sin(3 * x[:, ::2])
+    return 1.5 * x[:, 1::2] * jnp.sin(3 * x[:, ::2]) * SIZES
 
 
 def draw(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:

@@ -87,7 +87,7 @@ def draw_maps(maps: Mapping[str, np.ndarray], resets: Sequence[int], label: str)
     """Square maps (T, T), outputs down, inputs across, log10; exact zeros are hatched."""
     figure = Figure(figsize=(4.0 * len(maps) + 1.2, 4.1), layout="constrained")
     row = np.atleast_1d(figure.subplots(1, len(maps)))
-    image = None
+    image: Any = None
     for axes, (title, values) in zip(row, maps.items()):
         shown = np.ma.masked_equal(values, 0)
         axes.set_facecolor("white")

@@ -1,6 +1,7 @@
 """Figures of notebook 03: two-hot codes, and predictions of rewards of four magnitudes."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -22,6 +23,7 @@ def draw_maps(
     """
     figure = Figure(figsize=(6.8, 1.0 * len(maps) + 0.5), layout="constrained")
     grid = figure.subplots(len(maps), len(sizes), squeeze=False)
+    image: Any = None
     for line, (label, pictures) in zip(grid, maps.items()):
         for number, (axes, picture) in enumerate(zip(line, pictures)):
             image = axes.imshow(

@@ -124,7 +124,8 @@ def advance(
 
     Pure; numbers of repetitions may be traced.
     """
-    collect_once, learn_once = (functools.partial(f, program) for f in (collect, learn))
+    collect_once = functools.partial(collect, program)
+    learn_once = functools.partial(learn, program)
     return interleave(collect_once, learn_once, state, times, steps, updates)
 
 
@@ -190,10 +191,10 @@ def learn(program: Program, state: RunState) -> tuple[RunState, Metrics]:
 
 
 def learn_times(
-    learn_once: Callable[[RunState], tuple[RunState, Metrics]],
-    carry: tuple[RunState, Metrics],
+    learn_once: Callable[[Any], tuple[Any, Metrics]],
+    carry: tuple[Any, Metrics],
     times: jax.typing.ArrayLike,
-) -> tuple[RunState, Metrics]:
+) -> tuple[Any, Metrics]:
     """Learn `times` times, adding the metrics up; carry: (state, sums so far)."""
 
     def once(_, carry):
@@ -203,9 +204,7 @@ def learn_times(
     return jax.lax.fori_loop(0, times, once, carry)
 
 
-def zero_metrics(
-    learn_once: Callable[[RunState], tuple[RunState, Metrics]], state: RunState
-) -> Metrics:
+def zero_metrics(learn_once: Callable[[Any], tuple[Any, Metrics]], state: Any) -> Metrics:
     """Sums of metrics before the first update."""
     metrics = jax.eval_shape(learn_once, state)[1]
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)

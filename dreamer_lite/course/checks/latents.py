@@ -107,7 +107,7 @@ def rssm_layers() -> Exercise:
     dreamer = solved_agent()
 
     def measure(function: Function) -> jax.Array:
-        self = nnx.Module()
+        self: Any = nnx.Module()
         self.c = config()
         function(self, self.c, EMBED, ACTIONS, np.random.default_rng(0))
         return table(self)
@@ -248,7 +248,7 @@ def core() -> Exercise:
     )
 
 
-def latent(name: str, logits: Function) -> dict[str, Function]:
+def latent(name: str, logits: Function) -> dict[str, Any]:
     """Mistakes of a function from logits (..., S C) to log-probabilities (..., S, C)."""
     unimix = solved_agent().unimix
 

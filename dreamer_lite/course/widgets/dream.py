@@ -136,7 +136,7 @@ class Dream:
 
     def _recorded(self, t: Any) -> tuple[Any, TimeStep]:
         """(the environment's own state or None, the time step) of the recording; t () or (M,)."""
-        kept = self.recording
+        kept: Any = self.recording
         found = TimeStep({key: x[t] for key, x in kept.obs.items()}, *(x[t] for x in kept[1:5]))
         return jax.tree.map(lambda x: x[t], kept.world), found
 
