@@ -44,7 +44,6 @@ sys.path.insert(0, str(ROOT))  # the library of this clone, also where another i
 from dreamer_lite.course import parts  # noqa: E402
 
 FOLDED = {"bootstrap", "setup", "plumbing"}  # code that a page does not show at first
-SECOND_EDITION = "05"  # the last notebook that is written for it
 LARGEST = 1_000_000  # bytes of a notebook with outputs
 
 BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
@@ -130,7 +129,7 @@ def build(source: Path, solved: bool, figures: bool = True, marked: bool = False
                 cell.source = f"{bootstrap()}\n{cell.source}"
             if "parameters" in tags or FOLDED.intersection(tags):
                 cell.metadata["cellView"] = "form"
-            if FOLDED.intersection(tags) and source.stem[:2] <= SECOND_EDITION:
+            if FOLDED.intersection(tags) and lint.second(source):
                 cell.metadata["jupyter"] = {"source_hidden": True}
             if not marked:
                 edition = solution if solved else student

@@ -682,7 +682,11 @@ def train_step(loss, optimizer, params, memory, *inputs):
 
 # [06] imagine_plan
 def imagine_plan(agent: Dreamer, start: State, actions: jax.Array, key: jax.Array) -> State:
-    """Open loop: the states (H, N, ...) that follow `start` under given actions (H, N, A)."""
+    """Open loop: the states (H, N, ...) that follow `start` under given actions (H, N, A).
+
+    `agent.rssm.imagine_step(state, action, u)` is one step, for N states at once: state (N, ...),
+    action (N, A), noise u (N, S). The key is consumed.
+    """
     u = jax.random.uniform(key, (*actions.shape[:2], agent.rssm.c.stoch))
 
     def step(state, inputs):
@@ -694,9 +698,14 @@ def imagine_plan(agent: Dreamer, start: State, actions: jax.Array, key: jax.Arra
 
 # [06] imagine
 def imagine(agent: Dreamer, start: State, horizon: int, key: jax.Array) -> tuple[State, jax.Array]:
-    """Let the actor act in the model: states (H+1, N, ...) from `start`, and actions (H, N, A)."""
+    """Let the actor act in the model: states (H+1, N, ...) from `start`, and actions (H, N, A).
+
+    The first state is the start (N, ...); action t was chosen in state t. `feature(state)` is what
+    the policy is given. The key is consumed.
+    """
     u_key, action_key = jax.random.split(key)
     u = jax.random.uniform(u_key, (horizon, *start.stoch.shape[:-1]))
+    keys = jax.random.split(action_key, horizon)
 
     def step(state, inputs):
         key, u = inputs
@@ -704,7 +713,7 @@ def imagine(agent: Dreamer, start: State, horizon: int, key: jax.Array) -> tuple
         new = agent.rssm.imagine_step(state, action, u)
         return new, (new, action)
 
-    _, (states, actions) = jax.lax.scan(step, start, (jax.random.split(action_key, horizon), u))
+    _, (states, actions) = jax.lax.scan(step, start, (keys, u))
     return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), start, states), actions
 
 
@@ -722,13 +731,13 @@ class Gaussian(NamedTuple):
 
     # [07] Gaussian.log_prob
     def log_prob(self, action: jax.Array) -> jax.Array:
-        """Log density of an action (..., A), summed over its dimensions."""
+        """Log-density (...) of an action (..., A), summed over its dimensions."""
         z = (action - self.mean) / self.std
         return jnp.sum(-0.5 * z**2 - jnp.log(self.std) - 0.5 * math.log(2 * math.pi), -1)
 
     # [07] Gaussian.entropy
     def entropy(self) -> jax.Array:
-        """Entropy in nats, summed over dimensions."""
+        """Entropy (...) in nats, summed over dimensions."""
         return jnp.sum(jnp.log(self.std) + 0.5 * math.log(2 * math.pi * math.e), -1)
 
 
@@ -741,7 +750,12 @@ class Actor(nnx.Module):
 
     # [07] Actor.policy
     def policy(self, feat: jax.Array) -> Categorical | Gaussian:
-        """The distribution over actions: unimix for classes; else tanh means, std in [0.1, 1]."""
+        """The distribution over actions, for features (..., D + S C).
+
+        Discrete: `Categorical`, with a uniform mixture of `self.c.policy_unimix`. Continuous:
+        `Gaussian` with tanh means and a standard deviation in [0.1, 1]; the first half of the
+        network's outputs is the mean's.
+        """
         out = self.net(feat)
         if self.discrete:
             return Categorical(unimix(out, self.c.policy_unimix))
@@ -767,25 +781,37 @@ def lambda_returns(reward, cont, value, lam) -> jax.Array:
 
 # [07] update_range
 def update_range(old: jax.Array, returns: jax.Array) -> jax.Array:
-    """Moving averages (2,) of the 5th and 95th percentile of the returns."""
+    """Moving averages (2,) of the 5th and 95th percentile of the returns (H, N); rate 0.01."""
     return 0.99 * old + 0.01 * jnp.percentile(returns, jnp.array([5.0, 95.0]))
 
 
 # [07] critic_loss
 def critic_loss(logits: jax.Array, slow_logits: jax.Array, returns: jax.Array) -> jax.Array:
-    """Towards the returns, and towards the slow critic, which regularises; (...)."""
+    """Towards the returns (...), and towards the slow critic, which regularises; (...).
+
+    Both logits are (..., K). No gradient reaches the slow critic or the returns.
+    """
     return two_hot_loss(logits, returns) + two_hot_loss(logits, two_hot_mean(slow_logits))
 
 
 # [07] actor_loss
 def actor_loss(policy, action: jax.Array, advantage: jax.Array, entropy: float) -> jax.Array:
-    """Policy gradient (REINFORCE) with an entropy bonus, (...)."""
+    """Policy gradient (REINFORCE) with an entropy bonus, (...).
+
+    `policy` is a distribution over actions (..., A), `advantage` (...) is a constant, `entropy` the
+    coefficient η.
+    """
     return -(policy.log_prob(action) * sg(advantage) + entropy * policy.entropy())
 
 
 # [07] dream_losses
 def dream_losses(agent, slow, c: Config, states: State, actions: jax.Array, old_range: jax.Array):
-    """Actor's and critic's losses (H, N) on imagined trajectories; returns (H, N); new range."""
+    """Actor's and critic's losses (H, N) on imagined trajectories; returns (H, N); new range (2,).
+
+    `states` (H+1, N, ...) and `actions` (H, N, A) come from `imagine`. `agent.reward`,
+    `agent.cont` and `agent.critic` map features to logits (..., K), (..., 1) and (..., K), `slow`
+    is the slow critic; `c.lam` is λ, `c.entropy` η. Gives: ({"policy", "value"}, returns, range).
+    """
     feat = sg(feature(states))
     reward = sg(two_hot_mean(agent.reward(feat)))
     cont = sg(jax.nn.sigmoid(agent.cont(feat)[..., 0]))

@@ -98,7 +98,7 @@ double
 
 def small(folder: Path, text: str = SMALL) -> Path:
     """A source in a folder of its own."""
-    path = folder / "src" / "06_small.py"
+    path = folder / "src" / "08_small.py"
     path.parent.mkdir(parents=True)
     path.write_text(text, encoding="utf-8")
     return path
@@ -164,7 +164,7 @@ FAULTS = [
 def test_lint_says_what_is_wrong(tmp_path, old, new, words):
     assert SMALL.count(old) == 1
     found = complaints(small(tmp_path, SMALL.replace(old, new)))
-    assert words in found and found.startswith("06_small.py: ")
+    assert words in found and found.startswith("08_small.py: ")
 
 
 def test_a_notebook_that_builds_nothing_needs_no_exercise(tmp_path):
@@ -204,8 +204,8 @@ def test_the_command_ends_with_status_1_and_a_sentence(tmp_path, monkeypatch, ca
     assert build.main(["check"]) == 1
     assert "missing" in capsys.readouterr().err
     assert build.main(["build"]) == 0
-    (tmp_path / "solutions" / "06_small.ipynb").write_text(
-        executed(tmp_path / "src" / "06_small.py"), encoding="utf-8"
+    (tmp_path / "solutions" / "08_small.ipynb").write_text(
+        executed(tmp_path / "src" / "08_small.py"), encoding="utf-8"
     )
     assert build.main(["check"]) == 0
     assert build.main(["check", "99"]) == 1
@@ -245,7 +245,7 @@ def test_outputs_stay_only_while_the_code_is_the_same(tmp_path, monkeypatch, cap
     path.write_text(SMALL.replace("y = 2", "y = 3"), encoding="utf-8")
     assert not lint.codes(build.with_outputs(build.build(path, True), solution))[0].outputs
     monkeypatch.setattr(build.sources, "__defaults__", (tmp_path, None))
-    lost = "solutions/06_small.ipynb has no outputs of its present code: run build.py run 06.\n"
+    lost = "solutions/08_small.ipynb has no outputs of its present code: run build.py run 08.\n"
     assert build.main(["build"]) == 0 and capsys.readouterr().out == lost
     assert build.main(["check"]) == 1 and capsys.readouterr().err == lost
 
@@ -745,29 +745,45 @@ def claims_05(names: dict) -> None:
 
 
 def claims_06(names: dict) -> None:
-    dream, copy, mean, other = (mean for mean, _ in names["errors"].values())
-    assert (dream[:5] < 0.85 * mean[:5]).all() and (dream[:10] < 0.7 * copy[:10]).all()
-    assert (other[:5] > 1.5 * dream[:5]).all()  # a dream of this very moment
-    scores = {label: mean for label, (mean, _) in names["scores"].items()}
-    assert scores["its own dream"] > 1.1 * scores["another's dream"]
-    assert scores["its own dream"] > 1.1 * scores["a plan at random"]
-    assert scores["its own dream"] <= scores["best in hindsight"]
-    walls = {label: np.array(bars)[:, 0] for label, bars in names["by_wall"].items()}
-    narrow, mixed = walls["trained on random rows"], walls["trained on mixed rows"]
-    assert (narrow[1:] > 1.5 * walls["copy the last frame"][1:]).all()  # it rebuilds the wall
-    assert (mixed[1:] < 0.7 * narrow[1:]).all()
+    slopes = {pair: slope for pair, (slope, _) in names["depends"].items()}
+    changed = {pair: fraction for pair, (_, fraction) in names["depends"].items()}
+    assert slopes["h", "z"] == slopes["action", "z"] == 0 < changed["h", "z"]
+    assert slopes["h", "h"] > 0 and slopes["action", "h"] > 0
+    rollout, single, last, mean, other = (mean for mean, _ in names["lines"].values())
+    assert (rollout[:10] < 0.7 * last[:10]).all() and (rollout[:5] < 0.85 * mean[:5]).all()
+    assert (other[:5] > 1.5 * rollout[:5]).all()  # a rollout of this very moment
+    assert rollout[-5:].mean() > 1.2 * single[-5:].mean()  # errors compound
+    alive = {label: line[-1].mean() for label, line in names["alive"].items()}
+    assert abs(alive["imagined, at random"] - alive["real, at random"]) < 0.15
+    assert alive["imagined, follows the ball"] > 1.5 * alive["imagined, at random"]
+    bars = {label: mean for label, (mean, _) in names["bars"].items()}
+    assert bars["by its own rollouts"] > 1.1 * bars["by another moment's rollouts"]
+    assert bars["by its own rollouts"] > 1.1 * bars["a plan at random"]
+    assert bars["by its own rollouts"] <= bars["the best in hindsight"]
+    walls = {label: np.array(values)[:, 0] for label, values in names["by_wall"].items()}
+    assert (walls["random play"][1:] > 1.3 * walls["repeat the last frame"][1:]).all()
+    assert (walls["both players"][1:] < 0.8 * walls["random play"][1:]).all()
+    gaps = {key: values[2][0] for key, values in names["gaps"].items()}
+    assert gaps["random play", "not covered"] > gaps["random play", "covered"]
 
 
 def claims_07(names: dict) -> None:
     assert np.allclose(names["by_hand"], (0.873, 1.54))
     heard = names["heard"]
     assert heard[0.0][0] == 0 < heard[0.8][0] < heard[0.95][0] < heard[1.0][0]
-    assert all(jax.tree.leaves(names["same"]))  # the world model was frozen
-    caught = {label: score.mean() for label, score in names["caught"].items()}
-    assert caught["trained in dreams"] > 1.5 * caught["random"]
-    assert caught["trained in scrambled dreams"] < 1.4 * caught["random"]
-    assert abs(names["center"][-1] - 0.6) < 0.1
-    assert names["tried"]["random"].shape == names["tried"]["trained in dreams"].shape
+    ends = names["ends"]  # mean and standard deviation by entropy coefficient
+    assert abs(ends[0.0][0] - 0.6) < 0.1 and ends[0.0][1] < 0.25 < ends[0.3][1]
+    assert names["fixed"]  # the world model
+    caught = {label: mean for label, (mean, _) in names["caught"].items()}
+    assert caught["imagination"] > 1.5 * caught["random play"]
+    assert caught["scrambled actions"] < 1.5 * caught["random play"]
+    final = names["final"]  # of the stored curves: (imagined, real)
+    assert final["starved"][0] > final["starved"][1] + 0.2
+    assert abs(final["well-trained"][0] - final["well-trained"][1]) < 0.1
+    assert final["well-trained"][1] > final["starved"][1] + 0.2
+    cold, plain, hot = (x.mean(0) for x in names["stored"].by_temperature["starved"][:, None])
+    assert hot.mean() < plain.mean() and abs(cold.mean() - plain.mean()) < 0.05
+    assert len(names["exploited"]) > 1
 
 
 def claims_08(names: dict) -> None:

@@ -50,6 +50,14 @@ def uniform(space: Space) -> Policy:
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 4))
 def collect(world: World, length: int, count: int, key: jax.Array, policy: Policy) -> Play:
     """As `random_play`, under any policy of the observation."""
+    return collect_states(world, length, count, key, policy)[0]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 4))
+def collect_states(
+    world: World, length: int, count: int, key: jax.Array, policy: Policy
+) -> tuple[Play, Any]:
+    """As `collect`, and the environments' own states (T, B, ...), from which they can go on."""
     reset_key, key = jax.random.split(key)
     state, first = jax.vmap(world.reset)(jax.random.split(reset_key, count))
     space = world.action_space
@@ -62,15 +70,17 @@ def collect(world: World, length: int, count: int, key: jax.Array, policy: Polic
         state, new = jax.vmap(functools.partial(next_timestep, world))(state, steps, action, keys)
         embedded = jax.nn.one_hot(action, space.classes) if space.is_discrete else action
         embedded = embedded.reshape(count, -1) * (1.0 - new.is_first[:, None])
-        return (state, new), (new, embedded)
+        return (state, new), (new, embedded, state)
 
     keys = jax.random.split(key, length - 1)
-    steps, action = jax.lax.scan(step, (state, first), keys)[1]
+    steps, action, states = jax.lax.scan(step, (state, first), keys)[1]
     size = space.classes or space.size
-    return Play(
-        jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, steps),
-        jnp.concatenate([jnp.zeros((1, count, size)), action]),
-    )
+
+    def with_first(first: Any, rest: Any) -> Any:
+        return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest)
+
+    action = jnp.concatenate([jnp.zeros((1, count, size)), action])
+    return Play(with_first(first, steps), action), with_first(state, states)
 
 
 def as_batch(dreamer: Any, c: Any, play: Play) -> Any:

@@ -4,6 +4,7 @@
 computed here is computed with the parts of that module.
 """
 
+import copy
 import dataclasses
 import functools
 import time
@@ -108,6 +109,14 @@ class Training:
             return carry, jax.tree.map(jnp.mean, losses)
 
         self.advance = advance
+
+    def anew(self, params: Any, replay: Any) -> "Training":
+        """The same training from its start, of other parameters and data; compiled already."""
+        other = copy.copy(self)
+        memory = jax.tree.map(jnp.zeros_like, self.carry[1])
+        other.carry = jax.tree.map(jnp.array, (params, memory, replay))
+        other.kept, other.history, other.updates, other.seconds = None, {}, [], 0.0
+        return other
 
     @property
     def params(self) -> Any:

@@ -16,22 +16,22 @@
 # %% [markdown]
 # # 07 · Actor and critic
 #
-# **A policy that has lived only inside a frozen world model catches most balls of the real game, on its first real day; trained on scrambled dreams, it catches no more than chance.**
+# **A policy that has learned only inside your world model catches most balls of the real game, without one real step of its own; with scrambled actions it learns nothing, and in a starved model it learns to exploit the model's errors.**
 #
-# | Minutes to read | Minutes to run | You should know | Adds to the agent |
-# |---|---|---|---|
-# | 35 | 6, on 2 CPU cores | notebooks 05 and 06 | what it wants, and what it does |
+# ![](figure:07_real)
+#
+# | Minutes to read | to write | to run | You should know | Adds to your agent |
+# |---|---|---|---|---|
+# | 40 | 75 | 5, on 2 CPU cores | notebooks 03, 05 and 06 | policy, λ-returns, losses of actor and critic |
 #
 # **You will be able to**
 #
-# * compute lambda-returns by hand, then by a scan, and say what lambda trades;
-# * weigh dreamt steps by the chance that the dream still goes on;
-# * normalise returns so that one entropy scale fits all games;
-# * write the losses of actor and critic, and say what the slow critic is for;
-# * train a policy in a frozen dream, test it in the real world, and run the control that proves why it works;
-# * do the same with continuous actions.
-#
-# ![](figure:agent_actor)
+# * compute λ-returns by hand and by a scan, and say how λ trades bias against variance;
+# * write a policy for discrete and for continuous actions, and its policy gradient with an entropy bonus;
+# * write the critic's loss, and say why its slow copy is no target network;
+# * put everything into `dream_losses`, with every stop-gradient in its place;
+# * train a policy without one real step, and run the control that proves why it works;
+# * recognise model exploitation in two curves.
 
 # %% tags=["bootstrap"]
 from dreamer_lite.course import colab
@@ -41,850 +41,850 @@ colab.setup()
 # %% tags=["parameters"]
 import os
 
-FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # set by the tests; leave it to them
+FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # a short run, for tests
 seed = 0  # @param {type: "integer"}
-updates = 1500 if FAST else 2000  # @param {type: "raw"}
-behaviour_updates = 300 if FAST else 400  # @param {type: "raw"}
-pendulum_updates = 0 if FAST else 800  # @param {type: "raw"}
+updates = 600 if FAST else 2400  # @param {type: "raw"}
+behaviour_updates = 300 if FAST else 600  # @param {type: "raw"}
 
 # %% tags=["setup"]
+# @title Imports, and the agent made of your parts so far
+import math
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from matplotlib.figure import Figure
 
-import dreamer_lite
-from dreamer_lite.course import checks
-from dreamer_lite.course.notebook import show
+from dreamer_lite.course import behavior, checks, exploitation, notebook, parts
 from dreamer_lite.show.plots import style
 
-print(dreamer_lite.__doc__)
+dreamer = parts.load()
+Config, State, Mlp = dreamer.Config, dreamer.State, dreamer.Mlp
+Categorical, Gaussian = dreamer.Categorical, dreamer.Gaussian
+feature, unimix = dreamer.feature, dreamer.unimix
+two_hot_loss, two_hot_mean = dreamer.two_hot_loss, dreamer.two_hot_mean
+sg = jax.lax.stop_gradient
 
 # %% [markdown]
-# ## 1 · What a dreamt step was worth
+# ## 1 · λ-returns: bias, variance and bootstrapping
 #
-# The *actor* chooses actions, the *critic* $v(s)$ says how much reward is still to come from a
-# state. Both learn from dreams of H steps. A dream gives for each state the reward $r_t$ that
-# arrives with it and the discounted chance $c_t$ to go on (notebook 05). But dreams are short, and
-# rewards may come later. Two ways out:
+# The **return** is the discounted sum of all rewards to come. The **actor** is the policy $\pi(a\mid s)$, and the **critic**
+# $v(s)$ predicts the return. Both learn from imagined rollouts of H steps (notebook 06), but rewards go on after H. So the end of the
+# rollout is replaced by the critic's own prediction. That is called **bootstrapping**, and one can do it at any step:
 #
-# * trust the dream to its end, and the critic only there: much chance, little prejudice;
-# * trust the critic after one step: little chance, but all the critic's errors.
+# | bootstrap | called | bias | variance |
+# |---|---|---|---|
+# | after one step | one-step TD target, λ = 0 | high: every error of the critic enters | low |
+# | only at the end of the rollout | H-step return, λ = 1 | low | high: the sum of H random rewards |
 #
-# The *lambda-return* mixes the two at every step (Sutton 1988; Schulman et al. 2016):
+# The **λ-return** (Sutton 1988) mixes them at every step:
 #
-# $$R_t=r_{t+1}+c_{t+1}\bigl((1-\lambda)\,v_{t+1}+\lambda\,R_{t+1}\bigr)\qquad R_H=v_H$$
+# $$R_t=r_{t+1}+c_{t+1}\bigl((1-\lambda)\,v_{t+1}+\lambda\,R_{t+1}\bigr),\qquad R_H=v_H$$
 #
-# Mind the indices: the reward for the action at t arrives with state t + 1. With λ = 0 the critic
-# speaks at once, with λ = 1 only at the end; DreamerV3 takes 0.95.
+# Here $c_{t+1}$ is the predicted continuation, 0 at a terminal state, with the **discount factor** γ in it (notebook 05).
+# DreamerV3 takes λ = 0.95. Two notes for readers of the paper: it writes γ separately, and it
+# prints $v_t$ inside the bracket. The released code has $v_{t+1}$, and so has this course.
 #
-# Shapes: `reward`, `cont`, `value` (H+1, N), the start first; returns (H, N). `reward[0]` is not used.
+# Mind the index of the reward: the action at t earns the reward that arrives *with* state t + 1.
 #
-# **A tiny number, by hand.** H = 2, rewards (-, 0, 1), all c = 0.9, values (0.2, 0.4, 0.6), λ = 0.5.
-# From the back: $R_2=0.6$. $R_1=1+0.9\,(0.5\cdot0.6+0.5\cdot0.6)=1.54$.
-# $R_0=0+0.9\,(0.5\cdot0.4+0.5\cdot1.54)=0.873$.
+# **A tiny number, by hand.** H = 2, rewards (-, 0, 1), all c = 0.9, values (0.2, 0.4, 0.6), λ = 0.5. From the back: $R_2=0.6$.
+# $R_1=1+0.9\,(0.5\cdot0.6+0.5\cdot0.6)=1.54$. $R_0=0+0.9\,(0.5\cdot0.4+0.5\cdot1.54)=0.873$.
 
 # %% [markdown]
 # **Exercise 1** · medium · very important · 15 minutes
 #
-# Write it as a scan from the back.
+# Write the λ-returns as a scan from the back. λ is an array here, because a sequence of *replayed* time steps is cut where λ is 0
+# (notebook 08 needs that). In imagination all its entries are 0.95.
 #
-# <details><summary>Hint 1</summary>
+# <details><summary>Hint 1: the idea</summary>
 #
-# The carry is the later return, at first `value[-1]`. `jax.lax.scan(..., reverse=True)` begins with
-# the last row and keeps the order of what it returns.
+# Each return needs the *later* return. So the scan runs backwards, and the later return is its carry.
 # </details>
-# <details><summary>Hint 2</summary>
+# <details><summary>Hint 2: the structure</summary>
 #
-# Scan over `(reward[1:], cont[1:], value[1:])`. Return the new return twice, as carry and to keep.
+# The carry begins with `value[-1]`. The inputs are all four arrays without their first entry, because only entries at t + 1 occur.
+# `jax.lax.scan(..., reverse=True)` begins with the last entry, and keeps the order of what it returns.
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# `now = reward + cont * ((1 - lam) * value + lam * later)`; return `now, now`. The inputs:
+# `(reward[1:], cont[1:], value[1:], lam[1:])`. The second result of the scan are the returns.
 # </details>
 
 
-# %% tags=["exercise"]
-def my_lambda_returns(
-    reward: jax.Array, cont: jax.Array, value: jax.Array, lam: float
-) -> jax.Array:
-    """What each dreamt state but the last turned out to be worth; (H+1, N) thrice -> (H, N)."""
+# %% tags=["exercise", "part:lambda_returns"]
+def lambda_returns(reward, cont, value, lam) -> jax.Array:
+    """R_t = r_t+1 + c_t+1 ((1 - lam) v_t+1 + lam R_t+1); all (n, ...), returns (n-1, ...).
+
+    `lam` is an array too, 0 where a sequence is cut. The last state only bootstraps.
+    """
 
     # BEGIN SOLUTION
-    def step(later: jax.Array, inputs: tuple) -> tuple:
-        reward, cont, value = inputs
+    def step(later, inputs):
+        reward, cont, value, lam = inputs
         now = reward + cont * ((1 - lam) * value + lam * later)
         return now, now
 
-    return jax.lax.scan(step, value[-1], (reward[1:], cont[1:], value[1:]), reverse=True)[1]
+    inputs = jax.tree.map(lambda x: x[1:], (reward, cont, value, lam))
+    return jax.lax.scan(step, value[-1], inputs, reverse=True)[1]
     # END SOLUTION
 
 
 # %% tags=["check"]
-lambda_returns = checks.lambda_returns(my_lambda_returns)
-
-# %% [markdown]
-# `behavior.lambda_returns` in the package takes λ per step: along *real* rows it is 0 where an
-# episode was cut off, so that the return does not run into the next one.
-#
-# A dream of 15 steps brings 1 at its last step, and a young critic says 0 everywhere. **Predict
-# first:** who hears of the reward? Turn `lams`.
+lambda_returns = checks.lambda_returns(lambda_returns)
 
 # %%
-lams = (0.0, 0.8, 0.95, 1.0)  # turn me
+question = notebook.predict(
+    "A rollout of 15 steps earns 1 at its last step, and the critic predicts 0 everywhere. With λ = 0, how many states learn of it in one update?",
+    ["1", "8", "15"],
+)
+
+# %%
 H = 15
-reward = jnp.zeros((H + 1, 1)).at[H].set(1.0)
-cont, value = jnp.full((H + 1, 1), 0.99), jnp.zeros((H + 1, 1))
-heard = {lam: lambda_returns(reward, cont, value, lam)[:, 0] for lam in lams}
-figure = Figure(figsize=(6.4, 3.0), layout="constrained")
+reward = jnp.zeros(H + 1).at[H].set(1.0)
+cont, value = jnp.full(H + 1, 0.99), jnp.zeros(H + 1)
+lams = (0.0, 0.8, 0.95, 1.0)
+heard = {lam: lambda_returns(reward, cont, value, jnp.full(H + 1, lam)) for lam in lams}
+by_hand = lambda_returns(
+    jnp.array([9.0, 0.0, 1.0]), jnp.full(3, 0.9), jnp.array([0.2, 0.4, 0.6]), jnp.full(3, 0.5)
+)
+print("by hand 0.873 and 1.54; by your scan", *(f"{x:.3f}" for x in by_hand))
+
+# %% tags=["plumbing"]
+# @title Draw the returns
+figure = Figure(figsize=(6.8, 2.8), layout="constrained")
 axes = figure.add_subplot()
 for number, (lam, line) in enumerate(heard.items()):
     axes.plot(line, label=f"λ = {lam:g}", **style(number, H))
-axes.set(xlabel="step of the dream", ylabel="return")
+axes.set(xlabel="step of the rollout", ylabel="return")
 axes.legend(frameon=False)
-by_hand = lambda_returns(
-    jnp.array([[9.0], [0.0], [1.0]]), jnp.full((3, 1), 0.9), jnp.array([[0.2], [0.4], [0.6]]), 0.5
-)[:, 0]
-print("by hand 0.873 and 1.54, by the scan", *(f"{x:.3f}" for x in by_hand))
-show(
+notebook.show(
     figure,
-    "Return against the step of a dream whose last step brings 1. At the first step: "
-    + "; ".join(f"{line[0]:.2f} with lambda {lam:g}" for lam, line in heard.items())
-    + ". At the last all are 1.",
+    "λ-return against the step of a rollout whose last step earns 1. At the first step: "
+    + "; ".join(f"{line[0]:.2f} with λ = {lam:g}" for lam, line in heard.items())
+    + ".",
     "07_lambda",
+)
+question.explain(
+    "1. With λ = 0 only the last state learns of the reward, and the news needs 15 updates to reach the first: low variance, but the "
+    f"critic's error (0 where {0.99**14:.2f} is right) is the whole target. With λ = 0.95 the first state's return is {heard[0.95][0]:.2f} at once."
 )
 
 # %% [markdown]
-# <details><summary>What you should see</summary>
+# <details><summary>The curves that you should see</summary>
 #
 # ![](figure:07_lambda)
 # </details>
 #
-# With λ = 0 only the last step hears of it; the news would need 15 updates to reach the first.
+# ## 2 · The policy: discrete and continuous actions
 #
-# ## 2 · How much a dreamt step counts
+# A **policy** is a distribution over actions given the state; the actor is the network that outputs it. For *discrete* actions
+# it is a categorical distribution. DreamerV3 mixes 1 % of the uniform distribution into it (unimix, notebook 03), so that every action
+# keeps some probability. (In the released code the policy has no such mixture; the paper has it.)
 #
-# A dream is not stopped at its end, it goes on as nonsense (notebook 06). So each step is weighed
-# by the chance that the dream was still going on when it began:
+# A **Gaussian policy** is a distribution over *continuous* actions, such as torques: an independent Gaussian for each of the A numbers. The
+# network outputs 2A numbers, x and y:
 #
-# $$w_t=\prod_{i=0}^{t}c_i$$
+# $$\mu=\tanh(x),\qquad\sigma=0.1+0.9\,\operatorname{sigmoid}(y+2)$$
 #
-# The start's own $c_0$ is in it: a dream may begin at the last row of an episode, and
-# then nothing of it counts. Shapes: `cont` (H+1, N) -> (H, N); the last state is not learnt from.
+# The mean lies in (-1, 1), as actions do, and the standard deviation in (0.1, 1). It can never reach 0, so **exploration** (trying
+# actions that do not look best) never stops. The sample is *not* clipped; the environment clips. (`bounded_normal` in the released code.)
 #
-# **A tiny number.** c = (1, 0.5, 0, 1): the weights are 1, 0.5, 0.
+# **A tiny number.** x = 0, y = 0: μ = 0, and σ = 0.1 + 0.9 · 0.881 = 0.893: a new actor explores widely. y = -2 gives σ = 0.55.
+#
+# The class is given. `outputs` is the number of classes, or 2A. `Gaussian` is a NamedTuple of `mean` and `std`, both (..., A).
+
+
+# %% tags=["given"]
+class Actor(nnx.Module):
+    """The policy: a feature to a distribution over actions."""
+
+    def __init__(self, c: Config, space: Any, inputs: int, rng):
+        self.c, self.discrete = c, space.is_discrete
+        outputs = space.classes or 2 * space.shape[0]
+        self.net = Mlp(inputs, c.units, c.layers, rng, outputs, scale=0.01)
+
 
 # %% [markdown]
-# **Exercise 2** · easy · important · 3 minutes
+# **Exercise 2** · medium · important · 10 minutes
 #
-# Write the weights.
+# Write `policy`, a method of `Actor`. `self.net(feat)` gives the outputs.
 #
-# <details><summary>Hint 1</summary>
+# <details><summary>Hint 1: the idea</summary>
 #
-# `jnp.cumprod` along the first axis.
+# Two cases. `self.discrete` tells them apart. In both the network's output is only the parameters of a distribution.
 # </details>
-# <details><summary>Hint 2</summary>
+# <details><summary>Hint 2: the structure</summary>
 #
-# Leave out the last of the H + 1.
+# Discrete: `Categorical` takes log-probabilities, which `unimix(logits, fraction)` returns; the fraction is `self.c.policy_unimix`. Continuous:
+# `jnp.split(out, 2, -1)` gives x and y.
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# `return Categorical(unimix(out, self.c.policy_unimix))`, and
+# `return Gaussian(jnp.tanh(x), 0.1 + 0.9 * jax.nn.sigmoid(y + 2))`.
 # </details>
 
 
-# %% tags=["exercise"]
-def my_dream_weights(cont: jax.Array) -> jax.Array:
-    """Chance that the dream still goes on, for each state but the last; (H+1, N) -> (H, N)."""
+# %% tags=["exercise", "part:Actor.policy"]
+def policy(self, feat: jax.Array) -> Categorical | Gaussian:
+    """The distribution over actions, for features (..., D + S C).
+
+    Discrete: `Categorical`, with a uniform mixture of `self.c.policy_unimix`. Continuous:
+    `Gaussian` with tanh means and a standard deviation in [0.1, 1]; the first half of the
+    network's outputs is the mean's.
+    """
     # BEGIN SOLUTION
-    return jnp.cumprod(cont, 0)[:-1]
+    out = self.net(feat)
+    if self.discrete:
+        return Categorical(unimix(out, self.c.policy_unimix))
+    mean, spread = jnp.split(out, 2, -1)
+    return Gaussian(jnp.tanh(mean), 0.1 + 0.9 * jax.nn.sigmoid(spread + 2))
     # END SOLUTION
 
 
 # %% tags=["check"]
-dream_weights = checks.dream_weights(my_dream_weights)
+policy = checks.policy(policy)
 
 # %% [markdown]
-# ## 3 · One scale for all games
+# ## 3 · A Gaussian policy: log-density and entropy
 #
-# The actor weighs two wishes: more return, and more entropy (which keeps it trying). A fixed scale
-# between them fails when one game pays 0.1 and another 1,000. So returns are divided by their range,
-# from the 5th to the 95th percentile of all returns in the dreams of an update, as a moving average:
+# Two methods are what a policy gradient needs of a distribution. For `Categorical` you wrote them in notebook 03. The
+# **log-density** of an action under a Gaussian policy is the sum over its A independent numbers, and so is the **entropy**, which measures
+# how widely the policy explores:
 #
-# $$\ell\leftarrow0.99\,\ell+0.01\,P_5(R)\qquad
-# u\leftarrow0.99\,u+0.01\,P_{95}(R)\qquad S=\max(1,\,u-\ell)$$
+# $$\ln\pi(a)=\sum_{i=1}^{A}\Bigl(-\tfrac12\bigl(\tfrac{a_i-\mu_i}{\sigma_i}\bigr)^2-\ln\sigma_i-\tfrac12\ln2\pi\Bigr),\qquad
+# \mathrm H[\pi]=\sum_{i=1}^{A}\bigl(\ln\sigma_i+\tfrac12\ln2\pi e\bigr)$$
 #
-# The maximum with 1 leaves *small* returns alone: where rewards are rare, returns are
-# mostly the critic's noise, and blowing noise up would drown the entropy. Percentiles, not extremes,
-# for one lucky dream must not shrink all others.
+# Shapes: action, `self.mean` and `self.std` are (..., A), the results (...).
 #
-# **A tiny number.** Old range 0 to 0; the new percentiles are -2 and 300: ℓ = -0.02, u = 3, S = 3.02.
+# **A tiny number.** A = 1, a = μ, σ = 1: the log-density is -0.919 and the entropy 1.419 nats. With σ = 0.1 the log-density is 1.384, for a *density* may be
+# above 1, and the entropy is -0.884: it may be negative.
 
 # %% [markdown]
 # **Exercise 3** · easy · important · 5 minutes
 #
-# Update the range, then read the scale.
+# Write `log_prob`, a method of `Gaussian`.
 #
-# <details><summary>Hint 1</summary>
+# <details><summary>Hint 1: the idea</summary>
 #
-# `jnp.percentile(returns, 5)` takes the percentile of all elements.
+# Standardise first: how many standard deviations does the action lie away from the mean?
 # </details>
-# <details><summary>Hint 2</summary>
+# <details><summary>Hint 2: the structure</summary>
 #
-# The scale comes from the *new* low and high.
+# `z = (action - self.mean) / self.std`, then three terms for each number, then the sum over the last axis.
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# `jnp.sum(-0.5 * z**2 - jnp.log(self.std) - 0.5 * math.log(2 * math.pi), -1)`
 # </details>
 
 
-# %% tags=["exercise"]
-def my_return_scale(
-    low: jax.Array, high: jax.Array, returns: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """New low, new high, and the scale S; (), (), (H, N) -> () thrice."""
+# %% tags=["exercise", "part:Gaussian.log_prob"]
+def log_prob(self, action: jax.Array) -> jax.Array:
+    """Log-density (...) of an action (..., A), summed over its dimensions."""
     # BEGIN SOLUTION
-    low = 0.99 * low + 0.01 * jnp.percentile(returns, 5)
-    high = 0.99 * high + 0.01 * jnp.percentile(returns, 95)
-    return low, high, jnp.maximum(1.0, high - low)
+    z = (action - self.mean) / self.std
+    return jnp.sum(-0.5 * z**2 - jnp.log(self.std) - 0.5 * math.log(2 * math.pi), -1)
     # END SOLUTION
 
 
 # %% tags=["check"]
-return_scale = checks.return_scale(my_return_scale)
+log_prob = checks.gaussian_log_prob(log_prob)
 
 # %% [markdown]
-# Three games pay in different coin. **Predict first:** how large do divided returns get in each, and
-# after how many updates? Turn `coins`.
+# **Exercise 4** · easy · important · 5 minutes
+#
+# Write `entropy`, the other method.
+#
+# <details><summary>Hint 1: the idea</summary>
+#
+# Only the width counts: where the mean lies does not change the entropy.
+# </details>
+# <details><summary>Hint 2: the structure</summary>
+#
+# One logarithm and one constant for each number, summed over the last axis.
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# `jnp.sum(jnp.log(self.std) + 0.5 * math.log(2 * math.pi * math.e), -1)`
+# </details>
+
+
+# %% tags=["exercise", "part:Gaussian.entropy"]
+def entropy(self) -> jax.Array:
+    """Entropy (...) in nats, summed over dimensions."""
+    # BEGIN SOLUTION
+    return jnp.sum(jnp.log(self.std) + 0.5 * math.log(2 * math.pi * math.e), -1)
+    # END SOLUTION
+
+
+# %% tags=["check"]
+entropy = checks.gaussian_entropy(entropy)
+
+# %% [markdown]
+# ## 4 · The actor's loss: a policy gradient
+#
+# A **policy gradient** is the gradient of the expected return with respect to the policy's parameters. REINFORCE (Williams 1992)
+# estimates it from sampled actions: raise the log-probability of each action in proportion to how much better it turned out than
+# expected. "Expected" is the critic's prediction, the **baseline**, and the difference is the **advantage**:
+#
+# $$A_t=\frac{R_t-v_t}{S},\qquad L_\pi=-\bigl(\ln\pi(a_t\mid s_t)\,\operatorname{sg}(A_t)+\eta\,\mathrm H[\pi(\cdot\mid s_t)]\bigr)$$
+#
+# * A baseline that does not depend on the action lowers the variance and adds no bias.
+# * The gradient is right only for actions that *this* policy sampled: it needs **on-policy** data. Imagination produces them. Replayed actions are
+#   **off-policy**, because an older policy chose them; so the replay buffer gives only the starts.
+# * The **entropy** bonus with the coefficient η keeps the policy from settling too early. This is **exploration**.
+# * S is the scale of the returns (section 5).
+#
+# The advantage is a *constant*. Suppose it were not: the critic could lower the actor's loss by **raising** its value v. For an action with ln π = -1.1, the
+# advantage 2 gives -(-1.1 · 2) = 2.2. Raise v until the advantage is 1, and the loss is 1.1, without any better action.
+#
+# **A tiny number.** ln π = -1.1, A = 2, H = 1, η = 0.1: L = -(-2.2 + 0.1) = 2.1.
+
+# %% [markdown]
+# **Exercise 5** · medium · very important · 10 minutes
+#
+# Write the actor's loss. `policy` is a distribution with `log_prob(action)` and `entropy()`, such as yours.
+#
+# <details><summary>Hint 1: the idea</summary>
+#
+# The loss goes *down* when an action with a positive advantage becomes more likely, and when the entropy rises.
+# </details>
+# <details><summary>Hint 2: the structure</summary>
+#
+# A minus in front of a sum of two terms. `sg` is the stop-gradient; it goes around the advantage only.
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# `-(policy.log_prob(action) * sg(advantage) + entropy * policy.entropy())`
+# </details>
+
+
+# %% tags=["exercise", "part:actor_loss"]
+def actor_loss(policy, action: jax.Array, advantage: jax.Array, entropy: float) -> jax.Array:
+    """Policy gradient (REINFORCE) with an entropy bonus, (...).
+
+    `policy` is a distribution over actions (..., A), `advantage` (...) is a constant, `entropy` the
+    coefficient η.
+    """
+    # BEGIN SOLUTION
+    return -(policy.log_prob(action) * sg(advantage) + entropy * policy.entropy())
+    # END SOLUTION
+
+
+# %% tags=["check"]
+actor_loss = checks.actor_loss(actor_loss)
 
 # %%
-coins = (0.1, 10.0, 1000.0)  # turn me: standard deviation of the returns
-figure = Figure(figsize=(6.4, 3.0), layout="constrained")
-axes = figure.add_subplot()
+question = notebook.predict(
+    "A continuous action is paid best at 0.6. The Gaussian policy starts at mean 0 and σ = 0.89. Without entropy, what becomes of σ?",
+    ["it stays", "it falls to 0.1", "it falls to 0"],
+)
+
+# %%
+target, etas = 0.6, (0.0, 0.3)  # try others
 
 
-@jax.jit
-def divided(coin: jax.Array) -> jax.Array:
-    """Standard deviation of the divided returns at each of 400 updates, (400,)."""
-
-    def step(carry: tuple, key: jax.Array) -> tuple:
-        returns = coin * jax.random.normal(key, (15, 64))
-        low, high, scale = return_scale(*carry, returns)
-        return (low, high), coin / scale
-
-    keys = jax.random.split(jax.random.key(seed), 400)
-    return jax.lax.scan(step, (jnp.float32(0), jnp.float32(0)), keys)[1]
+def aim(eta: float) -> jax.Array:
+    """Mean and standard deviation along 400 updates of one Gaussian policy, (400, 2)."""
+    sizes = dict(units=8, layers=1, deter=4, stoch=1, classes=4)
+    return behavior.aim(dreamer, dreamer.Config(**sizes), actor_loss, target, eta, seed)
 
 
-sizes = {coin: divided(jnp.float32(coin)) for coin in coins}
-for number, (coin, line) in enumerate(sizes.items()):
-    axes.plot(line, label=f"coin {coin:g}", **style(number, 400))
-axes.set(yscale="log", xlabel="updates", ylabel="size of divided returns")
-axes.legend(frameon=False)
-show(
+dreamer = parts.load()  # with your policy, log_prob and entropy
+paths = {eta: aim(eta) for eta in etas}
+
+# %% tags=["plumbing"]
+# @title Draw mean and standard deviation
+figure = Figure(figsize=(8.0, 2.8), layout="constrained")
+for axes, (eta, path) in zip(figure.subplots(1, len(paths), sharey=True), paths.items()):
+    center, width = np.asarray(path).T
+    axes.plot(center, label="mean", **style(0, len(center)))
+    axes.fill_between(
+        np.arange(len(center)), center - width, center + width, alpha=0.2, label="± σ"
+    )
+    axes.axhline(target, color="0.4", linestyle=":", label="paid best")
+    axes.set(title=f"η = {eta:g}", xlabel="updates", ylim=(-1.6, 1.9))
+figure.axes[0].set_ylabel("action")
+figure.axes[0].legend(frameon=False, ncols=3, loc="upper left", fontsize=8)
+ends = {eta: [float(x) for x in path[-1]] for eta, path in paths.items()}
+notebook.show(
     figure,
-    "Size of returns after division, against updates, on a log scale. After 400: "
-    + "; ".join(f"{line[-1]:.2f} for coin {coin:g}" for coin, line in sizes.items())
+    f"Mean and standard deviation of a Gaussian policy that is paid best at {target:g}. After 400 updates: "
+    + "; ".join(f"η = {eta:g}: mean {m:.2f}, σ {s:.2f}" for eta, (m, s) in ends.items())
     + ".",
-    "07_scale",
+    "07_gaussian",
+)
+question.explain(
+    f"It falls towards 0.1, the lower bound of your `policy`: {ends[0.0][1]:.2f} after 400 updates. With η = 0.3 it ends at {ends[0.3][1]:.2f}: "
+    "the entropy bonus pays for exploration, and the price is paid in reward."
 )
 
 # %% [markdown]
-# <details><summary>What you should see</summary>
+# <details><summary>The curves that you should see</summary>
 #
-# ![](figure:07_scale)
+# ![](figure:07_gaussian)
 # </details>
 #
-# Large coins end at the same size, 0.3. The small one is left as it was. The range starts at 0 and
-# is not corrected for it, so that the first hundred updates see returns that are too large.
+# ## 5 · Return normalisation
 #
-# ## 4 · The two losses
+# **Return normalisation** divides the advantage by the range of the returns, so that one coefficient η suits rewards of
+# different size. The range goes from the 5th to the 95th percentile of all returns of an update, as an
+# **exponential moving average** (EMA: a running mean in which older values count less and less):
 #
-# **The critic** tells returns by two-hot (notebook 03), and learns from the lambda-returns:
+# $$\ell\leftarrow0.99\,\ell+0.01\,P_5(R),\qquad u\leftarrow0.99\,u+0.01\,P_{95}(R),\qquad S=\max(1,\;u-\ell)$$
+#
+# * Percentiles, because one outlier must not shrink all other advantages.
+# * The maximum with 1, because small returns are often only the critic's noise (rewards are rare, or there are none yet). Dividing by a
+#   small S would blow the noise up until it drowns the entropy bonus.
+#
+# The paper trains more than 150 tasks with η = 3·10⁻⁴ and one learning rate, and this normalisation is one reason why that works. **We do not test that
+# claim**: our presets tune η and the learning rate for each environment (η = 0.1 in Catch, 0.01 in Breakout; learning rates up to 75 times the
+# paper's 4·10⁻⁵), because they learn in minutes with small networks.
+#
+# **A tiny number.** Old range (0, 0); the new percentiles are -2 and 300: ℓ = -0.02, u = 3, S = 3.02.
+
+# %% [markdown]
+# **Exercise 6** · easy · important · 5 minutes
+#
+# Write the update of the range. The scale S follows in exercise 8.
+#
+# <details><summary>Hint 1: the idea</summary>
+#
+# Two percentiles of *all* returns, and a step of 1 % towards them.
+# </details>
+# <details><summary>Hint 2: the structure</summary>
+#
+# `jnp.percentile` takes an array of percentiles, in percent, and returns as many numbers.
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# `0.99 * old + 0.01 * jnp.percentile(returns, jnp.array([5.0, 95.0]))`
+# </details>
+
+
+# %% tags=["exercise", "part:update_range"]
+def update_range(old: jax.Array, returns: jax.Array) -> jax.Array:
+    """Moving averages (2,) of the 5th and 95th percentile of the returns (H, N); rate 0.01."""
+    # BEGIN SOLUTION
+    return 0.99 * old + 0.01 * jnp.percentile(returns, jnp.array([5.0, 95.0]))
+    # END SOLUTION
+
+
+# %% tags=["check"]
+update_range = checks.update_range(update_range)
+
+# %% [markdown]
+# ## 6 · The critic's loss, and the slow critic
+#
+# The **critic** outputs a categorical distribution over K return bins (two-hot, notebook 03). It is trained by cross-entropy on the λ-returns:
 #
 # $$L_v=-\ln p_v(R_t\mid s_t)\;-\;\ln p_v(\bar v_t\mid s_t)$$
 #
-# The second term ties it to $\bar v$, the word of a *slow critic*: a copy that follows at 2 % an
-# update. The returns contain the critic's own values, so it learns from itself, and a tie to its
-# past keeps it from running away.
+# The second term is a regulariser with the same weight: $\bar v$ is the prediction of the **slow critic**, whose parameters are an exponential
+# moving average of the critic's (2 % of the new ones at each update). The returns contain the critic's own predictions, so it
+# learns partly from itself; staying near its own past keeps it from running away.
 #
-# **The actor** makes likelier what turned out better than the critic had expected (REINFORCE,
-# Williams 1992). The surprise is the *advantage*:
+# **The slow critic is not a target network.** A target network (DQN, DDPG, SAC) is a delayed copy that *computes the targets*. Here
+# the critic itself computes the values inside the λ-returns, without delay, and the slow critic only pulls its output. So news from imagination reach
+# the returns at once.
 #
-# $$A_t=\frac{R_t-v_t}{S}\qquad
-# L_\pi=-w_t\,\bigl(\ln\pi(a_t\mid s_t)\,\operatorname{sg}(A_t)+\eta\,\mathrm H[\pi]\bigr)$$
+# Shapes: `logits`, `slow_logits` (..., K), `returns` (...), the loss (...).
 #
-# Weight and advantage are *constants*: no gradient goes through them. Were it let
-# through, the actor's loss could be made small by talking the critic down.
-#
-# **A tiny number.** ln π = -1.1, A = 2, H = 1, w = 0.5, η = 0.1: L = -0.5 (-2.2 + 0.1) = 1.05.
+# **A tiny number.** Three bins at -1, 0 and 1, probabilities (0.1, 0.6, 0.3), R = 0.5: the two-hot code is (0, 0.5, 0.5), and the first term is
+# -0.5 ln 0.6 - 0.5 ln 0.3 = 0.857.
 
 # %% [markdown]
-# **Exercise 4** · medium · very important · 10 minutes
+# **Exercise 7** · easy · very important · 10 minutes
 #
-# Write the actor's loss.
+# Write the critic's loss with `two_hot_loss(logits, y)` and `two_hot_mean(logits)` of notebook 03.
 #
-# <details><summary>Hint 1</summary>
+# <details><summary>Hint 1: the idea</summary>
 #
-# `sg = jax.lax.stop_gradient` around `advantage` and around `weight`.
+# The same loss twice, with two targets: what the rollout returned, and what the slow critic expects.
 # </details>
-# <details><summary>Hint 2</summary>
+# <details><summary>Hint 2: the structure</summary>
 #
-# The minus stands before both terms: more entropy means less loss.
+# `two_hot_loss` stops the gradient of its target, so you need no `sg`. The slow critic gives logits; its *expected value* is the target.
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# `two_hot_loss(logits, returns) + two_hot_loss(logits, two_hot_mean(slow_logits))`
 # </details>
 
 
-# %% tags=["exercise"]
-def my_actor_loss(
-    log_prob: jax.Array,
-    entropy: jax.Array,
-    advantage: jax.Array,
-    weight: jax.Array,
-    eta: float,
-) -> jax.Array:
-    """REINFORCE with entropy, step by step; (H, N) four times -> (H, N)."""
+# %% tags=["exercise", "part:critic_loss"]
+def critic_loss(logits: jax.Array, slow_logits: jax.Array, returns: jax.Array) -> jax.Array:
+    """Towards the returns (...), and towards the slow critic, which regularises; (...).
+
+    Both logits are (..., K). No gradient reaches the slow critic or the returns.
+    """
     # BEGIN SOLUTION
-    sg = jax.lax.stop_gradient
-    return -sg(weight) * (log_prob * sg(advantage) + eta * entropy)
+    return two_hot_loss(logits, returns) + two_hot_loss(logits, two_hot_mean(slow_logits))
     # END SOLUTION
 
 
 # %% tags=["check"]
-actor_loss = checks.actor_loss(my_actor_loss)
+critic_loss = checks.critic_loss(critic_loss)
 
 # %% [markdown]
-# Three levers pay 0, 0.5 and 1. The actor pulls 16 at a time and follows your loss. **Predict
-# first:** what does it do without entropy, and with far too much? Turn `etas`.
+# ## 7 · Everything together: `dream_losses`
+#
+# `dream_losses` turns imagined rollouts into the two losses. One thing is new, the **weight** of a step. A rollout always runs H steps, also past a
+# predicted end of the episode. So step t counts by the predicted probability that the episode was still going on, times the discount so far:
+#
+# $$w_t=\prod_{i=0}^{t}c_i,\qquad L=\sum_t\operatorname{sg}(w_t)\,(L_{\pi,t}+L_{v,t})$$
+#
+# The start's own $c_0$ is in it: from a terminal state nothing counts. (The weight is in the released code; the paper's losses do not show it. Because
+# c contains γ, w discounts as well.)
+#
+# Who learns from what:
+#
+# | | world model | actor | critic | slow critic |
+# |---|---|---|---|---|
+# | policy loss | 0 | learns | 0 | 0 |
+# | value loss | 0 | 0 | learns | 0 (moving average) |
+# | because | sg around feature, reward and continuation | | sg around the values in R and A | targets are constants |
+#
+# **A tiny number.** c = (1, 0.5, 0, 1): the weights are 1, 0.5, 0. Step 2 came after a predicted end and counts nothing.
+
+# %% [markdown]
+# **Exercise 8** · hard · very important · 25 minutes
+#
+# Write `dream_losses`. The check compares the numbers, and then the gradients: those of the table above.
+#
+# <details><summary>Hint 1: the idea</summary>
+#
+# States to features to predictions; predictions to returns; returns to advantages; advantages to losses. Arrays are (H+1, N) until the returns, and
+# (H, N) after them: `x[:-1]` belongs to the states in which an action was chosen.
+# </details>
+# <details><summary>Hint 2: the structure</summary>
+#
+# `feat`, `reward`, `cont` (all stopped); the critic's `logits` (they learn) and `value` (stopped); `returns`, `new_range`, `advantage` divided by
+# max(1, high - low) of the *new* range, `weight`, `policy`, and the dictionary of the weighted losses.
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# `cont = sg(jax.nn.sigmoid(agent.cont(feat)[..., 0]))`, `jnp.full_like(cont, c.lam)`,
+# `jnp.cumprod(cont, 0)[:-1]`, `agent.actor.policy(feat[:-1])`, `sg(slow(feat[:-1]))`.
+# </details>
+
+
+# %% tags=["exercise", "part:dream_losses"]
+def dream_losses(agent, slow, c: Config, states: State, actions: jax.Array, old_range: jax.Array):
+    """Actor's and critic's losses (H, N) on imagined trajectories; returns (H, N); new range (2,).
+
+    `states` (H+1, N, ...) and `actions` (H, N, A) come from `imagine`. `agent.reward`,
+    `agent.cont` and `agent.critic` map features to logits (..., K), (..., 1) and (..., K), `slow`
+    is the slow critic; `c.lam` is λ, `c.entropy` η. Gives: ({"policy", "value"}, returns, range).
+    """
+    # BEGIN SOLUTION
+    feat = sg(feature(states))
+    reward = sg(two_hot_mean(agent.reward(feat)))
+    cont = sg(jax.nn.sigmoid(agent.cont(feat)[..., 0]))
+    logits = agent.critic(feat)
+    value = sg(two_hot_mean(logits))
+    returns = lambda_returns(reward, cont, value, jnp.full_like(cont, c.lam))
+    new_range = update_range(old_range, returns)
+    advantage = (returns - value[:-1]) / jnp.maximum(1.0, new_range[1] - new_range[0])
+    weight = jnp.cumprod(cont, 0)[:-1]
+    policy = agent.actor.policy(feat[:-1])
+    losses = {
+        "policy": weight * actor_loss(policy, actions, advantage, c.entropy),
+        "value": weight * critic_loss(logits[:-1], sg(slow(feat[:-1])), returns),
+    }
+    return losses, returns, new_range
+    # END SOLUTION
+
+
+# %% tags=["check"]
+dream_losses = checks.dream_losses(dream_losses)
+
+# %% [markdown]
+# ## 8 · The result: a policy without one real step
+#
+# The environment is **Catch**: a ball falls from the top in nine steps, a paddle moves below, and the reward is 1 if it is caught. The world
+# model is yours, and learns from 5,120 episodes of random play. From then on it is **fixed**, and the environment is out of reach: actor
+# and critic learn from imagined rollouts only. These start from states that the model inferred along the random episodes.
+#
+# **Sample efficiency** is how few real time steps an agent needs. This is where a world model helps: one update of the actor uses 576 imagined steps (64 rollouts of 9) and no
+# real one.
+#
+# DreamerV3 also trains the critic on replayed time steps, whose rewards are real (weight 0.3; notebook 08). That helps where rewards are hard to
+# predict. Here the data come from a random player, so we leave it out.
 
 # %%
-from dreamer_lite.agent.distributions import BoundedNormal, OneHot
-
-etas = (0.0, 0.1, 1.0)  # turn me
-pay = jnp.array([0.0, 0.5, 1.0])
-
-
-@jax.jit
-def pull(eta: jax.Array) -> jax.Array:
-    """Odds of the three levers along 300 updates, (300, 3)."""
-
-    def step(raw: jax.Array, key: jax.Array) -> tuple:
-        policy = OneHot.mix(raw)
-        action = OneHot.mix(jnp.tile(raw, (16, 1))).sample(key)
-        advantage = action @ pay - policy.probs @ pay  # the critic knows the mean
-
-        def loss(raw: jax.Array) -> jax.Array:
-            policy = OneHot.mix(jnp.tile(raw, (16, 1)))
-            weight = jnp.ones(16)
-            return actor_loss(
-                policy.log_prob(action), policy.entropy(), advantage, weight, eta
-            ).mean()
-
-        return raw - 0.2 * jax.grad(loss)(raw), policy.probs
-
-    return jax.lax.scan(step, jnp.zeros(3), jax.random.split(jax.random.key(seed), 300))[1]
-
-
-odds = {eta: pull(jnp.float32(eta)) for eta in etas}
-figure = Figure(figsize=(8.4, 2.6), layout="constrained")
-for axes, (eta, line) in zip(figure.subplots(1, len(odds), sharey=True), odds.items()):
-    for lever in range(3):
-        axes.plot(line[:, lever], label=f"pays {pay[lever]:g}", **style(lever, 300))
-    axes.set(title=f"η = {eta:g}", xlabel="updates", ylim=(0, 1))
-figure.axes[0].set_ylabel("odds")
-figure.axes[0].legend(frameon=False)
-show(
-    figure,
-    "Odds of three levers against updates. At the end the best has: "
-    + "; ".join(f"{line[-1, 2]:.2f} with eta {eta:g}" for eta, line in odds.items())
-    + ".",
-    "07_levers",
+dreamer = parts.load()
+lab = exploitation.Lab(dreamer, exploitation.Sizes(model=updates, every=60), "catch")
+episodes = exploitation.episodes(5120, seed, "catch")  # (10, 5120, ...)
+agent, losses = lab.model(episodes, seed)
+print(
+    f"{updates:,} updates of the world model:", ", ".join(f"{k} {x:.3f}" for k, x in losses.items())
 )
 
 # %% [markdown]
-# <details><summary>What you should see</summary>
-#
-# ![](figure:07_levers)
-# </details>
-#
-# Without entropy it settles on one lever and stops trying; with some it still visits the others;
-# with too much it hardly cares. The odds it goes to are those of softmax(pay / η).
-#
-# ## A world model, then frozen
-#
-# The world is Catch: a ball falls from the top in nine steps, the paddle moves below; 1 if it is
-# caught. A random player lives 51,200 rows. The package's world model learns from them, as in
-# notebook 06. From then on it is **frozen**, and the real world is out of reach.
-
-# %%
-import functools
-from typing import Any, NamedTuple
-
-from dreamer_lite import worlds
-from dreamer_lite.agent.agent import Agent, Graph, Params, embed_action, make_agent
-from dreamer_lite.agent.learner import loss_scales
-from dreamer_lite.agent.optimizer import make_optimizer
-from dreamer_lite.agent.rssm import State
-from dreamer_lite.agent.world_model import Batch
-from dreamer_lite.config import Config
-from dreamer_lite.evaluation.rollouts import Trace, evaluate, make_player, record
-from dreamer_lite.presets import make_config
-from dreamer_lite.training.xla import compiler_options
-
-WORLDS, LIVED, CHUNK = 128, 400, 20  # worlds side by side, rows of each, updates in one call
-
-
-class Lab(NamedTuple):
-    """A world and an agent's structure for it; hashable, so that it can be static under jit."""
-
-    world: Any
-    config: Config
-    graph: Graph
-
-
-def furnish(name: str, **changes) -> Lab:
-    """The lab of a world: its preset, with these changes."""
-    world = worlds.make(name)
-    config = make_config(name, batch=16, train_ratio=1, worlds=WORLDS, **changes)
-    return Lab(world, config, make_agent(config, world.obs_space, world.action_space))
-
-
-def watch_random_play(lab: Lab) -> Trace:
-    """LIVED rows of WORLDS random players."""
-    player = make_player(lab.config, lab.world)
-    return player.play(None, player.start(None, seed, WORLDS), LIVED)[1]
+# One update of actor and critic is your `imagine` of notebook 06 and your `dream_losses`. The negative control has `shift = 1`: every action is
+# credited with the outcome of the *neighbouring* rollout. Data, model, starts and computation are the same; only the link from an action to
+# its outcome is cut. Here is the loss that is differentiated, with respect to `params`, the actor's and the critic's:
 
 
 # %%
-def draw_batch(lab: Lab, agent: Agent, trace: Trace, key: jax.Array) -> Batch:
-    """Windows (T, B, ...) from anywhere, each from a blank state. The key is consumed."""
-    start_key, place_key = jax.random.split(key)
-    shape, length = (lab.config.batch,), lab.config.length
-    start = jax.random.randint(start_key, shape, 1, LIVED - length + 1)
-    place = jax.random.randint(place_key, shape, 0, WORLDS)
-    index = start + jnp.arange(length)[:, None]
-    rows = jax.tree.map(lambda x: x[index, place], trace.row)
-    before = embed_action(trace.action[index - 1, place], lab.world.action_space)
-    blank = agent.model.rssm.initial(lab.config.batch)
-    return Batch(**rows._asdict(), previous_action=before, context=blank)
+def behavior_loss(params, model, slow, old_range, start, key, temperature=1.0, shift=0):
+    """Sum of both losses on rollouts from `start` (N, ...), and (new range, mean return).
 
-
-# Settings of the compiler, made for small products.
-compiled = functools.partial(jax.jit, static_argnums=0, compiler_options=compiler_options())
+    `temperature` is that of section 9, and stays 1 here.
+    """
+    agent = nnx.merge(lab.graph, model | params)
+    slow = nnx.merge(nnx.graphdef(agent.critic), slow)
+    states, actions = dreamer.imagine(agent, start, lab.c.horizon, key)
+    actions = jnp.roll(actions, shift, 1)
+    losses, returns, new = dreamer.dream_losses(agent, slow, lab.c, states, actions, old_range)
+    return losses["policy"].mean() + losses["value"].mean(), (new, returns[0].mean())
 
 
 # %%
-@compiled
-def learn_model(lab: Lab, params: Params, state: Any, trace: Trace, key: jax.Array) -> tuple:
-    """CHUNK updates of the world model alone: (params, state, losses). The key is consumed."""
-    scales, seen = loss_scales(lab.config), lab.config.recon_scale
-    optimizer = make_optimizer(lab.config)
-
-    def update(carry: tuple, key: jax.Array) -> tuple:
-        params, state = carry
-        data_key, model_key = jax.random.split(key)
-
-        def loss(model: Params) -> tuple:
-            agent = lab.graph.merge(params | {"model": model})
-            batch = draw_batch(lab, agent, trace, data_key)
-            recon, losses, *_ = agent.model.loss(batch, model_key)
-            means = jax.tree.map(jnp.mean, recon | losses)
-            return sum(scales.get(name, seen) * mean for name, mean in means.items()), means
-
-        slope, means = jax.grad(loss, has_aux=True)(params["model"])
-        step, state = optimizer.update(slope, state, params["model"])
-        model = jax.tree.map(jnp.add, params["model"], step)
-        return (params | {"model": model}, state), means
-
-    (params, state), means = jax.lax.scan(update, (params, state), jax.random.split(key, CHUNK))
-    return params, state, jax.tree.map(jnp.mean, means)
-
-
-def train_model(lab: Lab, trace: Trace, count: int) -> Params:
-    """An agent whose world model has learnt from the trace; actor and critic know nothing yet."""
-    params = lab.graph.init(seed)
-    state = make_optimizer(lab.config).init(params["model"])
-    for call in range(max(1, count // CHUNK)):
-        key = jax.random.fold_in(jax.random.key(seed), call)
-        params, state, means = learn_model(lab, params, state, trace, key)
-        if call % max(1, count // CHUNK // 5) == 0:
-            words = ", ".join(f"{k} {float(x):.2f}" for k, x in means.items() if k != "rep")
-            print(f"update {CHUNK * (call + 1):5,} of {count:,}: {words}", flush=True)
-    print(f"update {count:5,}: " + ", ".join(f"{k} {float(x):.2f}" for k, x in means.items()))
-    return params
-
-
-catch = furnish("catch", length=10, horizon=9, starts=0)
-trace = watch_random_play(catch)
-agent_params = train_model(catch, trace, updates)
-
-# %% [markdown]
-# ## Learning in it
-#
-# Now all of the losses of actor and critic but one line, in the open. Real rows of the *random* player only
-# serve to begin from: the frozen model watches a window, and from each of its states a dream starts.
-# In it the actor acts, and your four functions say what to learn. The package adds a second value
-# loss along the real rows; here there are none of the policy that learns.
-#
-# `shift` is for the negative control: with 1, each dream gets the action of its neighbour. All
-# states, rewards and actions are as lifelike as before; only, what happens no longer *follows* from
-# what the actor did.
-
+lab.learn = behavior.trainer(dreamer, behavior_loss, lab.optimizer)
+frozen = jax.tree.map(np.array, behavior.split(agent)[0])  # a copy of the world model
+learned = {
+    label: list(lab.behaviors(agent, episodes, seed, behaviour_updates, shift=shift))
+    for label, shift in {"imagination": 0, "scrambled actions": 1}.items()
+}
 
 # %%
-class Behaviour(NamedTuple):
-    """All that changes while an actor learns in a frozen model."""
-
-    params: Params  # "actor" and "critic"
-    slow: Params  # the slow critic
-    low: jax.Array  # () range of the returns
-    high: jax.Array
-    state: Any  # the optimiser's
-
-
-def imagine(
-    agent: Agent, start: State, config: Config, shift: jax.Array, key: jax.Array
-) -> tuple[State, jax.Array]:
-    """States (H+1, N, ...) and the actor's actions (H, N, A). The key is consumed."""
-    noise_key, action_key = jax.random.split(key)
-    noise = jax.random.uniform(noise_key, (config.horizon, *start.stoch.shape[:-1]))
-
-    def step(state: State, inputs: tuple) -> tuple:
-        key, u = inputs
-        action = agent.actor(state.feature).sample(key)
-        felt = jnp.roll(action, shift, 0)  # a shift of 0 changes nothing
-        following = agent.model.rssm.imagine_step(state, felt, u)
-        return following, (following, action)
-
-    keys = jax.random.split(action_key, config.horizon)
-    _, (states, actions) = jax.lax.scan(step, start, (keys, noise))
-    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, states), actions
-
+question = notebook.predict(
+    "Random play catches about one ball in ten. How many does the policy that learned from scrambled actions catch?",
+    ["fewer", "about as many", "half of them"],
+)
 
 # %%
-@compiled
-def learn_behaviour(
-    lab: Lab, model: Params, behaviour: Behaviour, trace: Trace, shift: jax.Array, key: jax.Array
-) -> tuple[Behaviour, jax.Array]:
-    """CHUNK updates of actor and critic; `model` is only read. The key is consumed."""
-    config, optimizer = lab.config, make_optimizer(lab.config)
-
-    def update(old: Behaviour, key: jax.Array) -> tuple:
-        data_key, watch_key, dream_key = jax.random.split(key, 3)
-        frozen = lab.graph.merge({"model": model} | old.params)
-        batch = draw_batch(lab, frozen, trace, data_key)
-        embed = frozen.model.encoder(batch.obs)
-        states, _ = frozen.model.rssm.observe(
-            batch.context, embed, batch.previous_action, batch.is_first, watch_key
-        )
-        start = jax.tree.map(lambda x: x[-config.starts :].reshape(-1, *x.shape[2:]), states)
-        dream, actions = imagine(frozen, start, config, shift, dream_key)
-        feature = dream.feature  # (H+1, N, F)
-        reward, cont = frozen.model.reward(feature).mean(), frozen.model.cont(feature).mean()
-        value = frozen.critic(feature).mean()
-        returns = lambda_returns(reward, cont, value, config.lam)
-        low, high, scale = return_scale(old.low, old.high, returns)
-        advantage, weight = (returns - value[:-1]) / scale, dream_weights(cont)
-        word_of_slow = lab.graph.merge_critic(old.slow)(feature[:-1]).mean()
-
-        def loss(params: Params) -> jax.Array:
-            agent = lab.graph.merge({"model": model} | params)
-            policy, critic = agent.actor(feature[:-1]), agent.critic(feature[:-1])
-            log_prob, entropy = policy.log_prob(actions), policy.entropy()
-            act = actor_loss(log_prob, entropy, advantage, weight, config.entropy)
-            judge = weight * (critic.loss(returns) + critic.loss(word_of_slow))
-            return (act + judge).mean()
-
-        step, state = optimizer.update(jax.grad(loss)(old.params), old.state, old.params)
-        params: Any = jax.tree.map(jnp.add, old.params, step)
-        slow = jax.tree.map(lambda a, b: 0.98 * a + 0.02 * b, old.slow, params["critic"])
-        return Behaviour(params, slow, low, high, state), returns[0].mean()
-
-    behaviour, dreamt = jax.lax.scan(update, behaviour, jax.random.split(key, CHUNK))
-    return behaviour, dreamt.mean()
-
-
-# %% [markdown]
-# Every few updates the policy is tried in the real game, 256 balls, **for us to look at**: what is
-# seen there teaches it nothing.
-
-
-# %%
-def train_behaviour(
-    lab: Lab, params: Params, trace: Trace, count: int, shift: int, tries: int
-) -> tuple[Params, np.ndarray]:
-    """(agent, curve (n, 2): updates and mean real return) of an actor that only dreams."""
-    learnt = {name: params[name] for name in ("actor", "critic")}
-    slow = jax.tree.map(jnp.copy, learnt["critic"])
-    zero = jnp.float32(0)
-    state = make_optimizer(lab.config).init(learnt)
-    behaviour, curve = Behaviour(learnt, slow, zero, zero, state), []
-    calls = max(1, count // CHUNK)
-    for call in range(calls + 1):
-        if call % max(1, calls // 5) == 0 or call == calls:
-            agent = {"model": params["model"]} | behaviour.params
-            real = evaluate(lab.config, agent, lab.world, tries, seed + 500)
-            curve.append((CHUNK * call, float(real.mean())))
-            print(f"after {CHUNK * call:5,} updates: real return {real.mean():.3f}", flush=True)
-        if call < calls:
-            key = jax.random.fold_in(jax.random.key(seed + 1), call)
-            behaviour, _ = learn_behaviour(
-                lab, params["model"], behaviour, trace, jnp.int32(shift), key
-            )
-    return {"model": params["model"]} | behaviour.params, np.array(curve)
-
-
-frozen_copy = jax.device_get(agent_params["model"])
-agents, curves = {}, {}
-for label, shift in {"trained in dreams": 0, "trained in scrambled dreams": 1}.items():
-    print(label)
-    agents[label], curves[label] = train_behaviour(
-        catch, agent_params, trace, behaviour_updates, shift, 256
-    )
-same = jax.tree.map(np.array_equal, frozen_copy, jax.device_get(agent_params["model"]))
-print("the model is unchanged, bit for bit:", all(jax.tree.leaves(same)))
-
-# %% [markdown]
-# ## The result: its first real day
-#
-# 1,000 new balls. Beside it the random player, whose rows the model learnt from, and the scrambled
-# control. The best possible is 1: every ball can be caught. **Predict first:** where does the
-# control end, at random play or below?
+random = np.asarray(episodes.steps.reward.sum(0))
+real = {label: results[-1][2] for label, results in learned.items()} | {"random play": random}
+caught = {label: behavior.interval(x) for label, x in real.items()}
+now = behavior.split(learned["imagination"][-1][1])[0]
+fixed = all(jax.tree.leaves(jax.tree.map(np.array_equal, frozen, now)))
+print("world model unchanged, bit for bit:", fixed)
+for label, (mean, half) in caught.items():
+    print(f"{label:20} catches {mean:.3f} ± {half:.3f} of the balls")
 
 # %% tags=["signature"]
-players = {"random": None, **{label: agents[label] for label in curves}}
-caught = {
-    label: np.asarray(evaluate(catch.config, params, catch.world, 1000, seed + 900))
-    for label, params in players.items()
-}
 figure = Figure(figsize=(7.4, 3.4), layout="constrained")
 axes = figure.add_subplot()
-axes.axhline(caught["random"].mean(), color="0.4", linestyle=":", label="random")
-for number, (label, curve) in enumerate(curves.items()):
-    axes.plot(*curve.T, label=label, **style(number, len(curve)))
-axes.set(xlabel="updates inside the frozen model", ylabel="real balls caught", ylim=(0, 1.02))
+axes.axhline(random.mean(), color="0.4", linestyle=":", label="random play")
+for number, (label, results) in enumerate(learned.items()):
+    done = [x[0] for x in results]
+    mean, half = np.array([behavior.interval(x[2]) for x in results]).T
+    look = style(number, len(done))
+    axes.plot(done, mean, label=f"learned from {label}", **look)
+    axes.fill_between(done, mean - half, mean + half, alpha=0.2, color=look["color"])
+axes.set(xlabel="updates inside the fixed world model", ylabel="real balls caught", ylim=(0, 1.02))
 axes.legend(frameon=False)
-words = []
-for label, score in caught.items():
-    half = 1.96 * score.std(ddof=1) / np.sqrt(len(score))
-    words.append(f"{label} {score.mean():.3f} ± {half:.3f}")
-show(
-    figure,
-    "Share of real balls caught against updates made in dreams. In the end, of 1,000 new balls: "
-    + "; ".join(words)
-    + ".",
-    "07_real",
+words = "; ".join(f"{label} {m:.3f} ± {e:.3f}" for label, (m, e) in caught.items())
+alt = f"Fraction of real balls caught against updates made in imagination. In the end: {words}."
+notebook.show(figure, alt, "07_real")
+
+# %%
+question.explain(
+    f"About as many: {caught['scrambled actions'][0]:.3f}, and random play {caught['random play'][0]:.3f}. The control has the same data, model and computation, and no link "
+    "from action to outcome, so its advantage says nothing about the action. The policy that learned with the link catches "
+    f"{caught['imagination'][0]:.3f}. So what it learned is what its actions bring about."
 )
-print(*words, sep="\n")
 
 # %% [markdown]
-# <details><summary>What you should see</summary>
+# <details><summary>The curves that you should see</summary>
 #
 # ![](figure:07_real)
 # </details>
 #
-# Random play catches 0.096 ± 0.018 of the balls. The policy that has only dreamt catches 0.893 ±
-# 0.019. The control, with the same model, the same starts, as many updates, catches 0.101 ± 0.019:
-# chance. So the policy did not learn to look busy in dreams; it learnt what its actions bring.
+# **Limits.** One world model of one seed. The intervals are over balls, not over trained agents; section 9 has three seeds. Catch is small: random play
+# has been nearly everywhere that a good player goes. In Breakout it has not (notebook 06), and a fixed model would be led astray there.
 #
-# Why does it work so well here? Catch is small: in 51,200 rows a random player has been nearly
-# everywhere that a good one goes. In Breakout it has not (notebook 06), and a frozen model would be
-# led astray.
+# ## 9 · Model exploitation
 #
-# **Limits.** One model of one seed; the ± are over balls, not over trained agents. With `seed = 1` and
-# `seed = 2` this notebook ended at 0.832 and 0.724, its controls at 0.089 and 0.098. How good the model is
-# decides: with half of the updates (1,000) and another entropy scale, a trial ended at 0.48.
-
-# %% [markdown]
-# ## Continuous actions
+# **Model exploitation** is a policy's gain in *imagined* return that the environment does not pay: the policy finds the errors of the model that are in its favour. In
+# notebook 06 a planner did that with ten plans. An actor searches for hundreds of updates.
 #
-# A torque is no class, it is a number. The package's continuous actor gives a bell for each of the A
-# numbers:
-#
-# $$\mu=\tanh(x)\qquad\sigma=0.9\,\operatorname{sigmoid}(y+2)+0.1\qquad
-# \ln\pi(a)=\sum_{i=1}^{A}\Bigl(-\tfrac12\bigl(\tfrac{a_i-\mu_i}{\sigma_i}\bigr)^2
-# -\ln\sigma_i-\tfrac12\ln2\pi\Bigr)$$
-#
-# Nothing else changes: the same REINFORCE, the same losses, the same code as above. The sample is
-# *not* clipped; the world clips, and the density is that of the raw number. The width cannot fall
-# below 0.1, so the actor never stops trying.
-#
-# Shapes: `x`, `center`, `std` (..., A) -> (...). **A tiny number.** One number, a = μ, σ = 1: the
-# log density is -0.919. With σ = 0.1 it is 1.384: a density may be above 1.
-
-# %% [markdown]
-# **Exercise 5** · easy · important · 5 minutes
-#
-# Write the log density.
-#
-# <details><summary>Hint 1</summary>
-#
-# `z = (x - center) / std`, and then three terms.
-# </details>
-# <details><summary>Hint 2</summary>
-#
-# `.sum(-1)` at the end, the constant included: each of the A numbers has one.
-# </details>
-
-
-# %% tags=["exercise"]
-def my_normal_log_prob(x: jax.Array, center: jax.Array, std: jax.Array) -> jax.Array:
-    """Log density of independent normals, added up; (..., A) three times -> (...)."""
-    # BEGIN SOLUTION
-    z = (x - center) / std
-    return jnp.sum(-0.5 * z**2 - jnp.log(std) - 0.5 * jnp.log(2 * jnp.pi), -1)
-    # END SOLUTION
-
-
-# %% tags=["check"]
-normal_log_prob = checks.normal_log_prob(my_normal_log_prob)
-
-# %% [markdown]
-# A lever can be pulled by any amount; it pays most at 0.6. The bell begins in the middle and wide.
-# **Predict first:** where does its center go, and what becomes of its width? Turn `target`.
+# The experiment is in Catch with a *kink*: the ball jumps two columns to the left or to the right when it enters row 5, at random. There is time to go after it, so
+# the best return is still 1. Two world models learn with equally many updates: a **well-trained** one from 5,120 episodes, and a **starved** one from 100, which
+# takes what happened in them for the rule. In each, an actor learns as above. Imagined and real return start from the same first
+# observations, so that without model errors they would be level.
 
 # %%
-target = 0.6  # turn me, from -1 to 1
+question = notebook.predict(
+    "An actor learns for 800 updates in a starved world model. What do its curves do?",
+    ["both rise", "imagined rises, real stays low", "both stay low"],
+)
 
+# %%
+stored = exploitation.load()
+starved = exploitation.EPISODES["starved"]
+print(
+    "stored curves:", stored.about["command"], f"({stored.about['wall_seconds'] / 60:.0f} minutes)"
+)
+final = {
+    name: (stored.imagined[name][-1].mean(), stored.real[name][-1].mean()) for name in stored.real
+}
+for name, (imagined, came) in final.items():
+    print(f"{name:13} imagined {imagined:.2f}, real {came:.2f}, exploited {imagined - came:.2f}")
 
-@jax.jit
-def aim(target: jax.Array) -> jax.Array:
-    """Center and width of the bell along 400 updates, (400, 2)."""
-
-    def bell(raw: jax.Array) -> BoundedNormal:
-        return BoundedNormal.bound(raw[:1], raw[1:], 0.1, 1.0)
-
-    def step(raw: jax.Array, key: jax.Array) -> tuple:
-        now = bell(raw)
-        x = now.center + now.std * jax.random.normal(key, (32, 1))
-        pays = -((x[:, 0] - target) ** 2)
-
-        def loss(raw: jax.Array) -> jax.Array:
-            log_prob = normal_log_prob(x, *bell(raw))
-            nothing = jnp.zeros(32)
-            return actor_loss(log_prob, nothing, pays - pays.mean(), nothing + 1, 0.0).mean()
-
-        slope = jnp.clip(jax.grad(loss)(raw), -1, 1)
-        return raw - 0.05 * slope, jnp.concatenate(now)
-
-    return jax.lax.scan(step, jnp.zeros(2), jax.random.split(jax.random.key(seed), 400))[1]
-
-
-path = aim(jnp.float32(target))
-figure = Figure(figsize=(6.4, 2.8), layout="constrained")
-axes = figure.add_subplot()
-center, width = path.T
-axes.plot(center, label="center", **style(0, 400))
-axes.fill_between(np.arange(400), center - width, center + width, alpha=0.2, label="one width")
-axes.axhline(target, color="0.4", linestyle=":", label="pays most")
-axes.set(xlabel="updates", ylabel="action")
-axes.legend(frameon=False, ncols=3)
-show(
+# %% tags=["plumbing"]
+# @title Draw imagined and real return of three seeds
+figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+for axes, name in zip(figure.subplots(1, 2, sharey=True), stored.real):
+    for number, (label, values) in enumerate(
+        {"imagined": stored.imagined[name], "real": stored.real[name]}.items()
+    ):
+        look = style(number, len(values))
+        axes.plot(stored.updates, values.mean(1), label=f"{label} return", **look)
+        axes.fill_between(
+            stored.updates, values.min(1), values.max(1), alpha=0.2, color=look["color"]
+        )
+    axes.set(
+        title=f"{name} model: {stored.about['episodes'][name]:,} episodes",
+        xlabel="updates of the actor",
+        ylim=(0, 1.05),
+    )
+figure.axes[0].set_ylabel("return (1: every ball)")
+figure.axes[0].legend(frameon=False, loc="lower right")
+notebook.show(
     figure,
-    f"Center and width of a bell that is paid most at {target:g}, along 400 updates: from "
-    f"{center[0]:.2f} and {width[0]:.2f} to {center[-1]:.2f} and {width[-1]:.2f}.",
-    "07_bell",
+    "Imagined and real return against updates of the actor, for a well-trained and a starved world model; three seeds, bands from the lowest to the highest. In the end: "
+    + "; ".join(f"{name}: imagined {i:.2f}, real {r:.2f}" for name, (i, r) in final.items())
+    + ".",
+    "07_exploitation",
+)
+question.explain(
+    f"The imagined return rises to {final['starved'][0]:.2f}, the real one reaches {final['starved'][1]:.2f}. In the well-trained model the two end at "
+    f"{final['well-trained'][0]:.2f} and {final['well-trained'][1]:.2f}. **Your only sign of it is the difference**: the imagined return, which a training run sees, looks fine in both."
 )
 
 # %% [markdown]
-# <details><summary>What you should see</summary>
+# <details><summary>The curves that you should see</summary>
 #
-# ![](figure:07_bell)
+# ![](figure:07_exploitation)
 # </details>
 #
-# **Pendulum**, in a frozen dream. A rod hangs on a joint; a weak motor (one number from -1 to 1) must
-# swing it up, which takes several swings, and hold it there. Reward is minus the squared angle and a
-# little for speed and torque: -1,220 an episode is random play, above -200 is solved
-# (Gymnasium's Pendulum-v1). As before: random play, a world model, frozen, and an actor that dreams.
-# (Fast mode leaves this out: it compiles everything again. `pendulum_updates = 0` does.)
+# The well-trained model errs as well: in single seeds imagined and real return differ by up to 0.2. But there the error goes in both directions. In the starved
+# model it is in the policy's favour in all three seeds, because the policy looked for it.
+#
+# **A remedy that was proposed: temperature.** Ha and Schmidhuber (2018) sampled their model's next state with a raised **temperature** τ while the policy trained: logits divided by τ. A
+# noisier model is harder to exploit, because an error is no longer there every time. Too much noise, and the model no longer predicts what actions do. With τ below 1
+# sampling is nearly deterministic. `behavior.heated` divides the logits by dividing the weights of the prior's last layer. The real return after 400 updates, with the
+# environment as it is:
 
-# %%
-if pendulum_updates:
-    pendulum = furnish("pendulum", length=16, starts=8)
-    swung = watch_random_play(pendulum)
-    pendulum_params = train_model(pendulum, swung, pendulum_updates)
-    print("actor and critic")
-    swinger, swing_curve = train_behaviour(
-        pendulum, pendulum_params, swung, pendulum_updates, 0, 64
+# %% tags=["plumbing"]
+# @title Draw the real return by sampling temperature
+figure = Figure(figsize=(6.8, 3.2), layout="constrained")
+axes = figure.add_subplot()
+for number, (name, values) in enumerate(stored.by_temperature.items()):
+    look = style(number, 1)
+    axes.plot(stored.temperatures, values.mean(1), label=f"{name} model", **look)
+    axes.fill_between(
+        stored.temperatures, values.min(1), values.max(1), alpha=0.2, color=look["color"]
     )
-
-# %%
-if pendulum_updates:
-    tried = {
-        label: np.asarray(evaluate(pendulum.config, params, pendulum.world, 256, seed + 900))
-        for label, params in {"random": None, "trained in dreams": swinger}.items()
-    }
-    swing = record(pendulum.config, swinger, pendulum.world, seed)
-    shown = [0, 20, 40, 60, 80, 120, 160, 199]
-    figure = Figure(figsize=(8.4, 4.0), layout="constrained")
-    grid = figure.add_gridspec(2, len(shown), height_ratios=(2, 1))
-    axes = figure.add_subplot(grid[0, :])
-    axes.plot(*swing_curve.T, label="trained in dreams", **style(0, len(swing_curve)))
-    axes.axhline(tried["random"].mean(), color="0.4", linestyle=":", label="random")
-    axes.set(xlabel="updates inside the frozen model", ylabel="real return")
-    axes.legend(frameon=False)
-    for place, step in enumerate(shown):
-        axes = figure.add_subplot(grid[1, place])
-        axes.imshow(pendulum.world.render({"vector": swing.obs["vector"][step]}))
-        axes.set(xticks=[], yticks=[])
-        axes.set_title(f"step {step}", fontsize=8)
-    words = "; ".join(
-        f"{k} {x.mean():.0f}, standard deviation {x.std():.0f}" for k, x in tried.items()
+axes.set(
+    xscale="log",
+    xlabel="sampling temperature τ in imagination",
+    ylabel="real return",
+    ylim=(0, 1.02),
+)
+axes.set_xticks(stored.temperatures, [f"{x:g}" for x in stored.temperatures], minor=False)
+axes.minorticks_off()
+axes.legend(frameon=False)
+notebook.show(
+    figure,
+    "Real return against the sampling temperature of the training rollouts; three seeds, bands from the lowest to the highest. Means: "
+    + "; ".join(
+        f"{name}: "
+        + ", ".join(f"τ = {t:g} {x:.2f}" for t, x in zip(stored.temperatures, v.mean(1)))
+        for name, v in stored.by_temperature.items()
     )
-    show(
-        figure,
-        "Real return of the pendulum against updates made in dreams, and eight moments of one real "
-        f"episode. In the end, over 256 episodes: {words}.",
-        "07_pendulum",
-    )
-    print(words)
+    + ".",
+    "07_temperature",
+)
 
 # %% [markdown]
-# <details><summary>What you should see</summary>
+# <details><summary>The curves that you should see</summary>
 #
-# ![](figure:07_pendulum)
+# ![](figure:07_temperature)
 # </details>
 #
-# From -1,209 to -294, without one real swing of its own; above -200 counts as solved. In the episode
-# that is shown it gets the rod up in 40 steps and holds it, a little aside of the top. A random player
-# seldom stands upright, so there the dream is wrong, and a frozen model never hears how it went. Notebook
-# 08 closes that loop.
+# Here the remedy does not work: at τ = 2 both models teach less, and at τ = 0.25 as much as at 1, within the spread of three seeds. In Catch the actor needs to know where its own paddle will be,
+# and a raised temperature blurs that together with the errors. Ha and Schmidhuber found a gain in their environment, at a temperature that they had to search for. A negative result in one small environment does not
+# contradict them; it says that temperature is a hyperparameter and no cure.
+#
+# The same for one seed, live, with your own parts. The stored curves took longer than a notebook may:
+# `python -m dreamer_lite.course.exploitation --out curves.json` makes them anew.
+
+# %%
+kinked = exploitation.Lab(dreamer, exploitation.Sizes(model=updates // 2, every=60))
+few = exploitation.episodes(starved, seed)
+hungry, losses = kinked.model(few, seed)
+exploited = list(kinked.behaviors(hungry, few, seed, behaviour_updates))
+print("updates   imagined   real   of the starved model")
+for done, _, came, imagined in exploited[:: max(1, len(exploited) // 5)]:
+    print(f"{done:7} {imagined.mean():10.2f} {came.mean():6.2f}")
+
+# %% [markdown]
+# **The remedy of Dreamer** is another one: act in the environment with the present policy, add what happens to the replay buffer, and train the model on it. Where the policy
+# exploits an error, the next real episode corrects it. That is notebook 08.
+#
+# **Limits.** One small environment, one size of the model, one starved data set for each seed, and three temperatures. Real returns are of 512 balls.
 
 # %% [markdown]
 # ## Quiz
 #
 # <details><summary>1. What does λ = 0 cost, and what λ = 1?</summary>
 #
-# 0 believes the critic after one step: its errors are learnt from, and news travels one step an
-# update. 1 believes only the rewards of the dream and the last value: more noise.
+# λ = 0 is biased by every error of the critic, and news travel one step an update. λ = 1 has high variance: it sums the random rewards of the whole rollout.
 # </details>
-# <details><summary>2. Why is the advantage a constant in the actor's loss?</summary>
+# <details><summary>2. Which way would the critic move if gradients passed through the advantage in the actor's loss?</summary>
 #
-# Its gradient would change the critic (or the model) so that the loss looks good, not the actions.
+# Upwards, for actions with ln π below 0: a higher v makes the advantage smaller, and so the loss. No action becomes better by that.
 # </details>
-# <details><summary>3. Returns are all below 0.5. What is S?</summary>
+# <details><summary>3. Why may the actor not learn from replayed actions with this loss?</summary>
 #
-# 1. Small returns are not blown up.
+# They are off-policy: an older policy sampled them, and the REINFORCE estimate holds only for actions of the present policy.
 # </details>
-# <details><summary>4. The scrambled dreams had the same model, states and rewards. What was missing?</summary>
+# <details><summary>4. Is the slow critic a target network?</summary>
 #
-# That what happens follows from what the actor did. So it can only learn what holds for any action:
-# nothing.
+# No. A target network computes the targets. The values inside the λ-returns are the critic's own; the slow critic is the target of a second, regularising loss.
 # </details>
-# <details><summary>5. Could this policy play Breakout, learnt from random play?</summary>
+# <details><summary>5. Returns are all below 0.5. What is S?</summary>
 #
-# It would soon come to places where the model has never been (notebook 06), and learn from nonsense.
+# 1. Small returns are not scaled up.
+# </details>
+# <details><summary>6. The imagined return of your agent rises and rises. What else do you look at?</summary>
+#
+# At the real return. If it does not follow, the policy exploits the model.
 # </details>
 
 # %% [markdown]
 # ## Summary
 #
-# * Lambda-returns mix dream and critic at each step, from the back.
-# * Weights keep what comes after a dreamt end from counting.
-# * Percentiles bring large returns to one scale and leave small ones alone.
-# * The critic learns from returns and is tied to its slow copy; the actor learns from surprises.
-# * A policy can be learnt without one real step of its own, as far as the model has seen the world.
+# * λ-returns bootstrap at every step; λ trades the critic's bias against the variance of rewards.
+# * The actor learns by a policy gradient on imagined, on-policy rollouts; entropy keeps it exploring, and returns are normalised by their range.
+# * The critic learns λ-returns by two-hot cross-entropy and stays near its own moving average, which is no target network.
+# * Stop-gradients keep each loss with its own network; the world model learns from neither.
+# * A policy can be learned without one real step, as far as the model is right. Beyond that, it exploits the model.
 #
 # ## References
 #
 # * R. S. Sutton: Learning to predict by the methods of temporal differences. Machine Learning 3 (1988).
 # * R. J. Williams: Simple statistical gradient-following algorithms for connectionist reinforcement
 #   learning. Machine Learning 8 (1992; REINFORCE).
+# * D. Ha, J. Schmidhuber: World models (2018), [arXiv:1803.10122](https://arxiv.org/abs/1803.10122).
 # * J. Schulman and others: High-dimensional continuous control using generalized advantage
 #   estimation (2016), [arXiv:1506.02438](https://arxiv.org/abs/1506.02438).
-# * D. Hafner and others: Dream to control (2020), [arXiv:1912.01603](https://arxiv.org/abs/1912.01603).
 # * D. Hafner, J. Pasukonis, J. Ba, T. Lillicrap: Mastering diverse control tasks through world
 #   models. Nature 640 (2025); [arXiv:2301.04104](https://arxiv.org/abs/2301.04104).
 #
 # ## Next
 #
-# Notebook 08 closes the loop: the policy goes out into the world, brings home new rows, and model,
+# Notebook 08 closes the loop: the policy acts in the environment, its time steps enter the replay buffer, and world model,
 # actor and critic learn together.
+
+# %%
+dreamer = parts.load()

@@ -12,12 +12,15 @@ Then name it here. tests/test_checks.py proves each of them.
 
 from dreamer_lite.course.checks.acting import (
     actor_loss,
-    dream_weights,
+    critic_loss,
+    dream_losses,
+    gaussian_entropy,
+    gaussian_log_prob,
     lambda_returns,
-    normal_log_prob,
-    return_scale,
+    policy,
+    update_range,
 )
-from dreamer_lite.course.checks.dreaming import dream_on, mean_and_band, open_loop
+from dreamer_lite.course.checks.dreaming import imagine, imagine_plan
 from dreamer_lite.course.checks.exercise import trouble_of as trouble_of
 from dreamer_lite.course.checks.jax_primer import augment, gradient_norms, train
 from dreamer_lite.course.checks.judging import mean_and_error, trusted_steps, worst_dream
@@ -75,14 +78,14 @@ from dreamer_lite.course.checks.replaying import add, cut, mask_reset, sample, w
 
 __all__ = [
     "actor_loss", "add", "advantages", "augment", "binary_cross_entropy", "build_model",
-    "categorical_entropy", "categorical_log_prob", "clip_gradient", "clipped_loss", "core", "cut",
-    "decoder_layers", "dream_on", "dream_weights", "embed", "encoder_layers", "feature",
-    "fresh_windows", "gradient_norms", "gru", "imagine_step", "initial", "join_blocks",
-    "kl_losses", "lambda_returns", "linear", "make_bins", "mask_reset", "mean_and_band",
-    "mean_and_error", "mlp", "normal_log_prob", "normalise", "normalize", "observe",
-    "observe_step", "open_loop", "posterior", "predict", "prior", "q_target",
-    "reconstruction_loss", "return_scale", "rms_momentum", "rssm_layers", "sample",
-    "sample_onehot", "schedule", "split_gates", "symexp", "symlog", "train", "train_step",
-    "trusted_steps", "two_hot", "two_hot_loss", "two_hot_mean", "unimix", "weighted_sum",
+    "categorical_entropy", "categorical_log_prob", "clip_gradient", "clipped_loss", "core",
+    "critic_loss", "cut", "decoder_layers", "dream_losses", "embed", "encoder_layers",
+    "feature", "fresh_windows", "gaussian_entropy", "gaussian_log_prob", "gradient_norms",
+    "gru", "imagine", "imagine_plan", "imagine_step", "initial", "join_blocks", "kl_losses",
+    "lambda_returns", "linear", "make_bins", "mask_reset", "mean_and_error", "mlp", "normalise",
+    "normalize", "observe", "observe_step", "policy", "posterior", "predict", "prior",
+    "q_target", "reconstruction_loss", "rms_momentum", "rssm_layers", "sample", "sample_onehot",
+    "schedule", "split_gates", "symexp", "symlog", "train", "train_step", "trusted_steps",
+    "two_hot", "two_hot_loss", "two_hot_mean", "unimix", "update_range", "weighted_sum",
     "world_model_loss", "worst_dream", "write_back", "write_latents",
 ]  # fmt: skip

@@ -1,137 +1,131 @@
 """Notebook 06: imagination."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from flax import nnx
 
-from dreamer_lite.agent.distributions import OneHot
-from dreamer_lite.agent.rssm import Rssm, State
-from dreamer_lite.config import Config
-from dreamer_lite.course.checks.exercise import check, flags, normal, uniform
-from dreamer_lite.course.compare import Exercise, on
+from dreamer_lite import worlds
+from dreamer_lite.course.checks.exercise import normal, part, solved, solved_agent
+from dreamer_lite.course.compare import Exercise, Part, on
 
-STEPS, ROLLOUTS, ACTIONS = 5, 3, 2
+STEPS, ROLLOUTS, ACTIONS = 5, 3, 3
 
 
 @functools.cache
-def _rssm() -> Rssm:
-    """A small RSSM that has learnt nothing."""
-    config = Config(deter=8, hidden=5, stoch=3, classes=4, blocks=2)
-    return Rssm(4, ACTIONS, config, np.random.default_rng(0))
+def small_agent() -> Any:
+    """A small agent for Catch whose parameters are random, so that every head depends on h and z.
 
-
-def _start() -> State:
-    classes = jnp.arange(ROLLOUTS * 3).reshape(ROLLOUTS, 3) % 4
-    return State(normal(30, ROLLOUTS, 8), jax.nn.one_hot(classes, 4))
-
-
-@check
-def open_loop() -> Exercise:
-    """`mine(step, start, actions, noise)` -> the T imagined states (T, B, ...).
-
-    step(state, action (B, A), u (B, S)) -> state; start (B, ...), actions (T, B, A), noise
-    (T, B, S). Source: `RSSM.imagine` of the released code (dreamerv3/rssm.py).
+    A new agent's reward head, critic and actor output almost nothing.
     """
+    course = solved_agent()
+    c = course.Config(deter=8, stoch=3, classes=4, blocks=2, hidden=6, units=7, bins=63, horizon=5)
+    graph, params = nnx.split(course.Dreamer(c, worlds.make("catch"), 0))
+    leaves, tree = jax.tree.flatten(nnx.to_pure_dict(params))
+    leaves = [x + 0.5 * normal(300 + i, *x.shape) for i, x in enumerate(leaves)]
+    return nnx.merge(graph, jax.tree.unflatten(tree, leaves))
 
-    def roll(step, start, actions, noise):
-        def once(state, inputs):
-            following = step(state, *inputs)
+
+def small_start() -> Any:
+    """A latent state (ROLLOUTS, ...) of the small agent."""
+    classes = jnp.arange(ROLLOUTS * 3).reshape(ROLLOUTS, 3) % 4
+    return solved_agent().State(normal(30, ROLLOUTS, 8), jax.nn.one_hot(classes, 4))
+
+
+def _noise(agent: Any, key: jax.Array, steps: int) -> jax.Array:
+    """The noise that both parts draw: (steps, N, S)."""
+    return jax.random.uniform(key, (steps, ROLLOUTS, agent.rssm.c.stoch))
+
+
+@part("imagine_plan")
+def imagine_plan() -> Exercise:
+    """`mine(agent, start, actions, key)` -> the H imagined states (H, N, ...).
+
+    start (N, ...), actions (H, N, A). Source: `RSSM.imagine` of the released code
+    (dreamerv3/rssm.py).
+    """
+    oracle = solved("imagine_plan")
+
+    def roll(agent, start, actions, u):
+        def step(state, inputs):
+            following = agent.rssm.imagine_step(state, *inputs)
             return following, (state, following)
 
-        return jax.lax.scan(once, start, (actions, noise))[1]
+        return jax.lax.scan(step, start, (actions, u))[1]
 
-    def one_noise(step, start, actions, noise):
-        return roll(step, start, actions, jnp.broadcast_to(noise[:1], noise.shape))[1]
+    def with_noise(change: Callable) -> Callable:
+        def mistake(agent, start, actions, key):
+            return roll(agent, start, actions, change(_noise(agent, key, len(actions))))[1]
 
-    actions = jax.nn.one_hot(jnp.int32(2 * uniform(35, STEPS, ROLLOUTS)), ACTIONS)
-    inputs = _rssm().imagine_step, _start(), actions, uniform(31, STEPS, ROLLOUTS, 3)
-    return Exercise(
-        lambda *arguments: roll(*arguments)[1],
-        [on("3 imagined rollouts of 5 steps by a small RSSM", *inputs)],
-        before=lambda *arguments: roll(*arguments)[0],
-        from_start=lambda step, start, *xs: jax.vmap(step, (None, 0, 0))(start, *xs),
-        one_noise=one_noise,
-    )
+        return mistake
 
+    def before(agent, start, actions, key):
+        return roll(agent, start, actions, _noise(agent, key, len(actions)))[0]
 
-@check
-def dream_on() -> Exercise:
-    """`mine(step, policy, start, keys, noise)` -> states (H+1, N, ...), actions (H, N, A).
+    def from_start(agent, start, actions, key):
+        step = jax.vmap(agent.rssm.imagine_step, (None, 0, 0))
+        return step(start, actions, _noise(agent, key, len(actions)))
 
-    policy(state, key) -> action (N, A); the first state is the start.
-    Source: Hafner et al. 2025, "Actor critic learning"; `behavior.imagine`.
-    """
+    def backwards(agent, start, actions, key):
+        return oracle(agent, start, actions[::-1], key)
 
-    def policy(state: State, key: jax.Array) -> jax.Array:
-        weights = 3 * jnp.cos(jnp.arange(state.feature.shape[-1] * 2.0)).reshape(-1, ACTIONS)
-        return OneHot.mix(state.feature @ weights).sample(key)
+    agent, start, key = small_agent(), small_start(), jax.random.key(31)
+    actions = jax.nn.one_hot(jnp.arange(STEPS * ROLLOUTS).reshape(STEPS, -1) % 3, ACTIONS)
+    later = actions.at[3:].set(actions[3:, :, ::-1])
 
-    def roll(step, policy, start, keys, noise):
-        def once(state, inputs):
-            key, u = inputs
-            action = policy(state, key)
-            following = step(state, action, u)
-            return following, (following, action)
+    def causality(function: Callable) -> Any:
+        """How many numbers of 3 states change with the 2 actions after them; whether others do."""
+        states = [function(agent, start, a, key) for a in (actions, later)]
+        changed = jax.tree.map(lambda a, b: jnp.sum(a[:3] != b[:3]), *states)
+        return (*changed, jnp.any(states[0].deter[3] != states[1].deter[3]))
 
-        states, actions = jax.lax.scan(once, start, (keys, noise))[1]
-        return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, states), actions
-
-    def late(step, policy, start, keys, noise):
-        states, _ = roll(step, policy, start, keys, noise)
-        return states, jax.vmap(policy)(jax.tree.map(lambda x: x[1:], states), keys)
-
-    def one_key(step, policy, start, keys, noise):
-        return roll(step, policy, start, jnp.broadcast_to(keys[:1], keys.shape), noise)
-
-    def from_start(step, policy, start, keys, noise):
-        return roll(step, lambda _, key: policy(start, key), start, keys, noise)
-
-    keys = jax.random.split(jax.random.key(32), STEPS)
-    inputs = _rssm().imagine_step, policy, _start(), keys, uniform(33, STEPS, ROLLOUTS, 3)
-    return Exercise(
-        roll,
-        [on("3 imagined rollouts of 5 steps with a policy", *inputs)],
-        late=late,
-        one_key=one_key,
-        from_start=from_start,
-    )
-
-
-@check
-def mean_and_band() -> Exercise:
-    """`mine(errors, valid)`: (H, M), (H, M) bool -> mean (H,), half a 95 % interval (H,).
-
-    Over the valid moments of each horizon; 1.96 standard errors, with n - 1.
-    """
-
-    def parts(errors, valid, ddof=1):
-        count = valid.sum(1)
-        mean = jnp.sum(errors, 1, where=valid) / count
-        variance = jnp.sum((errors - mean[:, None]) ** 2, 1, where=valid) / (count - ddof)
-        return mean, jnp.sqrt(variance), jnp.sqrt(count)
-
-    def oracle(errors, valid, ddof=1):
-        mean, std, root = parts(errors, valid, ddof)
-        return mean, 1.96 * std / root
-
-    def times(power: int, factor: float):
-        """The mean, and the deviation divided by root**power, times factor."""
-
-        def variant(errors, valid):
-            mean, std, root = parts(errors, valid)
-            return mean, factor * std / root**power
-
-        return variant
-
-    valid = flags("1111", "1111", "1110", "1100", "1100", "1000")
     return Exercise(
         oracle,
-        [on("6 moments at 4 horizons, of which 6, 5, 3 and 2 count", normal(34, 4, 6), valid)],
-        all_count=lambda errors, valid: oracle(errors, jnp.ones_like(valid)),
-        zeros_count=lambda errors, valid: oracle(errors * valid, jnp.ones_like(valid)),
-        no_root=times(0, 1.96),
-        one_error=times(1, 1.0),
-        divided_by_n=lambda errors, valid: oracle(errors, valid, 0),
+        [
+            on("3 imagined rollouts of 5 steps by a small RSSM", agent, start, actions, key),
+            Part("other actions at steps 4 and 5 leave the first 3 states as they are", causality),
+        ],
+        before=before,
+        from_start=from_start,
+        one_noise=with_noise(lambda u: jnp.broadcast_to(u[:1], u.shape)),
+        backwards=backwards,
+    )
+
+
+@part("imagine")
+def imagine() -> Exercise:
+    """`mine(agent, start, horizon, key)` -> states (H+1, N, ...), actions (H, N, A).
+
+    The first state is the start. Source: Hafner et al. 2025, "Critic learning".
+    """
+    oracle = solved("imagine")
+
+    def roll(agent, start, horizon, key, act=None, one_key=False):
+        u_key, action_key = jax.random.split(key)
+        keys = jax.random.split(action_key, horizon)
+        keys = jnp.broadcast_to(keys[:1], keys.shape) if one_key else keys
+
+        def choose(state, key):
+            return agent.actor.policy(solved_agent().feature(state)).sample(key)
+
+        def step(state, inputs):
+            key, u = inputs
+            action = choose(start if act == "start" else state, key)
+            new = agent.rssm.imagine_step(state, action, u)
+            return new, (new, choose(new, key) if act == "late" else action)
+
+        xs = keys, _noise(agent, u_key, horizon)
+        states, actions = jax.lax.scan(step, start, xs)[1]
+        return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), start, states), actions
+
+    inputs = small_agent(), small_start(), STEPS, jax.random.key(32)
+    return Exercise(
+        oracle,
+        [on("3 imagined rollouts of 5 steps with a small actor", *inputs)],
+        late=functools.partial(roll, act="late"),
+        one_key=functools.partial(roll, one_key=True),
+        from_start=functools.partial(roll, act="start"),
     )
