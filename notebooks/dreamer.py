@@ -746,7 +746,8 @@ class Actor(nnx.Module):
 
     def __init__(self, c: Config, space: Any, inputs: int, rng):
         self.c, self.discrete = c, space.is_discrete
-        self.net = Mlp(inputs, c.units, c.layers, rng, space.classes or 2 * space.shape[0], 0.01)
+        outputs = space.classes or 2 * space.shape[0]
+        self.net = Mlp(inputs, c.units, c.layers, rng, outputs, scale=0.01)
 
     # [07] Actor.policy
     def policy(self, feat: jax.Array) -> Categorical | Gaussian:
