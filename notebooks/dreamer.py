@@ -187,7 +187,7 @@ def symexp(x: jax.Array) -> jax.Array:
 
 # [03] make_bins
 def make_bins(count: int) -> jax.Array:
-    """Values (K,) of the K = `count` bins: symexp of an even grid from -20 to 20, symmetric."""
+    """Values (K,) of the K = `count` bins: symexp of a grid from -20 to 20, symmetric."""
     half = symexp(jnp.linspace(-20, 0, (count + 1) // 2))
     return jnp.concatenate([half, -half[::-1][count % 2 :]])
 
@@ -296,8 +296,8 @@ class Linear(nnx.Module):
         bias = repeat(self.bias[...], x)
         if self.kernel.ndim == 2:
             return x @ self.kernel[...] + bias
-        parts = x.reshape(*x.shape[:-1], self.kernel.shape[0], -1)
-        outputs = jnp.einsum("...gi,gio->...go", parts, self.kernel[...])
+        pieces = x.reshape(*x.shape[:-1], self.kernel.shape[0], -1)
+        outputs = jnp.einsum("...gi,gio->...go", pieces, self.kernel[...])
         return outputs.reshape(*x.shape[:-1], -1) + bias
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -315,6 +315,9 @@ class Norm(nnx.Module):
         """x / sqrt(mean(x^2) + 0.0001) times self.scale (n,); x (..., n), mean over its last axis."""
         inverse = jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-4)
         return x * inverse * repeat(self.scale[...], x)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.normalize(x)
 
 
 class Mlp(nnx.Module):
@@ -394,8 +397,8 @@ class RSSM(nnx.Module):
         Returns three arrays (..., D).
         """
         lead = gates.shape[:-1]
-        parts = gates.reshape(*lead, self.c.blocks, 3, -1)
-        return tuple(parts[..., i, :].reshape(*lead, -1) for i in range(3))
+        pieces = gates.reshape(*lead, self.c.blocks, 3, -1)
+        return tuple(pieces[..., i, :].reshape(*lead, -1) for i in range(3))
 
     # [04] RSSM.gru
     def gru(self, deter: jax.Array, x: jax.Array) -> jax.Array:

@@ -176,6 +176,17 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("make_bins", lambda n: jnp.linspace(-20.0, 20.0, n), "apply symexp to them"),
     ("make_bins", lambda n: jnp.linspace(-1.0, 1.0, n) * jnp.expm1(20.0), "even in symlog space"),
     ("make_bins", lambda n: symexp(jnp.linspace(-20.0, 20.0, n)), "exact mirror images"),
+    (
+        "make_bins",
+        lambda n: jnp.concatenate(
+            [
+                symexp(jnp.linspace(-20.0, 20.0, n)[: n // 2]),
+                jnp.zeros(n % 2),
+                -symexp(jnp.linspace(-20.0, 20.0, n)[: n // 2])[::-1],
+            ]
+        ),
+        "0 appears twice",
+    ),
     ("make_bins", lambda n: make_bins(n)[::-1], "must increase"),
     ("make_bins", lambda n: make_bins(n + 1), "wrong shape: (8,)"),
     ("two_hot", lambda y, b: jnp.eye(len(b))[jnp.abs(b - y[..., None]).argmin(-1)], "one bin"),
@@ -275,6 +286,11 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("sample_onehot", lambda logp, u: jnp.exp(logp), "sample one class"),
     ("sample_onehot", lambda logp, u: sg(sample_onehot(logp, u)), "no gradient comes through"),
     ("sample_onehot", index_by(lambda p, u: p.argmax(-1)), "likeliest"),
+    (
+        "sample_onehot",
+        index_by(lambda p, u: jnp.argmax(jnp.cumsum(p, -1) > u[..., None], -1)),
+        "all-False row is 0",
+    ),
     (
         "sample_onehot",
         index_by(lambda p, u: (jnp.cumsum(p, -1) <= u[..., None]).sum(-1)),

@@ -136,6 +136,37 @@ def state_masked_only(self, state, embed, action, is_first, u):
     return unmasked(self, d.mask_reset(state, action, is_first)[0], embed, action, is_first, u)
 
 
+def core_joined(join):
+    """A core that joins h and `shared` by another function."""
+
+    def wrong(self, state, action):
+        flat = state.stoch.reshape(*state.deter.shape[:-1], -1)
+        inputs = [self.from_deter(state.deter), self.from_stoch(flat), self.from_action(action)]
+        x = self.mix(join(self, state.deter, jnp.concatenate(inputs, -1)))
+        return self.gru(state.deter, jax.nn.silu(self.mix_norm.normalize(x)))
+
+    return wrong
+
+
+def units_only(self, c, embed, actions, rng):
+    rssm_layers(self, c, embed, actions, rng)
+    self.prior_net = d.Mlp(c.deter, c.stoch * c.classes, 2, rng)
+    self.post_net = d.Mlp(c.deter + embed, c.stoch * c.classes, 1, rng)
+
+
+def silu_first(self, state, action):
+    flat = state.stoch.reshape(*state.deter.shape[:-1], -1)
+    inputs = [self.from_deter(state.deter), self.from_stoch(flat), self.from_action(action)]
+    x = self.mix(self.join_blocks(state.deter, jnp.concatenate(inputs, -1)))
+    return self.gru(state.deter, self.mix_norm.normalize(jax.nn.silu(x)))
+
+
+def one_block(self, c, embed, actions, rng):
+    rssm_layers(self, c, embed, actions, rng)
+    self.mix = d.Linear(c.deter + 3 * c.hidden, c.deter, rng)
+    self.gates = d.Linear(c.deter, 3 * c.deter, rng)
+
+
 def shifted(self, start, embed, action, is_first, key):
     action = jnp.concatenate([action[1:], action[:1]])
     return observe(self, start, embed, action, is_first, key)
@@ -183,6 +214,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("initial", lambda self, *n: initial(self, *n)._replace(
         stoch=initial(self, *n).stoch.at[..., 0].add(1)), "class 0"),
     ("initial", lambda self, *n: initial(self), "wrong shape"),
+    ("initial", lambda self, *n: tuple(initial(self, *n)), "not a tuple"),
     ("initial", lambda self, *n: initial(self, *n).deter, "1 arrays where 2"),
     ("rssm_layers", with_layer("gates", lambda c, e, a, r: d.Linear(c.deter, 3 * c.deter, r)),
      "pass blocks=c.blocks"),
@@ -196,6 +228,10 @@ WRONG: list[tuple[str, Callable, str]] = [
         c.deter + e, c.hidden, 2, r, outputs=c.stoch * c.classes)), "without the observation"),
     ("rssm_layers", with_layer("from_action", lambda c, e, a, r: d.Mlp(a + 1, c.hidden, 1, r)),
      "wrong numbers"),
+    ("rssm_layers", units_only, "end in a linear map"),
+    ("rssm_layers", one_block, "`mix` and `gates` have 1 block"),
+    ("rssm_layers", with_layer("mix", lambda c, e, a, r: d.Linear(
+        c.deter + 3 * c.blocks * c.hidden, c.deter, r)), "`mix` has 1 block where 2"),
     ("rssm_layers", forgets_one_layer, "this layer was not made"),
     ("gru", lambda self, h, x: (lambda r, c, u: sigmoid(u) * jnp.tanh(sigmoid(r) * c)
      + sigmoid(-u) * h)(*self.split_gates(self.gates(x))), "the -1 is missing"),
@@ -204,6 +240,12 @@ WRONG: list[tuple[str, Callable, str]] = [
      "torch.nn.GRU's"),
     ("gru", lambda self, h, x: (lambda r, c, u: sigmoid(u - 1) * jnp.tanh(c + sigmoid(r) * h)
      + sigmoid(1 - u) * h)(*self.split_gates(self.gates(x))), "multiplies h"),
+    ("gru", lambda self, h, x: (lambda r, c, u: sigmoid(u - 1) * jnp.tanh(sigmoid(r) * c)
+     + sigmoid(1 - u) * h)(*jnp.split(self.gates(x), 3, -1)), "use self.split_gates"),
+    ("gru", lambda self, h, x: (lambda r, c, u: (sigmoid(u) - 1) * jnp.tanh(sigmoid(r) * c)
+     + (2 - sigmoid(u)) * h)(*self.split_gates(self.gates(x))), "inside the sigmoid"),
+    ("gru", lambda self, h, x: (lambda u, c, r: sigmoid(u - 1) * jnp.tanh(sigmoid(r) * c)
+     + sigmoid(1 - u) * h)(*self.split_gates(self.gates(x))), "the order is reset"),
     ("gru", lambda self, h, x: gru(self, x, x), "wrong numbers"),
     ("gru", lambda self, h, x: self.gates(x), "wrong shape"),
     ("core", lambda self, s, a: core(self, s, 0 * a), "wrong numbers"),
@@ -219,7 +261,10 @@ WRONG: list[tuple[str, Callable, str]] = [
         self.join_blocks(s.deter, jnp.concatenate([
             self.from_deter(s.deter), self.from_stoch(s.stoch.reshape(*s.deter.shape[:-1], -1)),
             self.from_action(a)], -1)))))), "keep the given line"),
-    ("core", lambda self, s, a: self.from_deter(s.deter), "wrong shape"),
+    ("core", lambda self, s, a: self.from_deter(s.deter), "`mix` is not called"),
+    ("core", core_joined(lambda self, h, s: jnp.concatenate([h, s], -1)), "use self.join_blocks"),
+    ("core", silu_first, "SiLU before the norm"),
+    ("core", core_joined(lambda self, h, s: s), "h itself goes in"),
     ("prior", lambda self, h: jnp.exp(prior(self, h)), "not probabilities"),
     ("prior", lambda self, h: self.prior_net(h), "wrong shape"),
     ("prior", lambda self, h: self.prior_net(h).reshape(*h.shape[:-1], 3, 4), "these are logits"),
@@ -241,10 +286,12 @@ WRONG: list[tuple[str, Callable, str]] = [
         lambda self, s, a: self.core(s, a), lambda self, s, h, e: self.posterior(s.deter, e)),
      "OLD h"),
     ("observe_step", lambda *x: observe_step(*x)[0], "2 arrays where 3"),
+    ("observe_step", lambda *x: (tuple(observe_step(*x)[0]), observe_step(*x)[1]), "not a tuple"),
     ("observe_step", lambda self, s, e, a, f, u: (d.State(
         observe_step(self, s, e, a, f, u)[0].deter,
         d.sample_onehot(self.prior(observe_step(self, s, e, a, f, u)[0].deter), u)),
         observe_step(self, s, e, a, f, u)[1]), "sampled from the prior"),
+    ("imagine_step", lambda *x: tuple(imagine_step(*x)), "not a tuple"),
     ("imagine_step", lambda self, s, a, u: imagine_step(self, s, 0 * a, u), "wrong numbers"),
     ("imagine_step", lambda self, s, a, u: d.State(self.core(s, a), d.sample_onehot(
         self.prior(self.core(s, a)), u)), "wrap it in sg"),

@@ -18,6 +18,7 @@ import numpy as np
 
 Function = Callable[..., Any]
 SMALL = 24  # numbers that a check shows side by side
+CAUSES = "a log of 0 or of a negative number, or 0 / 0?"  # of a NaN or an infinite number
 
 
 class Failed(AssertionError):
@@ -170,7 +171,7 @@ def _form(part: Part, result: Any, expected: list[np.ndarray]) -> tuple[str | No
             return f"wrong dtype: {g.dtype} where {e.dtype} is expected ({part.what}).", None
         if not np.isfinite(g).all():
             bad = float(g[~np.isfinite(g)][0])
-            return f"the result has {bad} in it ({part.what}): a log of 0, or 0 / 0?", None
+            return f"the result has {bad} in it ({part.what}): {CAUSES}", None
     return None, got
 
 

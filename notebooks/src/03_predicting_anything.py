@@ -23,7 +23,7 @@
 #
 # | Minutes to read | to write | to run | You should know | Adds to your agent |
 # |---|---|---|---|---|
-# | 30 | 70 | 4, on 2 CPU cores | [01](01_jax.ipynb), softmax, cross entropy | losses, distributions, layers: 14 parts |
+# | 30 | 90 | 4, on 2 CPU cores | [01](01_jax.ipynb), softmax, cross entropy | losses, distributions, layers: 14 parts |
 #
 # **You will be able to**
 #
@@ -71,11 +71,12 @@ sg = jax.lax.stop_gradient
 # A reward head is a network that predicts the reward of a state. Rewards differ: Pong pays 1 a
 # point, other Atari games pay thousands at once, and a simulated robot may earn a hundredth a step.
 # DreamerV3 keeps all hyperparameters fixed over these domains, apart from the size of the network
-# and the replay ratio. So its losses must not depend on the magnitude of their targets.
+# and the replay ratio (how many replayed steps are trained on per environment step). So its losses must not depend on the magnitude of their targets.
 #
 # Squared error does depend on it. Let a task have targets of magnitude $s$. Its gradient for the
 # prediction is $2(\hat y-y)$, so it grows with $s$. In DreamerV3 many losses share features: image,
-# reward and continuation are predicted from the same latent state. In these shared features the
+# reward and continuation (whether the episode goes on) are predicted from the same latent state, the
+# model's internal summary of the past (notebook 04). In these shared features the
 # gradients of all losses add up, and a loss with gradients 10,000 times as large decides alone what
 # the features represent. The other losses are drowned.
 #
@@ -202,8 +203,10 @@ question.explain(
 #
 # A *two-hot code* represents a number by weights on two of K fixed values, the *bins*. A network that
 # outputs one probability for each bin predicts a whole distribution, and the expected value of this
-# distribution is right however random the reward is. The bins are evenly spaced in symlog space, so
-# that they cover all magnitudes (Hafner et al. 2025, "Robust predictions"):
+# distribution is right however random the reward is, because decoding is linear: for the reward above,
+# half of the weight lies near 100 and half on 0, and the mean is 50. The bins are evenly spaced in
+# symlog space, so that they cover all magnitudes (Hafner et al. 2025, "Robust predictions"). For odd K
+# they are
 #
 # $$b_i=\operatorname{symexp}\!\left(-20+\tfrac{40\,i}{K-1}\right),\qquad i=0,\dots,K-1$$
 #
@@ -214,8 +217,9 @@ question.explain(
 # **Exercise 3** · easy · important · 5 minutes
 #
 # Make the bins. The set must be *exactly* symmetric in float32: section 3 shows why. So compute the
-# half up to 0, and mirror it. An odd K has one bin at 0; an even K, which the agent does not use,
-# has two.
+# half up to 0, and mirror it. For odd K this gives the formula above, with one bin at 0. For even K,
+# which the agent does not use, we follow the released code instead: K / 2 evenly spaced values from -20
+# to 0, squashed by symexp and mirrored, so that 0 appears twice.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -223,7 +227,7 @@ question.explain(
 # </details>
 # <details><summary>Hint 2: the structure</summary>
 #
-# An even grid from -20 to 0 has (K + 1) // 2 points. Apply symexp, reverse, negate, and concatenate.
+# An evenly spaced grid from -20 to 0 has (K + 1) // 2 points. Apply symexp, reverse, negate, and concatenate.
 # For odd K drop the 0 from one of the halves.
 # </details>
 # <details><summary>Hint 3: the code</summary>
@@ -235,7 +239,7 @@ question.explain(
 
 # %% tags=["exercise", "part:make_bins"]
 def make_bins(count: int) -> jax.Array:
-    """Values (K,) of the K = `count` bins: symexp of an even grid from -20 to 20, symmetric."""
+    """Values (K,) of the K = `count` bins: symexp of a grid from -20 to 20, symmetric."""
     # BEGIN SOLUTION
     half = symexp(jnp.linspace(-20, 0, (count + 1) // 2))
     return jnp.concatenate([half, -half[::-1][count % 2 :]])
@@ -277,7 +281,7 @@ make_bins = checks.make_bins(make_bins)
 #
 # `above = jnp.clip(jnp.sum(bins <= y, -1, keepdims=True), 1, len(bins) - 1)` has shape (..., 1).
 # `bins[above]` are the upper neighbours. `jnp.where(jnp.arange(len(bins)) == above, weight, 0)`
-# places a weight; the sum of two such terms is the code.
+# places a weight; the sum of two such terms is the code. (`jnp.searchsorted` also finds the bin above.)
 # </details>
 
 
@@ -470,13 +474,13 @@ class Linear(nnx.Module):
 # inputs and o outputs, and the result is $xW+b$. Unlike in `torch.nn.Linear`, the kernel is not
 # transposed. **A tiny number.** x = (1, 2), W = ((1, 0), (0, 3)) and b = (5, 5) give (6, 11).
 #
-# *Extension.* The large RSSMs of DreamerV3 have a **block-diagonal** kernel: it is cut into g blocks
+# *Block-diagonal kernels.* The large RSSMs of DreamerV3 have a **block-diagonal** kernel: it is cut into g blocks
 # (g, i, o), and block k maps the k-th of g equal parts of x to the k-th part of the output. A dense
 # matrix of the same size would have g times as many parameters. The agents of this course have g = 1,
-# but the check covers both cases.
+# but your function must handle both cases to pass its check.
 
 # %% [markdown]
-# **Exercise 7** · easy, the extension medium · very important · 10 minutes
+# **Exercise 7** · easy, with blocks medium · very important · 10 minutes
 #
 # Write the forward pass for a kernel with two axes, and for one with three.
 #
@@ -493,8 +497,8 @@ class Linear(nnx.Module):
 # <details><summary>Hint 3: the code</summary>
 #
 # `x @ self.kernel[...]` for two axes. For three,
-# `parts = x.reshape(*x.shape[:-1], self.kernel.shape[0], -1)` and
-# `jnp.einsum("...gi,gio->...go", parts, self.kernel[...])`.
+# `pieces = x.reshape(*x.shape[:-1], self.kernel.shape[0], -1)` and
+# `jnp.einsum("...gi,gio->...go", pieces, self.kernel[...])`.
 # </details>
 
 
@@ -508,8 +512,8 @@ def forward(self, x: jax.Array) -> jax.Array:
     # BEGIN SOLUTION
     if self.kernel.ndim == 2:
         return x @ self.kernel[...] + bias
-    parts = x.reshape(*x.shape[:-1], self.kernel.shape[0], -1)
-    outputs = jnp.einsum("...gi,gio->...go", parts, self.kernel[...])
+    pieces = x.reshape(*x.shape[:-1], self.kernel.shape[0], -1)
+    outputs = jnp.einsum("...gi,gio->...go", pieces, self.kernel[...])
     return outputs.reshape(*x.shape[:-1], -1) + bias
     # END SOLUTION
 
@@ -525,7 +529,7 @@ linear_forward = checks.linear(forward)
 #
 # After it, activations have the same magnitude in every layer, however the weights change during
 # training. A LayerNorm (`torch.nn.LayerNorm`) would also subtract the mean; the RMSNorm
-# (`torch.nn.RMSNorm`) does not. **A tiny number.** The vector (3, 4) has the mean square 12.5 and the
+# (`torch.nn.RMSNorm`) does not; its default `eps` is much smaller than our 0.0001. **A tiny number.** The vector (3, 4) has the mean square 12.5 and the
 # root 3.536, so with $g=1$ it becomes (0.849, 1.131).
 
 
@@ -590,8 +594,8 @@ class Mlp(nnx.Module):
 # %% [markdown]
 # **Exercise 9** · easy · very important · 5 minutes
 #
-# Write the forward pass of the MLP. A `Linear` can be called, `linear(x)`, and a `Norm` has your
-# method `normalize`.
+# Write the forward pass of the MLP. A `Linear` can be called, `linear(x)`, and so can a `Norm`:
+# `norm(x)` calls your method `normalize`.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -674,15 +678,15 @@ METHODS = {  # label: (outputs, loss (n, 4), prediction (n, 4))
     "two-hot": (255, dreamer.two_hot_loss, dreamer.two_hot_mean),
     "symlog\nsquared error": (
         1,
-        lambda y, r: (y[..., 0] - dreamer.symlog(r)) ** 2,
-        lambda y: dreamer.symexp(y[..., 0]),
+        lambda out, reward: (out[..., 0] - dreamer.symlog(reward)) ** 2,
+        lambda out: dreamer.symexp(out[..., 0]),
     ),
     "squared error,\nsizes known": (
         1,
-        lambda y, r: (SIZES * y[..., 0] - r) ** 2,
-        lambda y: SIZES * y[..., 0],
+        lambda out, reward: (SIZES * out[..., 0] - reward) ** 2,
+        lambda out: SIZES * out[..., 0],
     ),
-    "squared error": (1, lambda y, r: (y[..., 0] - r) ** 2, lambda y: y[..., 0]),
+    "squared error": (1, lambda out, reward: (out[..., 0] - reward) ** 2, lambda out: out[..., 0]),
 }
 
 # %% [markdown]

@@ -23,7 +23,7 @@
 #
 # | Minutes to read | to write | to run | You should know | Adds to your agent |
 # |---|---|---|---|---|
-# | 40 | 90 | 6, on 2 CPU cores | notebooks 02 and 03; what a recurrent network and a VAE are | the class `RSSM` |
+# | 40 | 98 | 6, on 2 CPU cores | notebooks 02 and 03; what a recurrent network and a VAE are | the class `RSSM` |
 #
 # **You will be able to**
 #
@@ -234,8 +234,10 @@ initial = checks.initial(initial)
 # | `post_net` | `Mlp`, 1 layer | D + E | S C | posterior |
 #
 # E = `embed` is the length of $e_t$, the encoder's output for $x_t$; A = `actions` is the length of
-# an action. With g = 1 block, `Linear` is an ordinary linear map, and you can read g as 1 until
-# section 9. The posterior needs one layer only, because the encoder before it has layers too.
+# an action. With g = 1 block, `Linear` is an ordinary linear map. Your agent has g = 1, but
+# the checks also try g = 2: pass `blocks=c.blocks` to `mix` and `gates`, and in the next sections call
+# `self.split_gates` and `self.join_blocks`; do not inline them. You write these two in section 9; until
+# then the course's stand in. The posterior needs one layer only, because the encoder before it has layers too.
 
 # %% [markdown]
 # **Exercise 3** · easy · important · 10 minutes
@@ -286,7 +288,7 @@ build = checks.rssm_layers(build)
 # ## 3 · The deterministic path: a gated recurrent unit
 #
 # A **gated recurrent unit (GRU)** moves its state towards a candidate, by an amount that a gate
-# decides for each number. The input of the cell, $x$ (D numbers), is made from $h_{t-1}$,
+# decides for each number. The input of the cell, $x$ (D numbers; not the observation $x_t$), is made from $h_{t-1}$,
 # $z_{t-1}$ and $a_{t-1}$ together:
 #
 # $$x=\mathrm{SiLU}\big(\mathrm{norm}(W\,[\,h_{t-1},\ \mathrm{from}_h(h_{t-1}),\
@@ -317,7 +319,8 @@ build = checks.rssm_layers(build)
 # **Exercise 4** · medium · very important · 10 minutes
 #
 # Write the gates. `self.gates(x)` gives all 3 D numbers, and `self.split_gates` cuts them into reset,
-# candidate and update; with one block it is `jnp.split(gates, 3, -1)` (like `torch.chunk`).
+# candidate and update. With one block it would be `jnp.split(gates, 3, -1)` (like `torch.chunk`), but
+# the check has two blocks as well, so call the method.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -373,8 +376,10 @@ question.explain(
 # **Exercise 5** · medium · very important · 15 minutes
 #
 # Write the core: from state and action to the new $h$. The first line is given: an action beyond 1
-# is scaled to 1. `self.join_blocks(deter, shared)` is `jnp.concatenate([deter, shared], -1)` with
-# one block.
+# is scaled to 1, because a policy over continuous actions may sample outside of [-1, 1]; `sg` makes the
+# divisor a constant for the gradient. `self.join_blocks(deter, shared)` puts h and `shared` side by
+# side: with one block it would be `jnp.concatenate([deter, shared], -1)`, but the check has two blocks
+# as well, so call the method.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -527,6 +532,9 @@ posterior = checks.posterior(posterior)
 # %% [markdown]
 # **Exercise 8** · medium · very important · 10 minutes
 #
+# Write the observe step: from the old state, the previous action and the observation's embedding to
+# the new state, and the posterior that it was sampled from.
+#
 # <details><summary>Hint 1: the idea</summary>
 #
 # Mask, core, posterior, sample: one line each.
@@ -610,7 +618,7 @@ imagine_step = checks.imagine_step(imagine_step)
 #
 # **Exercise 10** · medium · very important · 10 minutes
 #
-# The noise of all steps is given. Only the last line of the function needs `[1]` or `[0]`: which?
+# Scan the observe step; the noise is given. Which of `scan`'s two results does `observe` return?
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -892,6 +900,8 @@ question.explain(
 # %% [markdown]
 # **Exercise 11** · medium · optional · 10 minutes
 #
+# Write `join_blocks`, which makes the input of `mix` in the order above, for any number of blocks.
+#
 # <details><summary>Hint 1: the idea</summary>
 #
 # An axis for blocks: reshape h to (..., g, D/g), and repeat `shared` along that axis.
@@ -942,8 +952,8 @@ join_blocks = checks.join_blocks(join_blocks)
 # </details>
 # <details><summary>Hint 3: the code</summary>
 #
-# `parts = gates.reshape(*lead, self.c.blocks, 3, -1)` and
-# `tuple(parts[..., i, :].reshape(*lead, -1) for i in range(3))`.
+# `pieces = gates.reshape(*lead, self.c.blocks, 3, -1)` and
+# `tuple(pieces[..., i, :].reshape(*lead, -1) for i in range(3))`.
 # </details>
 
 
@@ -956,8 +966,8 @@ def split_gates(self, gates: jax.Array) -> tuple[jax.Array, ...]:
     """
     # BEGIN SOLUTION
     lead = gates.shape[:-1]
-    parts = gates.reshape(*lead, self.c.blocks, 3, -1)
-    return tuple(parts[..., i, :].reshape(*lead, -1) for i in range(3))
+    pieces = gates.reshape(*lead, self.c.blocks, 3, -1)
+    return tuple(pieces[..., i, :].reshape(*lead, -1) for i in range(3))
     # END SOLUTION
 
 

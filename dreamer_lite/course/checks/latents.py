@@ -43,6 +43,11 @@ def states(seed: int, *lead: int) -> Any:
     return solved_agent().State(normal(seed + 1, *lead, DETER), stoch)
 
 
+def is_state(result: Any) -> jax.Array:
+    """Whether it is a `State`, and no bare tuple of its arrays."""
+    return jnp.array(getattr(result, "_fields", ()) == solved_agent().State._fields)
+
+
 @part("feature")
 def feature() -> Exercise:
     """`mine(state)`: deter (..., D) and stoch (..., S, C) as one vector (..., D + S C)."""
@@ -115,8 +120,23 @@ def rssm_layers() -> Exercise:
     def mix_once(self, c, embed, actions, rng):
         self.mix = dreamer.Linear(c.deter + 3 * c.hidden, c.deter, rng, blocks=1)
 
+    def mix_whole(self, c, embed, actions, rng):
+        self.mix = dreamer.Linear(c.deter + c.blocks * 3 * c.hidden, c.deter, rng)
+
+    def one_block(self, c, embed, actions, rng):
+        mix_once(self, c, embed, actions, rng)
+        gates_whole(self, c, embed, actions, rng)
+
+    def both_whole(self, c, embed, actions, rng):
+        mix_whole(self, c, embed, actions, rng)
+        gates_whole(self, c, embed, actions, rng)
+
     def gates_whole(self, c, embed, actions, rng):
         self.gates = dreamer.Linear(c.deter, 3 * c.deter, rng)
+
+    def units_only(self, c, embed, actions, rng):
+        self.prior_net = dreamer.Mlp(c.deter, c.stoch * c.classes, 2, rng)
+        self.post_net = dreamer.Mlp(c.deter + embed, c.stoch * c.classes, 1, rng)
 
     def gates_two(self, c, embed, actions, rng):
         self.gates = dreamer.Linear(c.deter, 2 * c.deter, rng, blocks=c.blocks)
@@ -140,6 +160,10 @@ def rssm_layers() -> Exercise:
         solved("RSSM.build"),
         [Part(what, measure)],
         mix_once=built(mix_once),
+        mix_whole=built(mix_whole),
+        one_block=built(one_block),
+        both_whole=built(both_whole),
+        units_only=built(units_only),
         gates_whole=built(gates_whole),
         gates_two=built(gates_two),
         prior_sees=built(prior_sees),
@@ -163,7 +187,12 @@ def initial() -> Exercise:
 
     return Exercise(
         solved("RSSM.initial"),
-        [on("lead (8,)", small(), 8), on("lead (9, 8)", small(), 9, 8)],
+        [
+            on("lead (8,)", small(), 8),
+            Part("whether the result is a State", lambda f: is_state(f(small(), 8))),
+            on("lead (9, 8)", small(), 9, 8),
+        ],
+        bare_tuple=lambda self, *lead: tuple(solved("RSSM.initial")(self, *lead)),
         uniform_z=uniform_z,
         first_class=first_class,
     )
@@ -187,6 +216,9 @@ def gru() -> Exercise:
     def right(r, c, u, h):
         return blend(sigmoid(u - 1), tanh(sigmoid(r) * c), h)
 
+    def inlined(self, deter, x):
+        return right(*jnp.split(self.gates(x), 3, -1), deter)
+
     return Exercise(
         solved("RSSM.gru"),
         [
@@ -195,11 +227,30 @@ def gru() -> Exercise:
         ],
         no_shift=cell(lambda r, c, u, h: blend(sigmoid(u), tanh(sigmoid(r) * c), h)),
         torch=cell(lambda r, c, u, h: blend(1 - sigmoid(u - 1), tanh(sigmoid(r) * c), h)),
+        shift_outside=cell(lambda r, c, u, h: blend(sigmoid(u) - 1, tanh(sigmoid(r) * c), h)),
         no_reset=cell(lambda r, c, u, h: blend(sigmoid(u - 1), tanh(c), h)),
         reset_outside=cell(lambda r, c, u, h: blend(sigmoid(u - 1), sigmoid(r) * tanh(c), h)),
         reset_on_h=cell(lambda r, c, u, h: blend(sigmoid(u - 1), tanh(c + sigmoid(r) * h), h)),
         order=cell(lambda r, c, u, h: right(r, u, c, h)),
+        update_first=cell(lambda r, c, u, h: right(u, c, r, h)),
+        rotated=cell(lambda r, c, u, h: right(c, u, r, h)),
+        candidate_first=cell(lambda r, c, u, h: right(c, r, u, h)),
+        inlined=inlined,
     )
+
+
+class Recorder:
+    """An RSSM whose `mix` notes how many numbers it receives, and accepts any number."""
+
+    def __init__(self, rssm: Any):
+        self.rssm, self.received = rssm, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rssm, name)
+
+    def mix(self, x: jax.Array) -> jax.Array:
+        self.received = x.shape[-1]
+        return jnp.zeros((*x.shape[:-1], self.c.deter))
 
 
 @part("RSSM.core")
@@ -231,16 +282,50 @@ def core() -> Exercise:
         x = self.mix(self.join_blocks(state.deter, jnp.concatenate(parts, -1)))
         return self.gru(state.deter, jax.nn.silu(self.mix_norm.normalize(x)))
 
+    def silu_first(self, state, action):
+        flat = state.stoch.reshape(*state.deter.shape[:-1], -1)
+        action = action / jnp.maximum(1, jnp.abs(action))
+        parts = self.from_deter(state.deter), self.from_stoch(flat), self.from_action(action)
+        x = self.mix(self.join_blocks(state.deter, jnp.concatenate(parts, -1)))
+        return self.gru(state.deter, self.mix_norm.normalize(jax.nn.silu(x)))
+
+    def joined(join: Function) -> Function:
+        def step(self, state, action):
+            if not isinstance(self, Recorder):  # another `mix` would stop at their length
+                return solved("RSSM.core")(self, state, action)
+            flat = state.stoch.reshape(*state.deter.shape[:-1], -1)
+            parts = self.from_deter(state.deter), self.from_stoch(flat), self.from_action(action)
+            x = self.mix(join(state.deter, jnp.concatenate(parts, -1)))
+            return self.gru(state.deter, jax.nn.silu(self.mix_norm.normalize(x)))
+
+        return step
+
     action = uniform(9, BATCH, ACTIONS)
+
+    def mixed(function: Function) -> jax.Array | None:
+        """How many numbers `mix` receives with 1 block and with 2; 0 if it is not called."""
+        counts = []
+        for blocks in (1, BLOCKS):
+            self = Recorder(small(blocks))
+            if function(self, states(7, BATCH), action) is None:
+                return None
+            counts.append(self.received)
+        return jnp.array(counts)
+
     return Exercise(
         solved("RSSM.core"),
         [
+            Part("how many numbers `mix` receives with 1 block and with 2", mixed),
             on("1 block, 8 states, actions in [0, 1]", small(1), states(7, BATCH), action),
             on("2 blocks, sequences", small(), states(10, TIME, BATCH), normal(12, 9, 8, 2) / 4),
             on("actions beyond 1", small(), states(10, BATCH), 3 * action),
         ],
+        inlined=joined(lambda deter, shared: jnp.concatenate([deter, shared], -1)),
+        h_left_out=joined(lambda deter, shared: shared),
+        not_mixed=lambda self, state, action: self.gru(state.deter, state.deter),
         no_norm=whole(norm=False),
         no_silu=whole(silu=False),
+        silu_first=silu_first,
         no_action=whole(drop="a"),
         action_first=whole(order="ahz"),
         z_first=whole(order="zha"),
@@ -348,6 +433,10 @@ def observe_step() -> Exercise:
     def mode(logp, u):
         return jax.nn.one_hot(logp.argmax(-1), CLASSES) + jnp.exp(logp) - jnp.exp(logp)
 
+    def bare_tuple(*inputs):
+        state, post = solved("RSSM.observe_step")(*inputs)
+        return tuple(state), post
+
     embed, u = normal(21, BATCH, EMBED), uniform(23, BATCH, STOCH)
     action = jax.nn.one_hot(jnp.arange(BATCH) % ACTIONS, ACTIONS)
     first = jnp.arange(BATCH) % 3 == 0
@@ -370,7 +459,9 @@ def observe_step() -> Exercise:
                 "another past: 2 inputs at a reset, where nothing may change, and elsewhere", past
             ),
             on("8 states, 3 of them at a reset", *whole),
+            Part("whether the new state is a State", lambda f: is_state(f(*whole)[0])),
         ],
+        bare_tuple=bare_tuple,
         no_mask=step(no_mask),
         action_kept=step(action_kept),
         swapped_mask=step(swapped_mask),
@@ -410,7 +501,7 @@ def imagine_step() -> Exercise:
 
     def slope(function: Function) -> jax.Array:
         def total(action):
-            new = function(small(), state, action, u)
+            new = dreamer.State(*function(small(), state, action, u))
             weights = jnp.cos(jnp.arange(new.stoch.size, dtype=jnp.float32))
             return jnp.sum(new.deter) + jnp.sum(weights.reshape(new.stoch.shape) * new.stoch)
 
@@ -418,7 +509,15 @@ def imagine_step() -> Exercise:
 
     return Exercise(
         solved("RSSM.imagine_step"),
-        [on("8 states", small(), state, action, u), Part("the gradient for the action", slope)],
+        [
+            on("8 states", small(), state, action, u),
+            Part(
+                "whether the new state is a State",
+                lambda f: is_state(f(small(), state, action, u)),
+            ),
+            Part("the gradient for the action", slope),
+        ],
+        bare_tuple=lambda *inputs: tuple(solved("RSSM.imagine_step")(*inputs)),
         not_stopped=step(stopped=False),
         h_stopped=h_stopped,
         stale=step(stale=True),
@@ -526,13 +625,20 @@ def split_gates() -> Exercise:
     def interleaved(self, gates):
         return tuple(gates[..., i::3] for i in range(3))
 
+    def cut(what: str, *arguments: Any) -> Part:
+        def measure(function: Function) -> Any:
+            gates = function(*arguments)
+            return tuple(gates) if isinstance(gates, list) else gates  # jnp.split returns a list
+
+        return Part(what, measure, arguments)
+
     tiny = jnp.arange(18.0)
     return Exercise(
         solved("RSSM.split_gates"),
         [
-            on("1 block, D = 6", small(1), tiny),
-            on("2 blocks, D = 6", small(), tiny),
-            on("2 blocks, sequences", small(), normal(36, 9, 8, 18)),
+            cut("1 block, D = 6", small(1), tiny),
+            cut("2 blocks, D = 6", small(), tiny),
+            cut("2 blocks, sequences", small(), normal(36, 9, 8, 18)),
         ],
         across=across,
         interleaved=interleaved,

@@ -54,9 +54,14 @@ def make_bins() -> Exercise:
         what = f"each of {count} bins plus its mirror image, which is 0"
         return Part(what, lambda f: f(count) + f(count)[::-1])
 
+    def even_count(count):
+        half = symexp(jnp.linspace(-20, 20, count)[: count // 2])
+        return jnp.concatenate([half, jnp.zeros(count % 2), -half[::-1]])
+
     return Exercise(
         oracle,
-        [on("7 bins", 7), on("8 bins", 8), on("255 bins", 255), mirror(255), mirror(64)],
+        [on("7 bins", 7), on("255 bins", 255), mirror(255), on("8 bins", 8), mirror(64)],
+        even_count=even_count,
         not_squashed=lambda count: jnp.linspace(-20, 20, count),
         even=lambda count: symexp(20.0) * jnp.linspace(-1, 1, count),
         not_mirrored=lambda count: symexp(jnp.linspace(-20, 20, count)),
@@ -230,6 +235,7 @@ def sample_onehot() -> Exercise:
             ),
             gradient("the gradient for logp", logp, uniform(9, 50)),
         ],
+        all_false=pick(lambda logp, p, u: jnp.argmax(jnp.cumsum(p, -1) > u[..., None], -1)),
         probabilities=lambda logp, u: jnp.exp(logp),
         likeliest=pick(lambda logp, p, u: jnp.argmax(logp, -1)),
         falls_off=pick(lambda logp, p, u: jnp.sum(jnp.cumsum(p, -1) <= u[..., None], -1)),
