@@ -300,8 +300,7 @@ class Linear(nnx.Module):
         outputs = jnp.einsum("...gi,gio->...go", pieces, self.kernel[...])
         return outputs.reshape(*x.shape[:-1], -1) + bias
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.forward(x)
+    __call__ = forward
 
 
 class Norm(nnx.Module):
@@ -316,8 +315,7 @@ class Norm(nnx.Module):
         inverse = jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-4)
         return x * inverse * repeat(self.scale[...], x)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.normalize(x)
+    __call__ = normalize
 
 
 class Mlp(nnx.Module):
@@ -336,8 +334,7 @@ class Mlp(nnx.Module):
             x = jax.nn.silu(norm.normalize(linear(x)))
         return x if self.out is None else self.out(x)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.forward(x)
+    __call__ = forward
 
 
 # ---- [04] The recurrent state-space model ----------------------------------------------------

@@ -225,6 +225,18 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("two_hot_mean", lambda x: make_bins(x.shape[-1])[x.argmax(-1)], "the mode"),
     (
         "two_hot_mean",
+        lambda x: jnp.sum(
+            (
+                jax.nn.softmax(x)[..., -(x.shape[-1] // 2) :]
+                - jax.nn.softmax(x)[..., : x.shape[-1] // 2]
+            )
+            * make_bins(x.shape[-1])[-(x.shape[-1] // 2) :],
+            -1,
+        ),
+        "reverse it",
+    ),
+    (
+        "two_hot_mean",
         lambda x: ((x - x[..., ::-1]) * make_bins(x.shape[-1]))[..., -(x.shape[-1] // 2) :].sum(-1),
         "apply jax.nn.softmax",
     ),

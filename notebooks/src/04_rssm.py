@@ -32,7 +32,8 @@
 # * say what a prior and a posterior are in a sequence, and what filtering is;
 # * prove that a state is reset, and that it depends on the past alone, by changing inputs;
 # * show, by an ablation, why the state has a deterministic *and* a stochastic part;
-# * find a bug in a world model from its losses, its KL, its open-loop films and such tests.
+# * find a bug in a world model from its losses, its KL, its open-loop films (imagined, without
+#   observations) and such tests.
 
 # %% tags=["bootstrap"]
 from dreamer_lite.course import colab
@@ -825,7 +826,7 @@ question.explain(
 
 # %% [markdown]
 # **Limits.** One seed, one small environment, one training length. A longer training, or a smaller
-# KL weight, might let a stochastic model pass ten columns through z. A deterministic model could
+# weight of the KL loss, might let a stochastic model pass ten columns through z. A deterministic model could
 # have a richer output than one probability per cell. PlaNet (Hafner et al. 2019) also compared the
 # full model with its deterministic and stochastic parts, by another measure: the return of a planner
 # (the cross-entropy method) on control tasks. There, too, agents needed both parts, and did not

@@ -163,12 +163,19 @@ def two_hot_mean() -> Exercise:
         pairs = logits[..., -half:] - logits[..., :half][..., ::-1]
         return jnp.sum(pairs * bins_of(logits.shape[-1])[-half:], -1)
 
+    def not_reversed(logits):
+        probs, half = softmax(logits), logits.shape[-1] // 2
+        return jnp.sum(
+            (probs[..., -half:] - probs[..., :half]) * bins_of(logits.shape[-1])[-half:], -1
+        )
+
     def likeliest(logits):
         return bins_of(logits.shape[-1])[jnp.argmax(logits, -1)]
 
     return Exercise(
         solved("two_hot_mean"),
         [
+            on("the probabilities 0.2, 0.3 and 0.5 on 3 bins", jnp.log(jnp.array([0.2, 0.3, 0.5]))),
             on("255 equal logits: exactly 0 without rounding errors", jnp.zeros((3, 255))),
             on("logits with a peak near the middle, 255 bins", peaked),
             on("8 bins, an even count without a middle", normal(3, 2, 8)),
@@ -177,6 +184,7 @@ def two_hot_mean() -> Exercise:
         plain_sum=lambda logits: jnp.sum(softmax(logits) * bins_of(logits.shape[-1]), -1),
         plain_product=lambda logits: softmax(logits) @ bins_of(logits.shape[-1]),
         no_softmax=no_softmax,
+        not_reversed=not_reversed,
         likeliest=likeliest,
     )
 
