@@ -13,7 +13,8 @@ inside the cell, because Colab shows neither attachments nor SVG in text cells. 
 carry nbgrader's metadata: a check is worth one point, whatever it asks for.
 
 An exercise tagged `part:RSSM.prior` is a part of the reader's agent: `build` writes its solution
-into dreamer.py, the single-file agent, and a fold with it below the hints of the student's copy.
+into dreamer.py, the single-file agent. In notebooks of the second edition a fold below the hints of
+each exercise has its solution; the copies for a graded class do not have these folds.
 """
 
 import argparse
@@ -169,9 +170,10 @@ def part_of(tags: list[str]) -> str:
 
 
 def add_folds(notebook: NotebookNode, source: Path) -> None:
-    """Below the hints of each part of the agent, its solution in a fold."""
+    """Below the hints of each exercise of the second edition, its solution in a fold."""
     for text, cell in itertools.pairwise(notebook.cells):
-        if part_of(lint.tags_of(cell)) and text.cell_type == "markdown":
+        folded = "exercise" in lint.tags_of(cell) and source.stem[:2] <= SECOND_EDITION
+        if (folded or part_of(lint.tags_of(cell))) and text.cell_type == "markdown":
             code = solution(cell.source, source).strip()
             fold = f"<details><summary>Solution</summary>\n\n```python\n{code}\n```\n\n</details>"
             text.source = f"{text.source.rstrip()}\n{fold}"

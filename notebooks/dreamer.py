@@ -75,7 +75,7 @@ class Batch(NamedTuple):
     start: State  # (B, ...)
 
 
-# ---- [02] Replay buffer: a ring of time steps for each of W environments ---------------------
+# ---- [02] Resets, and a replay buffer: a ring of time steps for each of W environments -------
 
 
 class Replay(NamedTuple):

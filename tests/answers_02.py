@@ -126,6 +126,39 @@ def leaks_from_the_first(state, action, is_first):
     return new._replace(deter=new.deter + 1e-3 * state.deter[:1]), masked
 
 
+def kept_by(name: str, *fields: str) -> Callable:
+    """A solution that leaves some fields of the ring as they were."""
+
+    def wrong(replay, *rest):
+        old = {field: getattr(replay, field) for field in fields}
+        return globals()[name](replay, *rest)._replace(**old)
+
+    return wrong
+
+
+def three_values(state, action, is_first):
+    new, masked = mask_reset(state, action, is_first)
+    return new.deter, new.stoch, masked
+
+
+def set_by_mask(state, action, is_first):
+    cleared = (x.at[is_first].set(0) for x in (*state, action))
+    deter, stoch, action = cleared
+    return State(deter, stoch), action
+
+
+def one_axis_short(state, action, is_first):
+    keep = 1.0 - is_first[:, None]
+    new, masked = mask_reset(state, action, is_first)
+    return new._replace(stoch=state.stoch * keep), masked
+
+
+def along_worlds(replay, steps, action, state):
+    place = replay.added % len(replay.action)
+    written = add(replay, steps, action, state)
+    return written._replace(action=replay.action.at[:, place].set(action))
+
+
 WRONG: list[tuple[str, Callable, str]] = [
     ("mask_reset", lambda s, a, f: (mask_reset(s, a, f)[0], a), "action must be set to zero"),
     ("mask_reset", lambda s, a, f: mask_reset(s, a, ~f), "swapped"),
@@ -147,6 +180,21 @@ WRONG: list[tuple[str, Callable, str]] = [
     ),
     ("mask_reset", leaks_from_the_first, "wrong numbers"),
     ("mask_reset", lambda s, a, f: mask_reset(s, a, f)[0], "returned 2 arrays where 3"),
+    ("mask_reset", three_values, "(array, array, array) where ((array, array), array)"),
+    ("mask_reset", set_by_mask, "use jnp.where, or multiply"),
+    ("mask_reset", one_axis_short, "expected for `stoch`"),
+    ("add", along_worlds, "at[:, place]"),
+    ("add", kept_by("add", "steps", "action", "deter", "stoch"), "returns a NEW array"),
+    ("add", kept_by("add", "steps"), "`steps` is as it was"),
+    ("add", kept_by("add", "action"), "`action` is as it was"),
+    ("add", kept_by("add", "deter", "stoch"), "the state must be stored"),
+    ("add", kept_by("add", "deter"), "`deter` is as it was"),
+    ("add", kept_by("add", "stoch"), "`stoch` is as it was"),
+    (
+        "add",
+        lambda r, *new: (right := add(r, *new))._replace(action=right.action + 1),
+        " of `action` at index",
+    ),
     ("add", lost_when_full, "new time steps are lost"),
     ("add", added_late, "one place too late"),
     ("add", rolled, "copies all of it"),
@@ -157,7 +205,11 @@ WRONG: list[tuple[str, Callable, str]] = [
         "only the place",
     ),
     ("add", lambda r, *new: tuple(add(r, *new)), "AttributeError: 'tuple' object"),
-    ("sample", lambda *x: (sample(*x)[0][1:], sample(*x)[1]), "wrong shape: (2, 4000)"),
+    (
+        "sample",
+        lambda *x: (sample(*x)[0][1:], sample(*x)[1]),
+        "wrong shape: (3, 4000) where (4, 4000)",
+    ),
     ("sample", lambda *x: sample(*x)[0], "ValueError"),
     (
         "sample",
@@ -175,6 +227,7 @@ WRONG: list[tuple[str, Callable, str]] = [
         "across the write head",
     ),
     ("sample", sample_from(lambda n, size: 0, lambda n, size, t: size - 1), "Draw the NUMBER"),
+    ("sample", sample_from(lambda n, size: 0, lambda n, size, t: size - t - 1), "you drew places"),
     (
         "sample",
         sample_from(lambda n, size: jnp.maximum(0, n - size + 1), lambda n, size, t: n - t - 1),
@@ -216,6 +269,11 @@ WRONG: list[tuple[str, Callable, str]] = [
         lambda r, p, w, s: write_back(r, jnp.concatenate([p[:1], p[:-1]]), w, s),
         "last T of the T + 1",
     ),
-    ("write_back", lambda r, p, w, s: r, "wrong numbers"),
+    ("write_back", lambda r, p, w, s: r, "returns a NEW array"),
+    (
+        "write_back",
+        lambda r, p, w, s: write_back(r, p, w, s._replace(stoch=-s.stoch)),
+        " of `stoch` at index",
+    ),
 ]
 WRONG = [(name, functools.partial(f), words) for name, f, words in WRONG]

@@ -250,6 +250,18 @@ def with_body(code: str, name: str, body: str) -> str:
     return ast.unparse(tree)
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+def test_solutions_are_in_folds_of_the_readers_copy_only(source):
+    reader, marked = (build.build(source, False, False, marked=m) for m in (False, True))
+    exercises = sum("exercise" in c.metadata.get("tags", []) for c in reader.cells)
+    folds = sum(c.source.count("<summary>Solution</summary>") for c in reader.cells)
+    assert folds == exercises or source.stem[:2] > build.SECOND_EDITION
+    assert "<summary>Solution</summary>" not in nbformat.writes(marked)
+    texts = [[c for c in n.cells if c.cell_type == "markdown"] for n in (reader, marked)]
+    plain = [re.sub(FOLD, "", c.source, flags=re.S) for c in texts[0]]
+    assert plain == [c.source for c in texts[1]]
+
+
 @pytest.fixture(scope="module")
 def course(tmp_path_factory) -> Course:
     if shutil.which("alembic", path=str(Path(sys.executable).parent)) is None:
@@ -265,6 +277,7 @@ def test_what_nbgrader_releases_is_the_student_notebook(course):
         assert [(c.cell_type, c.source) for c in released.cells] == [
             (c.cell_type, re.sub(FOLD, "", c.source, flags=re.S)) for c in student.cells
         ]
+        assert "<summary>Solution</summary>" not in nbformat.writes(released)
         for ours, theirs in zip(student.cells, released.cells):
             added = {"deletable", "editable"}
             assert {k: v for k, v in theirs.metadata.items() if k not in {*added, "nbgrader"}} == {

@@ -10,6 +10,7 @@ import os
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,8 +18,20 @@ import jax.numpy as jnp
 import numpy as np
 
 Function = Callable[..., Any]
-SMALL = 24  # numbers that a check shows side by side
+SMALL = 25  # numbers that a check shows side by side
 CAUSES = "a log of 0 or of a negative number, or 0 / 0?"  # of a NaN or an infinite number
+
+# What JAX says of a usual mistake, and what to do.
+REMEDIES = {
+    "NonConcreteBooleanIndexError": "Inside jit a boolean mask cannot select elements, because "
+    "their number is unknown: use jnp.where, or multiply by the mask.",
+    "TracerBoolConversionError": "Inside jit an array has no value for `if`: use jnp.where.",
+    "inconsistent sizes for array axes": "What all examples share is not mapped: in_axes None.",
+    "and 'dict'": "A pytree has no arithmetic of its own: use jax.tree.map.",
+    "'dict' and": "A pytree has no arithmetic of its own: use jax.tree.map.",
+    "scan body function carry": "The step of a scan returns (carry, output), in this order, and "
+    "the new carry is built like the old one.",
+}
 
 
 class Failed(AssertionError):
@@ -77,14 +90,15 @@ def judge(mine: Function, exercise: Exercise, messages: Mapping[str, str]) -> tu
     largest = 0.0
     for part in exercise.parts:
         # One compiled program: op by op, JAX would compile forty small ones.
-        expected = _arrays(jax.jit(functools.partial(part.measure, exercise.oracle))())
+        right = jax.jit(functools.partial(part.measure, exercise.oracle))()
+        expected, names = _arrays(right), _names(right)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            trouble, got = _attempt(part, mine, expected)
+            trouble, got = _attempt(part, mine, right)
         if trouble is None:
             largest = max(largest, *(d.max(initial=0.0) for d in _differences(expected, got)))
             if not largest <= exercise.tolerance:
-                trouble = _wrong(part, expected, got, exercise, messages)
+                trouble = _wrong(part, expected, got, exercise, messages, names)
                 trouble += side_by_side(part, expected, got, exercise)
         if trouble is not None:
             return trouble, largest
@@ -126,16 +140,17 @@ def strict() -> bool:
     return os.environ.get("DREAMER_LITE_STRICT") == "1" or "NBGRADER_EXECUTION" in os.environ
 
 
-def failed(name: str, trouble: str, oracle: Function) -> Function:
+def failed(name: str, trouble: str, oracle: Function, kept: str = "") -> Function:
+    """Print what is wrong, and return the oracle; `kept` says what stays as it was."""
     text = f"✗ {name}: {trouble}"
     if strict():
         raise Failed(text)
     print(text)
-    print("  Using the COURSE's function. Change yours and run both cells again.")
+    print(f"  Using the COURSE's function. {kept}Change yours and run both cells again.")
     return oracle
 
 
-def _attempt(part: Part, mine: Function, expected: list[np.ndarray]) -> tuple[str | None, Any]:
+def _attempt(part: Part, mine: Function, right: Any) -> tuple[str | None, Any]:
     """(what went wrong or None, the arrays that the reader's function gives)."""
     try:
         result = part.measure(mine)
@@ -143,19 +158,29 @@ def _attempt(part: Part, mine: Function, expected: list[np.ndarray]) -> tuple[st
         return "still the stub. Replace `raise NotImplementedError` by your lines.", None
     except Exception as error:
         return _exception(part, error), None
-    return _form(part, result, expected)
+    return _form(part, result, right)
 
 
 def _exception(part: Part, error: Exception) -> str:
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
-    own = [f for f in frames if "site-packages" not in f.filename]
-    place = f" in the line `{own[-1].line}`" if own and own[-1].line else ""
-    lines = str(error).strip().splitlines() or ["no message"]
-    return f"it stopped{place} with {type(error).__name__}: {lines[0][:200]} (input: {part.what})."
+    """Where and why the reader's function stopped, or the check with what it returned."""
+    ours = str(Path(__file__).parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename and ours not in f.filename]
+    if own:
+        place = f" in the line `{own[-1].line}`" if own[-1].line else ""
+    else:
+        place = " where the check calls it or uses what it returned,"
+    lines = [line.strip() for line in str(error).strip().splitlines()] or ["no message"]
+    first = " ".join(lines[:3]) if lines[0].endswith(":") else lines[0]  # the cause stands below
+    text = f"{type(error).__name__}: {first[:200]}"
+    whole = f"{type(error).__name__}: {error}"
+    remedy = next((f" {words}" for sign, words in REMEDIES.items() if sign in whole), "")
+    return f"it stopped{place} with {text} (input: {part.what}).{remedy}"
 
 
-def _form(part: Part, result: Any, expected: list[np.ndarray]) -> tuple[str | None, Any]:
+def _form(part: Part, result: Any, right: Any) -> tuple[str | None, Any]:
     """Everything about the result but its numbers: kind, count, shape, dtype, finite."""
+    expected, names = _arrays(right), _names(right)
     if any(leaf is None for leaf in _leaves(result)):
         return "it returned None. Is the `return` missing?", None
     try:
@@ -164,14 +189,17 @@ def _form(part: Part, result: Any, expected: list[np.ndarray]) -> tuple[str | No
         return f"it returned a {type(result).__name__}, not an array.", None
     if len(got) != len(expected):
         return f"it returned {len(got)} arrays where {len(expected)} are expected.", None
-    for e, g in zip(expected, got):
+    if _layout(result) != _layout(right):
+        return f"it returned {_layout(result)} where {_layout(right)} is expected.", None
+    for e, g, name in zip(expected, got, names):
+        of = f" for {name}" if name else ""
         if g.shape != e.shape:
-            return f"wrong shape: {g.shape} where {e.shape} is expected ({part.what}).", None
+            return f"wrong shape: {g.shape} where {e.shape} is expected{of} ({part.what}).", None
         if g.dtype != e.dtype:
-            return f"wrong dtype: {g.dtype} where {e.dtype} is expected ({part.what}).", None
+            return f"wrong dtype: {g.dtype} where {e.dtype} is expected{of} ({part.what}).", None
         if not np.isfinite(g).all():
             bad = float(g[~np.isfinite(g)][0])
-            return f"the result has {bad} in it ({part.what}): {CAUSES}", None
+            return f"the result has {bad} in it{of} ({part.what}): {CAUSES}", None
     return None, got
 
 
@@ -181,6 +209,7 @@ def _wrong(
     got: list[np.ndarray],
     exercise: Exercise,
     messages: Mapping[str, str],
+    names: list[str],
 ) -> str:
     """The hint of the mistake that gives the same numbers, else where the difference is largest."""
     for name, mistake in exercise.mistakes.items():
@@ -193,7 +222,7 @@ def _wrong(
     which = int(np.argmax([d.max(initial=0.0) for d in differences]))
     place = np.unravel_index(differences[which].argmax(), differences[which].shape)
     at = f" at index {tuple(map(int, place))}" if place else ""
-    output = f" of output {which}" if len(expected) > 1 else ""
+    output = f" of {names[which]}" if names[which] else ""
     wrong = sum(int((d > exercise.tolerance).sum()) for d in differences)
     return (
         f"wrong numbers ({part.what}): {got[which][place]:.6g}{output}{at}, where "
@@ -211,6 +240,26 @@ def _differences(expected: list[np.ndarray], got: list[np.ndarray]) -> list[np.n
 def _leaves(result: Any) -> list[Any]:
     """What a tuple, of tuples perhaps, holds."""
     return jax.tree.leaves(result, is_leaf=lambda x: not isinstance(x, tuple))
+
+
+def _names(result: Any) -> list[str]:
+    """What to call each leaf: "`deter`" by the fields of NamedTuples, else "output 1"."""
+    flat = jax.tree_util.tree_flatten_with_path(result, is_leaf=lambda x: not isinstance(x, tuple))
+    paths = [path for path, _ in flat[0]]
+    fields = [".".join(str(k.name) for k in path if hasattr(k, "name")) for path in paths]
+    if len(paths) == 1:
+        return [""]
+    return [
+        f"`{name}`" if name and fields.count(name) == 1 else f"output {i}"
+        for i, name in enumerate(fields)
+    ]
+
+
+def _layout(result: Any) -> str:
+    """How values are nested, whatever the tuples' types: "((array, array), array)"."""
+    if not isinstance(result, tuple):
+        return "array"
+    return f"({', '.join(map(_layout, result))})"
 
 
 def _arrays(result: Any) -> list[np.ndarray]:

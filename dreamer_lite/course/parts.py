@@ -41,7 +41,8 @@ SECTION = re.compile(r"^# ---- \[(\d\d)\]")
 HEADER = f'''"""My DreamerV3, written in the notebooks of Dreamer Lite.
 
 Each part below a mark such as `# [04] RSSM.prior · mine` is mine, and passed its check. A mark
-without text is a part that I have not written yet. Written for: {EDITION}.
+without text is a part that I have not written yet. The digits behind `mine` are a digest of the
+text: a part that was changed since is checked again. Written for: {EDITION}.
 """
 '''
 
@@ -186,6 +187,14 @@ def folder() -> Path:
         return Path(place)
     drive = Path(files.DRIVE) / "MyDrive"
     return drive / "dreamer_lite" if drive.is_dir() else Path()
+
+
+def place() -> str:
+    """Words for the end of a sentence that says where `my_dreamer.py` is; empty if you chose it."""
+    if os.environ.get("DREAMER_LITE_PARTS"):
+        return ""
+    here = folder() == Path()
+    return ", in the folder of this notebook" if here else ", in dreamer_lite on your Google Drive"
 
 
 def stamp(text: str) -> str:

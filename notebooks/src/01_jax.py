@@ -23,7 +23,7 @@
 #
 # | Minutes to read | to write | to run | You should know | Adds to your agent |
 # |---|---|---|---|---|
-# | 10 | 15 | 1, on 2 CPU cores | PyTorch and NumPy | no part of it, but the language it is written in |
+# | 25 | 15 | 1, on 2 CPU cores | PyTorch and NumPy | no part of it, but the language it is written in |
 #
 # **You will be able to**
 #
@@ -63,9 +63,10 @@ from dreamer_lite.course.notebook import predict, show
 
 # %% [markdown]
 # **How the notebooks work.** An exercise is a function whose lines are missing. Above it stand
-# three hints and the solution, each in a fold. The cell below it checks your function, and names
-# the usual mistakes. If the check fails, the notebook goes on with the course's function. *Predict
-# first* asks what will happen before you run a cell; the explanation follows in a fold.
+# three hints and the solution, each in a fold (the copy for a graded class has no solutions). The
+# cell below it checks your function, and names the usual mistakes. If the check fails, the notebook
+# goes on with the course's function. *Predict first* asks what will happen before you run a cell;
+# the explanation follows in a fold.
 #
 # ## 1 · Arrays are immutable
 #
@@ -95,7 +96,9 @@ except TypeError as error:
 #
 # A **key** is the state of a random number generator, as a value. PyTorch has a global generator
 # that every call changes. A pure function has no such thing, so each random function takes a key,
-# and the same key gives the same numbers. `jax.random.split` makes new keys from one.
+# and the same key gives the same numbers. `jax.random.split(key)` makes two new keys from one, and
+# `jax.random.fold_in(key, i)` makes key number i, for loops. `jax.random.normal(key, shape)` draws
+# normal numbers, `jax.random.bernoulli(key, p, shape)` draws True with probability p.
 #
 # ```python
 # # PyTorch
@@ -104,22 +107,28 @@ except TypeError as error:
 # ```
 
 # %%
-key = jax.random.key(seed)
-print("same key: ", jax.random.normal(key), jax.random.normal(key))
-first, second = jax.random.split(key)
+key, used_twice = jax.random.split(jax.random.key(seed))
+# Wrong on purpose: two draws from one key.
+print("same key: ", jax.random.normal(used_twice), jax.random.normal(used_twice))
+first, second, loop_key = jax.random.split(key, 3)
 print("two keys: ", jax.random.normal(first), jax.random.normal(second))
-numbered = [jax.random.fold_in(second, i) for i in range(3)]  # one for each step of a loop
+numbered = [jax.random.fold_in(loop_key, i) for i in range(3)]  # one for each step of a loop
 print("numbered: ", *(jax.random.normal(k) for k in numbered))
 
 # %% [markdown]
 # "**The key is consumed**" in a docstring means that the function draws from this key. Do not use
 # the key again afterwards, because two draws from one key are the same or depend on each other. A
 # key that was split is consumed too: go on with the new ones.
-#
+
+# %% [markdown]
 # **Exercise 1 · `my_augment`** · easy · important · 5 minutes
 #
 # Write an augmentation of data. Add Gaussian noise of standard deviation 0.1 to every number of
-# `x`, then set each number to 0 with probability 0.2. Row 0 stays exactly as it was.
+# `x`, then multiply by a mask that is True, for each number on its own, with probability 0.8, so that
+# a fifth of the numbers become 0. The others are not rescaled. Row 0 stays exactly as it was. To be
+# compared with ours, your random numbers must be the same: split the key, draw the noise with
+# `jax.random.normal(first_key, x.shape)`, and what is *kept* with
+# `jax.random.bernoulli(second_key, 0.8, x.shape)`.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -127,8 +136,8 @@ print("numbered: ", *(jax.random.normal(k) for k in numbered))
 # </details>
 # <details><summary>Hint 2: the structure</summary>
 #
-# Split the key. Draw `jax.random.normal(key, shape)` with the first and `jax.random.bernoulli(key,
-# probability, shape)` with the second. Multiply by the mask. Put row 0 back with `.at`.
+# Split the key in two. Add 0.1 times the noise, multiply by the mask, and put row 0 back with `.at`,
+# which returns a new array.
 # </details>
 # <details><summary>Hint 3: the code</summary>
 #
@@ -139,9 +148,10 @@ print("numbered: ", *(jax.random.normal(k) for k in numbered))
 
 # %% tags=["exercise"]
 def my_augment(x: jax.Array, key: jax.Array) -> jax.Array:
-    """Noise and dropout in all rows but the first; (N, D) -> (N, D) float32.
+    """Noise, then a mask without rescaling, in all rows but the first; (N, D) -> (N, D) float32.
 
-    key: it is consumed; of the two keys made from it, the first draws the noise, the second the mask
+    key: it is consumed; of the two keys made from it, the first draws the noise, the second what is
+      kept, with `bernoulli` and probability 0.8
     """
     # BEGIN SOLUTION
     noise_key, mask_key = jax.random.split(key)
@@ -158,8 +168,9 @@ augment = checks.augment(my_augment)
 # ## 3 · `grad` and `value_and_grad`
 #
 # `jax.grad` takes a function that returns one number, and returns a function: its gradient for the
-# first argument. There is no tape, no `requires_grad`, no `zero_grad`. `value_and_grad` gives the
-# value as well, for the price of one call. `jax.lax.stop_gradient(x)` is `x.detach()`.
+# first argument, or for argument number `argnums`, counted from 0. There is no tape, no
+# `requires_grad`, no `zero_grad`. `value_and_grad` gives the value as well, for the price of one
+# call. `jax.lax.stop_gradient(x)` is `x.detach()`.
 #
 # ```python
 # # PyTorch
@@ -204,7 +215,8 @@ print(jax.vmap(dot, in_axes=(None, 0))(w, xs))
 # **Exercise 2 · `my_gradient_norms`** · medium · important · 5 minutes
 #
 # Which examples of a batch have the largest gradients? `loss.backward()` only gives the gradient of
-# the mean. Compute the Euclidean norm of each example's own gradient.
+# the mean. Compute the Euclidean norm of each example's own gradient, with `jax.vmap` and without a
+# Python loop.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -297,7 +309,8 @@ print(jax.jit(lambda x: jnp.where(x > 0, x, 0.0))(-1.0))
 # A **static argument** is a Python value that belongs to the program, not to its input: a shape, a
 # number of steps, a flag, a function. It has its value while the function is traced, so `if` and
 # `range` work. Each new value is compiled anew. Static values must be hashable, so an array cannot
-# be static.
+# be static. `functools.partial(jax.jit, static_argnames="count")` is `jax.jit` with this option
+# filled in, which can then be written above a function as a decorator.
 #
 # ```python
 # # PyTorch: torch.compile treats Python numbers like this by itself, and compiles again
@@ -370,8 +383,12 @@ print("last carry", last, " outputs", sums)
 #
 # Networks are written with Flax's `nnx.Module`, much as with `torch.nn.Module`. But a module is an
 # object with a state, and JAX transforms functions of pytrees. `nnx.split` takes a module apart
-# into its structure (`graph`, no arrays) and its state; `nnx.to_pure_dict` makes the state a nested
-# dict of arrays; `nnx.merge` puts a module together again, inside the function that needs it.
+# into its structure (`graph`, no arrays) and its state; `nnx.to_pure_dict` makes the state, whose
+# leaves are wrapped in Flax's variables, a plain nested dict of arrays; `nnx.merge` puts a module
+# together again, inside the function that needs it. `rngs` is Flax's source of random keys, from
+# which the layers draw their first weights. Flax also has `nnx.jit` and `nnx.Optimizer`, which change
+# modules in place; we do without them, because pure functions of dicts can be scanned, donated and
+# stored without rules of their own.
 #
 # ```python
 # # PyTorch
@@ -416,10 +433,17 @@ new = put(old, 1)
 print(new, " the old one is deleted:", old.is_deleted())
 
 # %% [markdown]
+# ## 11 · A training loop is a scan
+#
+# Gradient descent is a loop whose state is the parameters (section 8), and the parameters are a
+# pytree (section 7). With all batches in one array (T, B, ...), a **training loop** is one `scan`.
+
+# %% [markdown]
 # **Exercise 3 · `my_train`** · medium · very important · 5 minutes
 #
 # Write a training loop that can be compiled as a whole: gradient descent with one batch a step, as
-# a `scan` of `value_and_grad`. The parameters are any pytree.
+# a `scan` of `value_and_grad`. The parameters are any pytree. A Python loop would give the same
+# numbers, but here its 3,000 unrolled steps would compile for half an hour.
 #
 # <details><summary>Hint 1: the idea</summary>
 #

@@ -23,7 +23,7 @@
 #
 # | Minutes to read | to write | to run | You should know | Adds to your agent |
 # |---|---|---|---|---|
-# | 25 | 55 | 2, on 2 CPU cores | [01](01_jax.ipynb): `.at`, keys, `vmap`, `scan` | resets, and the replay buffer: 5 parts |
+# | 25 | 40 | 2, on 2 CPU cores | [01](01_jax.ipynb): `.at`, keys, `vmap`, `scan` | resets, and the replay buffer: 5 parts |
 #
 # **You will be able to**
 #
@@ -129,8 +129,22 @@ show_film(
 #
 # ![](figure:02_worlds)
 # </details>
+
+# %% [markdown]
+# In code, what arrives at one moment is a NamedTuple:
 #
-# A **step record** is what is stored of one time step, together with what the agent did there:
+# ```python
+# class TimeStep(NamedTuple):
+#     obs: dict[str, jax.Array]
+#     reward: jax.Array
+#     is_first: jax.Array
+#     is_last: jax.Array
+#     is_terminal: jax.Array
+# ```
+#
+# Its arrays have further axes in front when many time steps are stacked, as in `steps`, which the
+# cells below use for time steps of several moments, environments, or both. A **step record** is a
+# time step together with what the agent did there, its action:
 #
 # | field | meaning |
 # |---|---|
@@ -145,8 +159,10 @@ show_film(
 # in a terminal state: it could have walked on and earned more. Gymnasium calls the two cases
 # `terminated` and `truncated`. If an agent took a time limit for a terminal state, it would learn
 # that walking well for 1,000 steps makes all future reward 0. So what an agent expects of the
-# future is cut at `is_terminal` only, and its recurrent state is reset after every `is_last`.
-#
+# future is cut at `is_terminal` only, and its recurrent state is reset after every `is_last`. If you
+# know DQN: its target is r + γ (1 - `is_terminal`) max Q, and never (1 - `is_last`).
+
+# %% [markdown]
 # **A tiny number.** An episode of Catch has 9 actions and therefore 10 time steps, because the
 # reset has a time step of its own. Here are the last two of one episode and the first three of the
 # next.
@@ -157,7 +173,7 @@ print("  t  ball    paddle  reward  is_first  is_last  is_terminal  action")
 for t in range(8, 13):
     image = np.asarray(steps.obs["image"][t, 0])
     (ball,), paddle = np.argwhere(image[..., 1]).tolist(), int(image[9, :, 0].argmax())
-    first, last, terminal = (bool(flag[t, 0]) for flag in steps[2:])
+    first, last, terminal = (bool(flag[t, 0]) for flag in steps[2:])  # is_...
     action = catch.action_names[int(actions[t, 0])]
     print(f"{t:3d}  {ball!s:7} {paddle:6d} {float(steps.reward[t, 0]):7g}"
           f"  {first!s:>8} {last!s:>8} {terminal!s:>12}  {action}")  # fmt: skip
@@ -228,14 +244,22 @@ for name, alt in ALTS.items():
 # as one-hot vectors (A,). A vector of zeros is none of them: it says "no action", while one-hot
 # action 0 would say "stay".
 #
-# **A tiny number.** The actions chosen at t = 0, 1, 2 are 2, 0, 1 of three, and an episode begins
-# at t = 0 and at t = 2. The inputs beside x_0, x_1, x_2, x_3 are (0, 0, 0), (0, 0, 1), (0, 0, 0)
-# and (0, 1, 0): action 0 of t = 1 is dropped, because the environment was reset at t = 2.
+# **A tiny number.** Four time steps, and three possible actions:
+#
+# | t | `is_first` | chosen there, a_t | input beside x_t, the embedded a_{t-1} |
+# |---|---|---|---|
+# | 0 | True | 2 | (0, 0, 0) |
+# | 1 | False | 0 | (0, 0, 1) |
+# | 2 | True | 1 | (0, 0, 0) |
+# | 3 | False | ... | (0, 1, 0) |
+#
+# Action 0 of t = 1 is dropped, because the environment was reset at t = 2.
 
 # %% [markdown]
 # The class below is **given**: it stands in the file of your agent as you see it. Shapes are
 # written with these letters: T time steps, B sequences or environments, A the length of an embedded
-# action; D, S and C as above. In states `...` stands for any leading axes.
+# action; D, S and C as above. In states `...` stands for any leading axes. An **RSSM**, a recurrent
+# state-space model, is the part of DreamerV3 that keeps and predicts this state.
 
 
 # %% tags=["given"]
@@ -248,14 +272,16 @@ class State(NamedTuple):
 
 # %% [markdown]
 # The first **part** of your agent follows. When its check passes, your function is kept in the file
-# `my_dreamer.py`. It may use `jax`, `jnp`, `np`, what is given, and earlier parts; helper functions
-# go inside it.
+# `my_dreamer.py`, in the folder of this notebook (on Colab in `dreamer_lite` on your Google Drive, if
+# it is mounted). It may use `jax`, `jnp`, `np`, what is given, and earlier parts; helper functions go
+# inside it. If you change it later and the check fails, the file keeps what passed before.
 
 # %% [markdown]
 # **Exercise 1 · `mask_reset`** · easy · very important · 10 minutes
 #
 # Set state and previous action to zero in those of B environments that begin an episode. This is
-# what the agent does at every time step, while it acts and while it learns.
+# what the agent does at every time step, while it acts (B environments) and while it learns (B
+# sequences). It runs under `jit`, where a boolean mask as an index fails.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -297,17 +323,17 @@ mask_reset = checks.mask_reset(mask_reset)
 # before it, run again, and compare what comes after it. If it is the same to the last bit, no
 # information has passed. Below, a small recurrent model runs over two sequences of 12 time steps.
 # Sequence 1 is reset at t = 6. Then the first state, and all actions that were chosen before t = 6,
-# are changed.
+# are changed. `previous[t]` is the action that led to x_t, so it was chosen at t - 1.
 
 # %%
 question = predict(
     "Which states of sequence 1 will change, and which of sequence 0?",
-    ["all of both", "before t = 6 in both", "0: all; 1: before t = 6", "none from t = 6 on"],
+    ["all of both", "before t = 6 in both", "0: all; 1: before t = 6", "only the first of each"],
 )
 
 
 # %%
-def remember(start: jax.Array, actions: jax.Array, is_first: jax.Array) -> jax.Array:
+def remember(start: jax.Array, previous: jax.Array, is_first: jax.Array) -> jax.Array:
     """h (T, B, 3) of a recurrent model, h = tanh(0.9 h + a), with your resets."""
 
     def step(h, inputs):
@@ -315,14 +341,14 @@ def remember(start: jax.Array, actions: jax.Array, is_first: jax.Array) -> jax.A
         h = jnp.tanh(0.9 * state.deter + action)
         return h, h
 
-    return jax.lax.scan(step, start, (actions, is_first))[1]
+    return jax.lax.scan(step, start, (previous, is_first))[1]
 
 
-past = jnp.arange(12)[:, None, None] <= 6  # actions[t] was chosen at t - 1
+past = jnp.arange(12)[:, None, None] <= 6  # previous[6] was chosen at t = 5
 is_first = jnp.zeros((12, 2), bool).at[6, 1].set(True)
-actions = jax.random.normal(jax.random.key(1), (12, 2, 3))
-before = remember(jnp.zeros((2, 3)), actions, is_first)
-after = remember(jnp.ones((2, 3)), actions + past, is_first)
+previous = jax.random.normal(jax.random.key(1), (12, 2, 3))
+before = remember(jnp.zeros((2, 3)), previous, is_first)
+after = remember(jnp.ones((2, 3)), previous + past, is_first)
 changed = np.abs(after - before).max(-1).T  # (sequence, t)
 
 # %% tags=["plumbing"]
@@ -375,9 +401,11 @@ question.explain(
 #   because a buffer holds only what some policy has tried.
 
 # %% [markdown]
-# Our buffer is a **ring** of L places for each of W environments: time step i lies at place i mod
-# L, so that the newest overwrites the oldest, and nothing is moved. The agent's state is stored
-# too, the classes of z as one byte each. Section 5 says why.
+# Our buffer is a **ring** of L places for each of W environments (W is the number of environments
+# that play at once; B is that of the sequences in a batch). Time step i lies at place i mod L, so
+# that the newest overwrites the oldest, and nothing is moved. The agent's state is stored
+# too: `deter`, and of `stoch` the class index of each of the S variables, as uint8, one byte each.
+# Section 5 says why.
 #
 # **A tiny number.** A ring of 8 places to which 11 time steps were added (0 to 10) holds the time
 # steps 3 to 10. Time step 3 lies at place 3, time step 8 at place 0, and 11 will go to place 3.
@@ -448,7 +476,8 @@ add = checks.add(add)
 #
 # A **window** is T + 1 consecutive time steps of one environment. Windows may overlap, and they may
 # run across the end of an episode: the flags and `mask_reset` take care of that. A batch has B
-# windows, each drawn uniformly among all that are whole in the ring.
+# windows, each drawn uniformly among all that are whole in the ring. Whole numbers are drawn by
+# `jax.random.randint(key, shape, low, high)`, which never draws `high`.
 #
 # **A tiny number.** The ring of 8 places holds the time steps 3 to 10. Windows of 4 time steps (T =
 # 3) can begin with time step 3, 4, 5, 6 or 7. The window that begins with 7 lies at the places 7,
@@ -458,8 +487,9 @@ add = checks.add(add)
 # %% [markdown]
 # **Exercise 3 · `sample`** · medium · very important · 15 minutes
 #
-# Draw the number of each window's first time step, and an environment for each, with a key of its
-# own each. `added` is traced inside the compiled program: use `jnp.maximum`, not Python's `max`.
+# Draw the number of each window's first time step, and an environment for each. Split the key: one
+# half for the first time steps, one for the environments. The argument `length` is T. `added` is
+# traced inside the compiled program: use `jnp.maximum`, not Python's `max`.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -468,8 +498,8 @@ add = checks.add(add)
 # </details>
 # <details><summary>Hint 2: the structure</summary>
 #
-# `oldest`, `newest`, then `jax.random.randint(key, (batch,), low, high)`, which never draws `high`.
-# Add `jnp.arange(length + 1)[:, None]` to get (T+1, B).
+# `oldest`, `newest`, then `jax.random.randint`, from `oldest` to `newest` inclusive. Add
+# `jnp.arange(length + 1)[:, None]` to get (T+1, B).
 # </details>
 # <details><summary>Hint 3: the code</summary>
 #
@@ -603,7 +633,7 @@ question.explain(
 # an environment have arrived, the window of these time steps is queued, and queued windows are
 # served before random ones. These windows do not overlap, so each new time step is served once,
 # soon after it was collected. `dreamer_lite`'s [replay.py](../dreamer_lite/training/replay.py) has
-# this queue; the reader's agent draws uniformly.
+# this queue; your agent draws uniformly.
 
 # %% [markdown]
 # ## 5 · From windows to batches: the first time step is context
@@ -640,6 +670,7 @@ class Batch(NamedTuple):
 #
 # Cut the chosen windows out of the ring. An array (L, W, ...) that is indexed with `ring[place,
 # world]`, where `place` is (T, B) and `world` is (B,), gives (T, B, ...), as in PyTorch and NumPy.
+# `jax.nn.one_hot(x, classes)` makes classes one-hot vectors again.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -694,12 +725,16 @@ cut = checks.cut(cut)
 #
 # **A tiny number.** At a replay ratio of 4, a time step is replayed 4 times on average before it is
 # overwritten, so its state is written 5 times: once by `add` and 4 times by `write_back`. In a ring
-# of 800 places a stored state is then 150 time steps old on average; without write-back 400.
+# of 800 places, time steps are 0 to 800 time steps old, 400 on average, and without write-back so are
+# their states. With it, a time step is replayed at random once in 800 / 4 = 200 time steps, so the
+# state of one of age n was written 200 (1 - exp(-n / 200)) time steps ago on average. The mean of
+# this over all ages is about 150.
 
 # %% [markdown]
 # **Exercise 5 · `write_back`** · easy · important · 10 minutes
 #
 # Put the states of the T trained time steps where the old ones lay. Nothing else changes.
+# `replay._replace(field=value)` returns a copy of a NamedTuple with another value in a field.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -904,6 +939,10 @@ question.explain(
 # * A ring buffer overwrites the oldest time steps; windows of T + 1 time steps run across episodes.
 # * The first time step of a window gives the start state and the first action.
 # * Stored states become stale; each update writes fresh ones back.
+
+# %% [markdown]
+# `parts.load()` makes your agent from `my_dreamer.py`, with the course's functions for the parts that
+# you have not written yet, and says which are yours.
 
 # %%
 dreamer = parts.load()

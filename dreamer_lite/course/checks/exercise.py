@@ -1,5 +1,6 @@
 """What every check is made of: the decorator `check`, the messages, and the inputs."""
 
+import collections
 import functools
 import tomllib
 from collections.abc import Callable
@@ -56,12 +57,14 @@ def part(name: str) -> Callable[[Callable[[], Exercise]], Callable[[Function], F
             if not trouble:
                 trouble, largest = judge(tried, exercise, hints)
             if trouble:
-                return failed(make.__name__, trouble, exercise.oracle)
+                earlier = name in parts.read().texts
+                kept = f"{parts.FILE} keeps your earlier one, which passed. " if earlier else ""
+                return failed(make.__name__, trouble, exercise.oracle, kept)
             passed(make.__name__, exercise, largest)
             if text is None:
                 print("  It is not kept, because its text cannot be found: define it in a cell.")
             elif parts.store(name, text):
-                print(f"  Kept as {name} in {parts.FILE}.")
+                print(f"  Kept as {name} in {parts.FILE}{parts.place()}.")
             print(f"  Using YOUR function. Next: {hints['next']}")
             return mine if text is None else tried
 
@@ -90,6 +93,23 @@ def solved(name: str) -> Function:
 def solved_agent() -> Any:
     """The course's agent as a module: `solved_agent().RSSM`."""
     return parts.assemble({})
+
+
+def named(tree: Any) -> Any:
+    """Dicts as NamedTuples, so that a message can name the array that differs."""
+    if isinstance(tree, dict):
+        return collections.namedtuple("Named", tree)(*map(named, tree.values()))
+    if hasattr(tree, "_fields"):
+        return type(tree)(*map(named, tree))
+    return tuple(map(named, tree)) if isinstance(tree, (tuple, list)) else tree
+
+
+def unrolled(short: Any, long: Any) -> bool:
+    """Whether a program gets longer with its inputs, as a Python loop over them makes it.
+
+    short, long: what `jax.make_jaxpr` returned for inputs of different lengths, below 10
+    """
+    return len(str(short).splitlines()) != len(str(long).splitlines())
 
 
 def normal(seed: int, *shape: int) -> jax.Array:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dreamer_lite.course.checks.exercise import check, normal
+from dreamer_lite.course.checks.exercise import check, named, normal, unrolled
 from dreamer_lite.course.compare import Exercise, Function, Part, on
 
 
@@ -29,6 +29,19 @@ def augment() -> Exercise:
         kept = jax.random.bernoulli(mask_key, 0.8, x.shape)
         return ((x + 0.1 * jax.random.normal(noise_key, x.shape)) * kept).at[0].set(x[0])
 
+    def scalar_noise(x, key):
+        noise_key, mask_key = jax.random.split(key)
+        y = x + 0.1 * jax.random.normal(noise_key)
+        return (y * jax.random.bernoulli(mask_key, 0.8, x.shape)).at[0].set(x[0])
+
+    def masked_by(mask: Function) -> Function:
+        def mistake(x, key):
+            noise_key, mask_key = jax.random.split(key)
+            y = (x + 0.1 * jax.random.normal(noise_key, x.shape)) * mask(mask_key, x.shape)
+            return y.at[0].set(x[0])
+
+        return mistake
+
     return Exercise(
         make(),
         [
@@ -40,6 +53,10 @@ def augment() -> Exercise:
         first_changed=make(first=False),
         inverted=make(dropped=lambda y, kept: y * ~kept),
         no_dropout=make(dropped=lambda y, kept: y),
+        drawn_as_dropped=masked_by(lambda key, shape: ~jax.random.bernoulli(key, 0.2, shape)),
+        kept_rarely=masked_by(lambda key, shape: jax.random.bernoulli(key, 0.2, shape)),
+        rescaled=make(dropped=lambda y, kept: y * kept / 0.8),
+        scalar_noise=scalar_noise,
     )
 
 
@@ -68,6 +85,14 @@ def gradient_norms() -> Exercise:
         grads = jax.vmap(jax.grad(loss, argnums=1), (None, 0, 0))(params, xs, ys)
         return jnp.linalg.norm(grads, axis=-1)
 
+    def looped(loss, params, xs, ys):
+        grads = [jax.grad(loss)(params, x, y) for x, y in zip(xs, ys)]
+        return jnp.linalg.norm(jnp.stack(grads), axis=-1)
+
+    def grows(f: Function) -> bool:
+        return unrolled(*(jax.make_jaxpr(functools.partial(f, loss))(
+            large[0], large[1][:n], large[2][:n]) for n in (2, 5)))  # fmt: skip
+
     small = jnp.array([1.0, 2]), jnp.array([[1.0, 0], [3, 4], [0, 2]]), jnp.array([0.0, 10, 5])
     large = normal(2, 5), normal(3, 40, 5), normal(4, 40)
     return Exercise(
@@ -75,10 +100,12 @@ def gradient_norms() -> Exercise:
         [
             Part("3 examples of 2 features", lambda f: f(loss, *small)),
             Part("40 examples of 5 features", lambda f: f(loss, *large)),
+            Part("whether the program grows with the number of examples", grows),
         ],
         squared=lambda *inputs: jnp.sum(per_example(*inputs) ** 2, -1),
         of_the_mean=of_the_mean,
         by_inputs=by_inputs,
+        looped=looped,
     )
 
 
@@ -101,9 +128,28 @@ def train() -> Exercise:
 
         return function
 
+    def at_start(loss, params, xs, ys, rate):
+        def step(now, batch):
+            value, grads = jax.value_and_grad(loss)(params, *batch)  # not of `now`
+            return jax.tree.map(lambda p, g: p - rate * g, now, grads), value
+
+        return jax.lax.scan(step, params, (xs, ys))
+
+    def looped(loss, params, xs, ys, rate):
+        losses = []
+        for batch in zip(xs, ys):
+            value, grads = jax.value_and_grad(loss)(params, *batch)
+            params = jax.tree.map(lambda p, g: p - rate * g, params, grads)
+            losses.append(value)
+        return params, jnp.stack(losses)
+
+    def grows(mine: Function) -> bool:
+        program = jax.make_jaxpr(functools.partial(mine, squared_error))
+        return unrolled(*(program(*batches(8, steps, 8, 3)) for steps in (2, 5)))
+
     def compiled(mine: Function, inputs: tuple) -> Any:
         params, losses = jax.jit(functools.partial(mine, squared_error))(*inputs)
-        return params["w"], params["b"], losses
+        return named({"params": {"w": params["w"], "b": params["b"]}, "losses": losses})
 
     def batches(seed: int, *shape: int) -> tuple:
         params = {"w": normal(seed, shape[-1]), "b": jnp.float32(0.5)}
@@ -114,8 +160,11 @@ def train() -> Exercise:
         [
             Part("1 step on a batch of 4", lambda f: compiled(f, batches(5, 1, 4, 2))),
             Part("20 steps on batches of 8", lambda f: compiled(f, batches(8, 20, 8, 3))),
+            Part("whether the program grows with the number of steps", grows),
         ],
         uphill=steps(sign=1.0),
         not_carried=steps(carried=False),
         late=steps(late=True),
+        at_start=at_start,
+        looped=looped,
     )

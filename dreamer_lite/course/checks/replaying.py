@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite.course.checks.exercise import flags, normal, part, solved, solved_agent
+from dreamer_lite.course.checks.exercise import flags, named, normal, part, solved, solved_agent
 from dreamer_lite.course.compare import Exercise, Function, Part, on
 from dreamer_lite.worlds.base import TimeStep
 
@@ -60,9 +60,9 @@ def mask_reset() -> Exercise:
         parts = [(x[:3, 0].any(), x[3:, 0].any(), x[:3, 1].any()) for x in changed]
         return tuple(jnp.stack(flag) for flag in zip(*parts))
 
-    small = State(jnp.array([[1.0, 2], [3, 4]]), jnp.array([[[0.0, 1]], [[1, 0]]]))
+    small = State(jnp.array([[1.0, 2, 3], [4, 5, 6]]), jnp.array([[[0.0, 1]], [[1, 0]]]))
     large = State(normal(4, 7, 5), normal(5, 7, 3, 2))
-    action = jnp.array([[0.0, 1], [0, 1]])
+    action = jnp.array([[0.0, 1, 0], [0, 0, 1]])
     return Exercise(
         oracle,
         [
@@ -80,13 +80,13 @@ def mask_reset() -> Exercise:
 
 
 def tiny_ring(added: int) -> Any:
-    """3 places of one environment that sees its own step number; as `add` would have left it."""
-    steps = {"obs": jnp.array([[3.0], [1], [2]])}
+    """3 places of 2 environments that see their own step number; as `add` would have left it."""
+    number = jnp.array([[3.0, 3.5], [1, 1.5], [2, 2.5]])
     return solved_agent().Replay(
-        steps=steps,
-        action=10 + jnp.array([[[3.0]], [[1]], [[2]]]),
-        deter=20 + jnp.array([[[3.0]], [[1]], [[2]]]),
-        stoch=jnp.array([[[0]], [[1]], [[2]]], jnp.uint8),
+        steps={"obs": number},
+        action=10 + number[..., None],
+        deter=20 + number[..., None],
+        stoch=jnp.array([[[0], [1]], [[1], [2]], [[2], [0]]], jnp.uint8),
         added=jnp.int32(added),
     )
 
@@ -103,9 +103,9 @@ def ring(capacity: int, worlds: int, added: int) -> Any:
 
 
 def in_order(replay: Any) -> tuple:
-    """All arrays of a buffer; an AttributeError if it is none."""
-    steps = jax.tree.leaves(replay.steps)
-    return *steps, replay.action, replay.deter, replay.stoch, replay.added
+    """All arrays of a buffer, with their names; an AttributeError if it is none."""
+    fields = "steps", "action", "deter", "stoch", "added"
+    return named({field: getattr(replay, field) for field in fields})
 
 
 @part("add")
@@ -120,6 +120,13 @@ def add() -> Exercise:
             place = choose(replay.added, replay.action.shape[0])
             written = oracle(replay._replace(added=place), *new)
             return written._replace(added=replay.added + 1)
+
+        return mistake
+
+    def leave_out(*fields: str) -> Function:
+        def mistake(replay, *new):
+            old = {field: getattr(replay, field) for field in fields}
+            return oracle(replay, *new)._replace(**old)
 
         return mistake
 
@@ -145,17 +152,27 @@ def add() -> Exercise:
         return in_order(replay)
 
     new = (
-        {"obs": jnp.array([4.0])},
-        jnp.array([[14.0]]),
-        State(jnp.array([[24.0]]), jnp.array([[[0.0, 1, 0]]])),
+        {"obs": jnp.array([4.0, 4.5])},
+        jnp.array([[14.0], [14.5]]),
+        State(jnp.array([[24.0], [24.5]]), jnp.array([[[0.0, 1, 0]], [[0, 0, 1]]])),
     )
     inputs = tiny_ring(4), *new
     return Exercise(
         oracle,
         [
-            Part("time step 4 into a ring of 3 places", lambda f: in_order(f(*inputs)), inputs),
+            Part(
+                "time step 4 into a ring of 3 places, 2 environments",
+                lambda f: in_order(f(*inputs)),
+                inputs,
+            ),
             Part("5 time steps into a ring of 4 places, 3 environments", filled),
         ],
+        thrown_away=leave_out("steps", "action", "deter", "stoch"),
+        steps_kept=leave_out("steps"),
+        action_kept=leave_out("action"),
+        state_kept=leave_out("deter", "stoch"),
+        deter_kept=leave_out("deter"),
+        stoch_kept=leave_out("stoch"),
         not_wrapped=not_wrapped,
         shifted=shifted,
         one_late=at(lambda added, capacity: (added + 1) % capacity),
@@ -185,7 +202,9 @@ def sample() -> Exercise:
     def form(f: Function) -> Any:
         place, world, _ = draw(f)
         inside = (place >= 0) & (place < 7)
-        return (place[1:] - place[:-1]) % 7, inside, (world >= 0) & (world < 2)
+        count = (place - place[0]) % 7  # of time steps since the window began: 0, 1, ... T
+        inside_worlds = (world >= 0) & (world < 2)
+        return named({"places": count, "inside": inside, "environments": inside_worlds})
 
     def borders(capacity: int, added: int) -> Any:
         def measure(f: Function) -> Any:
@@ -235,7 +254,8 @@ def sample() -> Exercise:
     return Exercise(
         solved("sample"),
         [
-            Part("windows of 3 + 1 time steps in a ring of 7 places: steps of the places", form),
+            Part("4,000 windows of T + 1 = 3 + 1 consecutive places, time first, in a ring of 7",
+                 form),
             Part("the oldest and the newest time step with which a window begins, in a ring of 7 "
                  "places after 20 time steps", borders(7, 20)),
             Part("the same in a ring of 16 places after 9 time steps", borders(16, 9)),
@@ -248,6 +268,9 @@ def sample() -> Exercise:
         not_wrapped=drawn(oldest, newest, wrap=False),
         too_new=drawn(oldest, lambda added, capacity: added - length),
         one_short=drawn(oldest, lambda added, capacity: added - (length + 2)),
+        drawn_places=drawn(
+            lambda added, capacity: 0, lambda added, capacity: capacity - (length + 1)
+        ),
         by_place=drawn(lambda added, capacity: 0, lambda added, capacity: capacity - 1),
         fixed_key=fixed,
     )  # fmt: skip
@@ -263,7 +286,8 @@ def cut() -> Exercise:
 
     def batch(f: Function, *inputs: Any) -> tuple:
         found = f(*inputs)
-        return *jax.tree.leaves(found.steps), found.action, found.start.deter, found.start.stoch
+        start = {"deter": found.start.deter, "stoch": found.start.stoch}
+        return named({"steps": found.steps, "action": found.action, "start": start})
 
     def own_action(replay, place, world, classes):
         right = oracle(replay, place, world, classes)
@@ -327,6 +351,7 @@ def write_back() -> Exercise:
         oracle,
         [Part("states of 2 windows of 3 + 1 time steps, and all else as it was", stored)],
         early=early,
+        thrown_away=lambda replay, *rest: replay,
         deter_kept=leave_out("deter"),
         stoch_kept=leave_out("stoch"),
         counted=lambda replay, *rest: oracle(replay, *rest)._replace(added=replay.added + 3),
