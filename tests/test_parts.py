@@ -80,6 +80,22 @@ def both(checks: dict, no_parts: Path, capsys: pytest.CaptureFixture) -> Path:
     return no_parts / parts.FILE
 
 
+def test_a_wrong_answer_leaves_the_earlier_right_one_in_the_file(checks, both, capsys) -> None:
+    kept = both.read_text(encoding="utf-8")
+    checks["symlog"](cell("def symlog(x):\n    return x"))
+    assert f"{parts.FILE} keeps your earlier one, which passed." in capsys.readouterr().out
+    assert both.read_text(encoding="utf-8") == kept
+
+
+def test_a_message_says_where_the_file_is(monkeypatch, tmp_path) -> None:
+    assert parts.place() == ""  # the tests choose the folder
+    monkeypatch.delenv("DREAMER_LITE_PARTS")
+    monkeypatch.setattr(parts.files, "DRIVE", str(tmp_path))
+    assert parts.place() == ", in the folder of this notebook"
+    (tmp_path / "MyDrive").mkdir()
+    assert parts.place() == ", in dreamer_lite on your Google Drive"
+
+
 def change(path: Path, old: str, new: str) -> None:
     """Edit the file by hand."""
     text = path.read_text(encoding="utf-8")
