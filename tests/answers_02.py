@@ -180,7 +180,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     ),
     ("mask_reset", leaks_from_the_first, "wrong numbers"),
     ("mask_reset", lambda s, a, f: mask_reset(s, a, f)[0], "returned 2 arrays where 3"),
-    ("mask_reset", three_values, "(array, array, array) where ((array, array), array)"),
+    ("mask_reset", three_values, "(array, array, array) where (State, array)"),
     ("mask_reset", set_by_mask, "use jnp.where, or multiply"),
     ("mask_reset", one_axis_short, "expected for `stoch`"),
     ("add", along_worlds, "at[:, place]"),

@@ -190,7 +190,8 @@ def _form(part: Part, result: Any, right: Any) -> tuple[str | None, Any]:
     if len(got) != len(expected):
         return f"it returned {len(got)} arrays where {len(expected)} are expected.", None
     if _layout(result) != _layout(right):
-        return f"it returned {_layout(result)} where {_layout(right)} is expected.", None
+        kinds = _layout(result, names=True), _layout(right, names=True)
+        return f"it returned {kinds[0]} where {kinds[1]} is expected.", None
     for e, g, name in zip(expected, got, names):
         of = f" for {name}" if name else ""
         if g.shape != e.shape:
@@ -255,11 +256,13 @@ def _names(result: Any) -> list[str]:
     ]
 
 
-def _layout(result: Any) -> str:
-    """How values are nested, whatever the tuples' types: "((array, array), array)"."""
+def _layout(result: Any, names: bool = False) -> str:
+    """How values are nested, "((array, array), array)", or with NamedTuples, "(State, array)"."""
     if not isinstance(result, tuple):
         return "array"
-    return f"({', '.join(map(_layout, result))})"
+    if names and hasattr(result, "_fields"):
+        return type(result).__name__
+    return f"({', '.join(_layout(x, names) for x in result)})"
 
 
 def _arrays(result: Any) -> list[np.ndarray]:

@@ -154,12 +154,17 @@ def add() -> Exercise:
     new = (
         {"obs": jnp.array([4.0, 4.5])},
         jnp.array([[14.0], [14.5]]),
-        State(jnp.array([[24.0], [24.5]]), jnp.array([[[0.0, 1, 0]], [[0, 0, 1]]])),
+        State(jnp.array([[24.0], [24.5]]), jnp.array([[[1.0, 0, 0]], [[0, 1, 0]]])),
     )
-    inputs = tiny_ring(4), *new
+    unwrapped, inputs = (tiny_ring(2), *new), (tiny_ring(4), *new)
     return Exercise(
         oracle,
         [
+            Part(
+                "time step 2 into a ring of 3 places, 2 environments",
+                lambda f: in_order(f(*unwrapped)),
+                unwrapped,
+            ),
             Part(
                 "time step 4 into a ring of 3 places, 2 environments",
                 lambda f: in_order(f(*inputs)),
