@@ -172,7 +172,7 @@ def part_of(tags: list[str]) -> str:
 def add_folds(notebook: NotebookNode, source: Path) -> None:
     """Below the hints of each exercise of the second edition, its solution in a fold."""
     for text, cell in itertools.pairwise(notebook.cells):
-        folded = "exercise" in lint.tags_of(cell) and source.stem[:2] <= SECOND_EDITION
+        folded = "exercise" in lint.tags_of(cell) and lint.second(source)
         if (folded or part_of(lint.tags_of(cell))) and text.cell_type == "markdown":
             code = solution(cell.source, source).strip()
             fold = f"<details><summary>Solution</summary>\n\n```python\n{code}\n```\n\n</details>"
