@@ -14,7 +14,6 @@ arXiv:2301.04104, and the code released with it, github.com/danijar/dreamerv3 (M
 """
 
 import argparse
-import collections
 import dataclasses
 import itertools
 import math
@@ -52,8 +51,7 @@ DEFAULTS = dict(
     # latents, paper 0.01 (with 32 groups of 64 classes).
     learning_rate=3e-3, warmup=100, decay=1000, rms_decay=0.99, unimix=0.003, policy_unimix=0.01,
 )  # fmt: skip
-FIELDS = [(name, type(value), value) for name, value in DEFAULTS.items()]
-Config = dataclasses.make_dataclass("Config", FIELDS, frozen=True)
+Config = dataclasses.make_dataclass("Config", DEFAULTS, namespace=DEFAULTS, frozen=True)
 
 CONTROL = dict(worlds=16, batch=16, length=16, starts=8, horizon=15, train_ratio=16, recon=10.0,
                entropy=3e-4, learning_rate=2e-3, decay=300)  # fmt: skip
@@ -848,7 +846,7 @@ def replay_value_loss(agent, slow, c: Config, batch: Batch, states: State, boots
 #   slow    critic: exponential moving average of its parameters
 #   memory  the optimizer's
 #   range   (2,) percentiles of the returns
-Learner = collections.namedtuple("Learner", "params slow memory range")
+Learner = NamedTuple("Learner", [(name, Any) for name in "params slow memory range".split()])
 
 
 # [08] total_loss
@@ -929,7 +927,8 @@ def act(agent: Dreamer, state: State, action: jax.Array, steps: Any, key: jax.Ar
 #   seed     () int32
 #   score    (W,) returns of the running episodes
 #   latest   (W,) returns of the latest finished episodes; NaN before the first
-Run = collections.namedtuple("Run", "learner replay world steps state action seed score latest")
+NAMES = "learner replay world steps state action seed score latest".split()
+Run = NamedTuple("Run", [(name, Any) for name in NAMES])
 
 
 def begin(c: Config, world: Any, optimizer, params, seed: int) -> Run:
