@@ -16,13 +16,6 @@ def advantages(reward, is_last, is_terminal, value, discount, lam):
     return jnp.stack(found[::-1])
 
 
-def normalise(advantage, weight):
-    count = weight.sum()
-    mean = jnp.dot(weight, advantage) / count
-    deviation = jnp.sqrt(jnp.dot(weight, advantage**2) / count - mean**2)
-    return jnp.where(weight > 0, (advantage - mean) / deviation, 0.0)
-
-
 def clipped_loss(log_prob, old_log_prob, advantage, clip):
     ratio = jnp.exp(log_prob) / jnp.exp(old_log_prob)
     good = jnp.minimum(ratio, 1 + clip)
@@ -35,9 +28,7 @@ def q_target(reward, is_terminal, online, target, discount):
     return jnp.where(is_terminal > 0, reward, reward + discount * (chosen * target).sum(1))
 
 
-SOLUTIONS: dict[str, Callable] = {
-    f.__name__: f for f in (advantages, normalise, clipped_loss, q_target)
-}
+SOLUTIONS: dict[str, Callable] = {f.__name__: f for f in (advantages, clipped_loss, q_target)}
 
 
 def no_border(reward, is_last, is_terminal, value, discount, lam):

@@ -1,14 +1,12 @@
 """Q-learning: targets by hand, the ring against a loop, a probe of known values, it learns."""
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from dreamer_lite import worlds
 from dreamer_lite.baselines import q_learning
@@ -18,6 +16,12 @@ from dreamer_lite.training import loop as training
 from dreamer_lite.worlds.base import Space, TimeStep, first_timestep
 
 CATCH = worlds.make("catch")
+
+
+def driver_of(*settings: Any) -> training.Driver:
+    return q_learning.make_driver(q_learning.make_program(*settings))
+
+
 CONFIG = make_config("catch", worlds=8, batch=16, length=8, train_ratio=16)  # an update a step
 
 
@@ -103,18 +107,13 @@ def trained(world: Any, updates: int, **changes: Any) -> tuple[Any, Any]:
     """(the state, the network's values of the four observations) after so many updates."""
     settings = Settings(discount=0.5, explore_steps=10**9, target_rate=0.05, **changes)
     config = dataclasses.replace(CONFIG, units=16, world="catch")
-    driver = q_learning.make_driver(config, settings, world)
+    program = q_learning.make_program(config, settings, world)
+    driver = q_learning.make_driver(program)
     *_, (record, state) = training.train(
         config, driver, driver.init(0), training.Limits(updates=updates)
     )
     assert record["updates"] == updates
-    network = network_of(world, config, state)
-    return state, np.asarray(network({"time": jnp.eye(4)}))
-
-
-def network_of(world: Any, config: Any, state: Any) -> Any:
-    build = functools.partial(q_learning.QNetwork, world.obs_space, world.action_space, config)
-    return nnx.merge(nnx.graphdef(build(np.random.default_rng(0))), state.params)
+    return state, np.asarray(program.network(state.params)({"time": jnp.eye(4)}))
 
 
 @pytest.mark.parametrize("n_step", [1, 2])
@@ -136,7 +135,7 @@ def test_a_time_limit_is_bootstrapped_and_an_end_is_not():
     for limit, expected in ((False, {0.0, 1.0}), (True, {3.5, 4.5})):
         world = Line(limit)
         settings = Settings(n_step=1, discount=0.5, explore_steps=10**9)
-        driver = q_learning.make_driver(config, settings, world)
+        driver = driver_of(config, settings, world)
         state, _ = driver.advance(driver.init(0), 1, 40, 0)
         batch = q_learning.sample(state.replay, 200, settings, jax.random.key(0))
         values = jnp.full((200, 2), 7.0)
@@ -167,7 +166,7 @@ def happened(replay: q_learning.Replay, start: int, world: int) -> tuple[bytes, 
 def test_a_transition_is_what_happened(steps):
     config = make_config("catch", worlds=2, batch=2, length=4, train_ratio=1, capacity=64)
     settings = Settings(n_step=3)
-    driver = q_learning.make_driver(config, settings, CATCH)
+    driver = driver_of(config, settings, CATCH)
     state, _ = driver.advance(driver.init(1), 1, steps, 0)
     batch = q_learning.sample(state.replay, 300, settings, jax.random.key(2))
     replay, batch = jax.device_get((state.replay, batch))
@@ -188,13 +187,13 @@ def test_a_transition_is_what_happened(steps):
 def test_exploration_falls_to_its_last_value():
     world = CATCH
     driver_settings = Settings(explore_steps=800, epsilon=0.1)
-    program = q_learning.Program(CONFIG, driver_settings, world, None, None)  # type: ignore
+    program = q_learning.make_program(CONFIG, driver_settings, world)
     at = [float(q_learning.epsilon(program, jnp.int32(n))) for n in (0, 50, 100, 10_000)]
     np.testing.assert_allclose(at, [1, 0.55, 0.1, 0.1], rtol=1e-5)
 
 
 def test_a_run_is_the_same_every_time_and_one_program_does_all():
-    driver = q_learning.make_driver(CONFIG, Settings(), CATCH)
+    driver = driver_of(CONFIG, Settings(), CATCH)
 
     def after(seed: int) -> Any:
         return jax.device_get(driver.advance(driver.init(seed), 3, 20, 2)[0].params)
@@ -208,8 +207,8 @@ def test_a_run_is_the_same_every_time_and_one_program_does_all():
 
 
 def test_each_seed_is_the_agent_that_it_would_be_alone():
-    alone = q_learning.make_driver(CONFIG, Settings(), CATCH)
-    both = q_learning.make_driver(dataclasses.replace(CONFIG, seeds=2), Settings(), CATCH)
+    alone = driver_of(CONFIG, Settings(), CATCH)
+    both = driver_of(dataclasses.replace(CONFIG, seeds=2), Settings(), CATCH)
     together, _ = both.advance(both.init(0), 2, 12, 2)
     for seed in range(2):
         state, _ = alone.advance(alone.init(seed), 2, 12, 2)
@@ -219,7 +218,7 @@ def test_each_seed_is_the_agent_that_it_would_be_alone():
 
 def test_the_target_network_is_a_moving_average():
     settings = Settings(target_rate=0.25)
-    driver = q_learning.make_driver(CONFIG, settings, CATCH)
+    driver = driver_of(CONFIG, settings, CATCH)
     state, _ = driver.advance(driver.init(0), 1, 20, 0)
     before = jax.device_get(state.target)
     state, _ = driver.advance(state, 1, 1, 1)
@@ -230,7 +229,7 @@ def test_the_target_network_is_a_moving_average():
 def test_the_replay_ratio_is_that_of_the_config():
     """Replayed transitions per agent step, without those before learning begins."""
     config = make_config("catch", worlds=8, train_ratio=64)
-    driver = q_learning.make_driver(config, Settings(), CATCH)
+    driver = driver_of(config, Settings(), CATCH)
     *_, (record, _) = training.train(config, driver, driver.init(0), training.Limits(updates=20))
     collected = record["agent_steps"] - config.worlds * (config.steps_before_learning - 1)
     assert record["updates"] * config.batch * config.length == 64 * collected
@@ -239,7 +238,7 @@ def test_the_replay_ratio_is_that_of_the_config():
 def test_it_learns_catch():
     """Every ball can be caught; a random player catches a fifth."""
     config = make_config("catch")
-    driver = q_learning.make_driver(config, Settings(), CATCH)
+    driver = driver_of(config, Settings(), CATCH)
     limits = training.Limits(updates=350)
     records = [r for r, _ in training.train(config, driver, driver.init(0), limits)]
     assert records[0]["return_mean"] < 0.4
@@ -249,6 +248,6 @@ def test_it_learns_catch():
 
 def test_what_it_cannot_do_is_one_sentence():
     with pytest.raises(ValueError, match="pendulum has continuous actions: Q-learning needs"):
-        q_learning.make_driver(make_config("pendulum"), Settings(), worlds.make("pendulum"))
+        driver_of(make_config("pendulum"), Settings(), worlds.make("pendulum"))
     with pytest.raises(ValueError, match="n_step is 9: it must lie between 1 and length = 8"):
-        q_learning.make_driver(CONFIG, Settings(n_step=9), CATCH)
+        driver_of(CONFIG, Settings(n_step=9), CATCH)

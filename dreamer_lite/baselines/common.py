@@ -1,4 +1,4 @@
-"""What the model-free agents share: environments in step, weighted means, the optimizer."""
+"""What both model-free agents need: environments, weighted means, the optimizer."""
 
 from typing import Any
 

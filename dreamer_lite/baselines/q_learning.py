@@ -38,7 +38,7 @@ class Settings:
     learning_rate: float = 1e-3
     discount: float = 0.99
     target_rate: float = 0.01  # of the moving average, per update
-    explore_steps: int = 10_000  # agent steps in which ε falls from 1 to `epsilon`
+    explore_steps: int = 5_000  # agent steps in which ε falls from 1 to `epsilon`
     epsilon: float = 0.01  # probability of a uniformly random action afterwards
     max_norm: float = 10.0  # of the whole gradient
 
@@ -184,24 +184,21 @@ class Program(NamedTuple):
     config: Config
     settings: Settings
     world: World
+    target_of: Callable[..., jax.Array]
+    graph: Any  # of a `QNetwork`
     optimizer: optax.GradientTransformation
-    graph: Any  # of `QNetwork`
-    target_of: Callable[..., jax.Array] = q_target
 
     def network(self, params: Params) -> QNetwork:
         return nnx.merge(self.graph, params)
 
 
-def make_driver(
+def make_program(
     config: Config,
     settings: Settings,
     world: World,
     target_of: Callable[..., jax.Array] = q_target,
-) -> Driver:
-    """Q-learning in a JAX world as one compiled, donated program, for `training.loop.train`.
-
-    It collects and learns by `config.schedule`: `train_ratio` is the replay ratio. `target_of`
-    replaces `q_target`: notebook 11 passes the one that its reader wrote.
+) -> Program:
+    """The program of a run. `target_of` replaces `q_target`: notebook 11 passes its reader's.
 
     Raises:
       ValueError: continuous actions, or more steps in a target than the config's `length`.
@@ -212,23 +209,27 @@ def make_driver(
         raise ValueError(
             f"n_step is {settings.n_step}: it must lie between 1 and length = {config.length}."
         )
+    graph = nnx.graphdef(QNetwork(world.obs_space, world.action_space, config, None))
+    return Program(config, settings, world, target_of, graph, common.make_optimizer(settings))
 
-    def build(seed: int) -> QNetwork:
-        rng = np.random.default_rng(seed)
-        return QNetwork(world.obs_space, world.action_space, config, rng)
 
-    optimizer = common.make_optimizer(settings)
-    program = Program(config, settings, world, optimizer, nnx.graphdef(build(0)), target_of)
+def make_driver(program: Program) -> Driver:
+    """One compiled, donated program, for `training.loop.train`.
+
+    It collects and learns by `config.schedule`: `train_ratio` is the replay ratio.
+    """
+    spaces = program.world.obs_space, program.world.action_space
+
+    def parameters(seed: int) -> Params:
+        network = QNetwork(*spaces, program.config, np.random.default_rng(seed))
+        return nnx.to_pure_dict(nnx.state(network))
 
     def advance(state: State, times: jax.Array, steps: jax.Array, updates: jax.Array):
         collect_once = functools.partial(collect, program)
         learn_once = functools.partial(learn, program)
         return interleave(collect_once, learn_once, state, times, steps, updates)
 
-    def parameters(seed: int) -> Params:
-        return nnx.to_pure_dict(nnx.state(build(seed)))
-
-    return fuse(config, parameters, functools.partial(begin, program), advance)
+    return fuse(program.config, parameters, functools.partial(begin, program), advance)
 
 
 def begin(program: Program, params: Params, key: jax.Array) -> State:

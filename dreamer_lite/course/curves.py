@@ -47,8 +47,8 @@ AGENTS = {
     # the same for PPO: it learns after every 1,024 agent steps, not 4,096
     "ppo_thrifty": Agent(4_000, dict(worlds=8), ppo.Settings(length=128, minibatches=4)),
     # the two replay ratios of Dreamer, and its numbers of environments, without a model
-    "q_learning": Agent(10_000, {}, q_learning.Settings()),
-    "q_learning_thrifty": Agent(10_000, dict(worlds=8, train_ratio=64), q_learning.Settings()),
+    "q_learning": Agent(5_000, {}, q_learning.Settings()),
+    "q_learning_thrifty": Agent(4_000, dict(worlds=8, train_ratio=64), q_learning.Settings()),
     # Ablations of Dreamer, one change each
     **{f"horizon_{steps}": Agent(4000, dict(horizon=steps)) for steps in (1, 5, 15, 30)},
     "no_free_nats": Agent(4000, dict(free_nats=0.0)),
@@ -105,22 +105,19 @@ def as_json(curve: Curve) -> str:
     return json.dumps(curve.about | {"points": points}) + "\n"
 
 
-def follow(agent: Agent, config: Config) -> Iterator[dict[str, Any]]:
-    """Train `config.seeds` agents in a JAX environment; yields its progress records."""
+def follow(agent: Agent, config: Config) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Train `config.seeds` agents in a JAX environment; yields (record, state)."""
     world = worlds.make(config.world)
     if worlds.is_hosted(world):
         raise ValueError(f"{config.world} is no environment in JAX: only those have curves.")
     limits = training.Limits(updates=agent.updates)
     if isinstance(agent.model_free, ppo.Settings):
-        news = ppo.train(config, agent.model_free, world, limits)
+        return ppo.train(config, agent.model_free, world, limits)
+    if agent.model_free is None:
+        driver = training.make_driver(config, world)
     else:
-        if agent.model_free is None:
-            driver = training.make_driver(config, world)
-        else:
-            driver = q_learning.make_driver(config, agent.model_free, world)
-        news = training.train(config, driver, driver.init(config.seed), limits)
-    for record, _ in news:
-        yield record
+        driver = q_learning.make_driver(q_learning.make_program(config, agent.model_free, world))
+    return training.train(config, driver, driver.init(config.seed), limits)
 
 
 def cores() -> int:
@@ -156,26 +153,24 @@ def measure(name: str, world: str, seeds: int, updates: int | None = None) -> It
         "processor": processor(),
         "versions": {"python": platform.python_version(), "jax": jax.__version__},
     }
-    yield from watch(name, follow(agent, config), about)
+    for curve, _ in watch(name, follow(agent, config), about):
+        yield curve
 
 
 def watch(
-    name: str, records: Iterable[dict[str, Any]], about: dict[str, Any] | None = None
-) -> Iterator[Curve]:
-    """The curve of a training that goes on, after every record; "wall_seconds" is in `about`."""
+    name: str, news: Iterable[tuple[dict[str, Any], Any]], about: dict[str, Any] | None = None
+) -> Iterator[tuple[Curve, Any]]:
+    """The curve so far of a training that yields (record, state), and the state.
+
+    "wall_seconds" is in `about`.
+    """
     points: list[tuple] = []
-    for record in records:
+    for record, state in news:
         own = record.get("seeds", {}).get("return_mean", [record["return_mean"]])
         points.append((record["updates"], record["agent_steps"], time.process_time(), own))
+        about = (about or {}) | {"wall_seconds": round(record["seconds"], 1)}
         updates, steps, seconds, returns = (np.array(x, np.float64) for x in zip(*points))
-        yield Curve(
-            name,
-            updates,
-            steps,
-            seconds,
-            returns,
-            (about or {}) | {"wall_seconds": round(record["seconds"], 1)},
-        )
+        yield Curve(name, updates, steps, seconds, returns, about), state
 
 
 def draw(

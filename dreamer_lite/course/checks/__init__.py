@@ -45,7 +45,7 @@ from dreamer_lite.course.checks.learning import (
     schedule,
     write_latents,
 )
-from dreamer_lite.course.checks.model_free import advantages, clipped_loss, normalise, q_target
+from dreamer_lite.course.checks.model_free import advantages, clipped_loss, q_target
 from dreamer_lite.course.checks.model_losses import (
     build_model,
     decoder_layers,
@@ -82,8 +82,7 @@ __all__ = [
     "critic_loss", "cut", "decoder_layers", "dream_losses", "embed", "encoder_layers",
     "feature", "fresh_windows", "gaussian_entropy", "gaussian_log_prob", "gradient_norms",
     "gru", "imagine", "imagine_plan", "imagine_step", "initial", "join_blocks", "kl_losses",
-    "lambda_returns", "linear", "make_bins", "mask_reset", "mean_and_error", "mlp", "normalise",
-    "normalize", "observe", "observe_step", "policy", "posterior", "predict", "prior",
+    "lambda_returns", "linear", "make_bins", "mask_reset", "mean_and_error", "mlp", "normalize", "observe", "observe_step", "policy", "posterior", "predict", "prior",
     "q_target", "reconstruction_loss", "rms_momentum", "rssm_layers", "sample", "sample_onehot",
     "schedule", "split_gates", "symexp", "symlog", "train", "train_step", "trusted_steps",
     "two_hot", "two_hot_loss", "two_hot_mean", "unimix", "update_range", "weighted_sum",

@@ -47,30 +47,6 @@ def advantages() -> Exercise:
 
 
 @check
-def normalise() -> Exercise:
-    """`mine(advantage, weight)`: (n,) twice -> (n,), mean 0 and deviation 1 where weight is 1."""
-    advantage, weight = 3 + 2 * normal(62, 40), (normal(63, 40) < 0.5).astype(jnp.float32)
-
-    def everywhere(advantage, weight):
-        return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-
-    def deviation(a, w):
-        return jnp.sqrt(ppo.weighted_mean((a - ppo.weighted_mean(a, w)) ** 2, w))
-
-    return Exercise(
-        ppo.normalise,
-        [
-            on("40 advantages, some of which do not count", advantage, weight),
-            on("all count", advantage, jnp.ones_like(weight)),
-        ],
-        all_in_mean=lambda a, w: w * everywhere(a, w),
-        all_count=everywhere,
-        variance=lambda a, w: ppo.normalise(a, w) / deviation(a, w),
-        no_mean=lambda a, w: w * a / deviation(a, w),
-    )
-
-
-@check
 def clipped_loss() -> Exercise:
     """`mine(log_prob, old_log_prob, advantage, clip)`: (n,) three times, a number -> (n,).
 
