@@ -382,7 +382,7 @@ for (cause, effect), (slope, fraction) in depends.items():
 # s is right, but M counts the same evidence several times, and the interval is too narrow. Hence one moment for each environment.
 #
 # **A tiny number.** Errors 1, 3, 2 and 2 have mean 2 and s = 0.82, so the interval is 2 ± 0.80. Written down ten times each,
-# the same four errors would seem to give 2 ± 0.23.
+# the same four errors would seem to give 2 ± 0.22.
 
 # %%
 question = notebook.predict(

@@ -223,7 +223,9 @@ def actor_loss() -> Exercise:
         return function(course.Categorical(jax.nn.log_softmax(logits)), action, advantage, eta)
 
     def gradients(function: Callable) -> Any:
-        return jax.grad(lambda *x: jnp.sum(on_logits(function, *x, 0.5)), (0, 1))(logits, advantage)
+        return jax.grad(lambda x, adv: jnp.sum(on_logits(function, x, adv, 0.5)), (0, 1))(
+            logits, advantage
+        )
 
     return Exercise(
         oracle,
@@ -343,6 +345,7 @@ def dream_losses() -> Exercise:
 
     where = "gradient norms of policy loss, value loss and returns for the world model, the actor, "
     where += "the critic, the slow critic and the states"
+    mistakes: Any = {name: functools.partial(_dream_losses, **{name: True}) for name in MISTAKES}
     return Exercise(
         solved("dream_losses"),
         [
@@ -350,7 +353,7 @@ def dream_losses() -> Exercise:
             Part("the same with small returns", functools.partial(numbers, _rollouts(calm=True))),
             Part(where, taught),
         ],
-        **{name: functools.partial(_dream_losses, **{name: True}) for name in MISTAKES},
+        **mistakes,
     )
 
 
