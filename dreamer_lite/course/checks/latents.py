@@ -217,7 +217,8 @@ def gru() -> Exercise:
         return blend(sigmoid(u - 1), tanh(sigmoid(r) * c), h)
 
     def inlined(self, deter, x):
-        return right(*jnp.split(self.gates(x), 3, -1), deter)
+        reset, candidate, update = jnp.split(self.gates(x), 3, -1)
+        return right(reset, candidate, update, deter)
 
     return Exercise(
         solved("RSSM.gru"),
