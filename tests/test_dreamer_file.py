@@ -489,6 +489,23 @@ def test_continuous_actions_are_learned_saved_resumed_and_filmed(tmp_path: Path)
     assert film.n_frames > 10 and film.size[0] == 2 * film.size[1]
 
 
+def test_the_command_trains_saves_films_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(d.PRESETS, "catch", TINY)
+    monkeypatch.setattr(sys, "argv", ["dreamer.py", "--world", "catch", "--minutes", "0.001"])
+    counts = []
+    for _ in range(2):
+        d.main()
+        out = capsys.readouterr().out
+        counts += [int(steps) for steps in re.findall(r"^ *\d+ s, (\d+) steps, .*return", out, re.M)]
+        assert "recon" in out and "Saved runs/catch-0/run.npz" in out.replace(os.sep, "/")
+    assert counts == sorted(set(counts)) and len(counts) >= 2, "it went on where it was"
+    names = {file.name for file in (tmp_path / "runs" / "catch-0").iterdir()}
+    assert names == {"run.npz", "dream.gif"}
+
+
 @pytest.mark.slow
 def test_the_command_learns_saves_resumes_after_a_kill_and_films(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -501,7 +518,7 @@ def test_the_command_learns_saves_resumes_after_a_kill_and_films(tmp_path: Path)
     ) as process:
         steps = score = 0.0
         for line in process.stdout or []:
-            if news := re.match(r" *\d+ s, (\d+) steps, return (\S+),", line):
+            if news := re.match(r" *\d+ s, (\d+) steps,.* return (\S+),", line):
                 steps, score = int(news[1]), float(news[2])
             if score > 0.6 and file.exists():
                 break
@@ -510,7 +527,7 @@ def test_the_command_learns_saves_resumes_after_a_kill_and_films(tmp_path: Path)
     done = subprocess.run(
         [*command, "0.2"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
-    resumed = re.findall(r" *\d+ s, (\d+) steps, return (\S+),", done.stdout)
+    resumed = re.findall(r" *\d+ s, (\d+) steps,.* return (\S+),", done.stdout)
     assert 0 < steps - int(resumed[0][0]) < 0.9 * steps or int(resumed[0][0]) >= steps
     assert all(float(score) > 0.4 for _, score in resumed), "it goes on from what it had learned"
     assert Image.open(file.with_name("dream.gif")).n_frames > 20
