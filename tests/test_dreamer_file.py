@@ -499,7 +499,9 @@ def test_the_command_trains_saves_films_and_goes_on(
     for _ in range(2):
         d.main()
         out = capsys.readouterr().out
-        counts += [int(steps) for steps in re.findall(r"^ *\d+ s, (\d+) steps, .*return", out, re.M)]
+        counts += [
+            int(steps) for steps in re.findall(r"^ *\d+ s, (\d+) steps, .*return", out, re.M)
+        ]
         assert "recon" in out and "Saved runs/catch-0/run.npz" in out.replace(os.sep, "/")
     assert counts == sorted(set(counts)) and len(counts) >= 2, "it went on where it was"
     names = {file.name for file in (tmp_path / "runs" / "catch-0").iterdir()}
