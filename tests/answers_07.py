@@ -107,7 +107,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     (
         "lambda_returns",
         lambda r, c, v, lam: lambda_returns(jnp.roll(r, 1, 0), c, v, lam),
-        "wrong numbers",
+        "earns the reward at t + 1",
     ),
     (
         "lambda_returns",

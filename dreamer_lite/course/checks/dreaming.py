@@ -19,14 +19,18 @@ STEPS, ROLLOUTS, ACTIONS = 5, 3, 3
 def small_agent() -> Any:
     """A small agent for Catch whose parameters are random, so that every head depends on h and z.
 
-    A new agent's reward head, critic and actor output almost nothing.
+    A new agent's reward head, critic and actor output almost nothing. This actor is decisive: an
+    action that was chosen in another state is another action.
     """
     course = solved_agent()
     c = course.Config(deter=8, stoch=3, classes=4, blocks=2, hidden=6, units=7, bins=63, horizon=5)
     graph, params = nnx.split(course.Dreamer(c, worlds.make("catch"), 0))
     leaves, tree = jax.tree.flatten(nnx.to_pure_dict(params))
     leaves = [x + 0.5 * normal(300 + i, *x.shape) for i, x in enumerate(leaves)]
-    return nnx.merge(graph, jax.tree.unflatten(tree, leaves))
+    agent = nnx.merge(graph, jax.tree.unflatten(tree, leaves))
+    last = agent.actor.net.out.kernel
+    last[...] = 6 * last[...]
+    return agent
 
 
 def small_start() -> Any:
