@@ -456,10 +456,10 @@ def observe_step() -> Exercise:
     return Exercise(
         solved("RSSM.observe_step"),
         [
+            on("8 states, 3 of them at a reset", *whole),
             Part(
                 "another past: 2 inputs at a reset, where nothing may change, and elsewhere", past
             ),
-            on("8 states, 3 of them at a reset", *whole),
             Part("whether the new state is a State", lambda f: is_state(f(*whole)[0])),
         ],
         bare_tuple=bare_tuple,
