@@ -763,8 +763,8 @@ def claims_06(names: dict) -> None:
     walls = {label: np.array(values)[:, 0] for label, values in names["by_wall"].items()}
     assert (walls["random play"][1:] > 1.3 * walls["repeat the last frame"][1:]).all()
     assert (walls["both players"][1:] < 0.8 * walls["random play"][1:]).all()
-    gaps = {key: values[2][0] for key, values in names["gaps"].items()}
-    assert gaps["random play", "not covered"] > gaps["random play", "covered"]
+    # the best-looking plan brings less than imagined; how much less takes the full training
+    assert all(difference > 0 for _, _, (difference, _) in names["gaps"].values())
 
 
 def claims_07(names: dict) -> None:
