@@ -43,7 +43,7 @@ import os
 
 FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # a short run, for tests
 seed = 0  # @param {type: "integer"}
-updates = 600 if FAST else 2400  # @param {type: "raw"}
+updates = 1200 if FAST else 2400  # @param {type: "raw"}
 behaviour_updates = 300 if FAST else 600  # @param {type: "raw"}
 
 # %% tags=["setup"]
