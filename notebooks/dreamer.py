@@ -321,8 +321,8 @@ class Mlp(nnx.Module):
 
     def __init__(self, inputs, units, layers, rng, outputs=0, scale=1.0, bias=0.0):
         sizes = [inputs] + [units] * layers
-        self.linears = nnx.List([Linear(a, b, rng) for a, b in itertools.pairwise(sizes)])
-        self.norms = nnx.List([Norm(units) for _ in range(layers)])
+        self.linears = nnx.data([Linear(a, b, rng) for a, b in itertools.pairwise(sizes)])
+        self.norms = nnx.data([Norm(units) for _ in range(layers)])
         self.out = Linear(units, outputs, rng, scale, bias) if outputs else None
 
     # [03] Mlp.forward
@@ -552,7 +552,7 @@ class Decoder(nnx.Module):
         for name, space in self.spaces.items():
             bias = -4.0 if space.is_image else 0.0  # most cells of a grid are empty
             heads[name] = Linear(c.units, space.size, rng, bias=bias)
-        self.heads = nnx.Dict(heads)
+        self.heads = nnx.data(heads)
 
     # [05] Decoder.predict
     def predict(self, feat: jax.Array) -> dict:

@@ -33,7 +33,7 @@ def embed(self, obs):
 
 def decoder_layers(self, c, rng):
     self.mlp = d.Mlp(c.deter + c.stoch * c.classes, c.units, c.layers, rng)
-    self.heads = d.nnx.Dict(
+    self.heads = d.nnx.data(
         {
             name: d.Linear(c.units, space.size, rng, bias=-4.0 * space.is_image)
             for name, space in self.spaces.items()
@@ -135,7 +135,7 @@ def decoder_of(bias, inputs=14):
     def build(self, c, rng):
         self.mlp = d.Mlp(inputs, c.units, c.layers, rng)
         spaces = self.spaces.items()
-        self.heads = d.nnx.Dict(
+        self.heads = d.nnx.data(
             {k: d.Linear(c.units, s.size, rng, bias=bias(s.is_image)) for k, s in spaces}
         )
 

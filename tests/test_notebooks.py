@@ -342,7 +342,8 @@ def test_the_solution_of_a_part_is_built_into_the_single_file(agent_file, capsys
     assert agent_file.read_text(encoding="utf-8") == PLACES.replace("return x + x", "return 2 * x")
     assert complaints(source) == ""
     text = source.read_text(encoding="utf-8")
-    source.write_text(text.replace("part:double", "part:Box.half").replace("double(", "half("))
+    changed = text.replace("part:double", "part:Box.half").replace("double(", "half(")
+    source.write_text(changed, encoding="utf-8")
     assert build.main(["build"]) == 0
     assert "    def half(x: int) -> int:\n" in agent_file.read_text(encoding="utf-8")
 

@@ -557,15 +557,15 @@ baseline = float(ys.var())
 figure = Figure(figsize=(9, 2.9), layout="constrained")
 left, right = figure.subplots(1, 2, width_ratios=[1, 1.25])
 window = np.ones(50) / 50
-for line, label, colour in (
-    (losses, "trained", "#0072B2"),
-    (control, "targets shuffled", "#E69F00"),
+for line, label, colour, style in (
+    (losses, "trained", "#0072B2", "-"),
+    (control, "targets shuffled", "#D55E00", "-."),
 ):
-    left.plot(np.convolve(line, window, "valid"), label=label, color=colour)
+    left.plot(np.convolve(line, window, "valid"), style, label=label, color=colour)
 left.axhline(baseline, color="0.4", linestyle="--", linewidth=1, label="best constant")
 left.set(xlabel="update", ylabel="squared error", yscale="log")
 left.legend(frameon=False, fontsize=9)
-bars = right.barh(list(speed), list(speed.values()), color=["#999999", "#56B4E9", "#0072B2"])
+bars = right.barh(list(speed), list(speed.values()), color="#0072B2")
 right.bar_label(bars, [f"{rate:,.0f}" for rate in speed.values()], padding=4, fontsize=9)
 right.set(
     xscale="log",

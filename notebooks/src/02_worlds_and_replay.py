@@ -868,7 +868,7 @@ at = np.arange(len(right))
 ordinary, first = np.array(list(right.values())).T
 for shift, heights, label, colour, hatch in (
     (-0.2, ordinary, "ordinary time steps", "#0072B2", ""),
-    (0.2, first, "first time steps", "#E69F00", "//"),
+    (0.2, first, "first time steps", "#D55E00", "//"),
 ):
     bars = axes.bar(at + shift, heights, 0.38, label=label, color=colour, hatch=hatch)
     axes.bar_label(bars, [f"{x:.0%}" for x in heights], fontsize=8)

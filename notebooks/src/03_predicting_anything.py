@@ -586,8 +586,8 @@ class Mlp(nnx.Module):
 
     def __init__(self, inputs, units, layers, rng, outputs=0, scale=1.0, bias=0.0):
         sizes = [inputs] + [units] * layers
-        self.linears = nnx.List([Linear(a, b, rng) for a, b in itertools.pairwise(sizes)])
-        self.norms = nnx.List([Norm(units) for _ in range(layers)])
+        self.linears = nnx.data([Linear(a, b, rng) for a, b in itertools.pairwise(sizes)])
+        self.norms = nnx.data([Norm(units) for _ in range(layers)])
         self.out = Linear(units, outputs, rng, scale, bias) if outputs else None
 
 
@@ -652,7 +652,7 @@ class Network(nnx.Module):
     def __init__(self, outputs: int):
         rng = np.random.default_rng(seed)
         self.trunk = dreamer.Mlp(8, 64, 2, rng)
-        self.heads = nnx.List([dreamer.Linear(64, outputs, rng, scale=0.0) for _ in SIZES])
+        self.heads = nnx.data([dreamer.Linear(64, outputs, rng, scale=0.0) for _ in SIZES])
 
     def __call__(self, x: jax.Array) -> jax.Array:
         features = self.trunk(x)

@@ -273,8 +273,8 @@ class Decoder(nnx.Module):
 # are on at most. So begin with the belief that a cell is empty: give the heads of images a bias of -4.
 # Sigmoid(-4) is 0.018. The other heads begin with a bias of 0.
 #
-# `Linear(inputs, outputs, rng, bias=...)` is the layer of notebook 03. A plain dictionary of layers would not be
-# found by nnx; wrap it in `nnx.Dict(...)`, which is what `torch.nn.ModuleDict` is in PyTorch.
+# `Linear(inputs, outputs, rng, bias=...)` is the layer of notebook 03. nnx does not look
+# for weights in a plain dictionary: wrap it in `nnx.data(...)`, as PyTorch needs a `torch.nn.ModuleDict`.
 
 # %% [markdown]
 # **Exercise 3: `Decoder.build`** · easy · important · 5 minutes
@@ -310,7 +310,7 @@ def build(self, c: Config, rng) -> None:
     for name, space in self.spaces.items():
         bias = -4.0 if space.is_image else 0.0  # most cells of a grid are empty
         heads[name] = Linear(c.units, space.size, rng, bias=bias)
-    self.heads = nnx.Dict(heads)
+    self.heads = nnx.data(heads)
     # END SOLUTION
 
 

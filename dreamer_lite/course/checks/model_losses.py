@@ -137,7 +137,7 @@ def decoder_layers() -> Exercise:
         def build(self, c, rng):
             d = solved_agent()
             self.mlp = d.Mlp(inputs, c.units, c.layers, rng)
-            self.heads = d.nnx.Dict(
+            self.heads = d.nnx.data(
                 {
                     name: d.Linear(c.units, s.size, rng, bias=cells if s.is_image else others)
                     for name, s in self.spaces.items()
