@@ -117,7 +117,7 @@ def test_metadata_admits_colab() -> None:
 
 def test_extras_and_settings() -> None:
     table = project()
-    extras = {"gym", "atari", "dmc", "notebooks", "dev"}
+    extras = {"gym", "atari", "dmc", "sweep", "notebooks", "dev"}
     assert set(table["project"]["optional-dependencies"]) == extras
     assert set(table["tool"]["dreamer_lite"]) == {"repository", "ref"}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from dreamer_lite.commands import bench, dream, export, machine, play, plot, train
+from dreamer_lite.commands import bench, dream, export, machine, play, plot, sweep, train
 from dreamer_lite.commands.output import Refused
 
 OWN_WORLD = "the agent's environment gym/MODULE:ID; a module is imported only if it is named here"
@@ -34,6 +34,8 @@ def make_parser() -> Parser:
         return sub
 
     add_train(command(train.train, "train an agent, or continue a run that was stopped"))
+
+    add_sweep(command(sweep.sweep, "train a grid of settings and seeds, here or on Slurm"))
 
     sub = command(play.evaluate, "play whole episodes and print the mean return")
     add_player(sub)
@@ -69,8 +71,11 @@ def make_parser() -> Parser:
     text = "plot the time of an update against batch size, horizon and starts, as a .png or .svg"
     shown.add_argument("--growth", type=Path, metavar="FILE", help=text)
 
-    sub = command(plot.plot, "plot the training curves of runs")
-    sub.add_argument("--run", type=Path, nargs="+", required=True, metavar="DIR")
+    sub = command(plot.plot, "plot the training curves of runs, or of the settings of a sweep")
+    drawn = sub.add_mutually_exclusive_group(required=True)
+    drawn.add_argument("--run", type=Path, nargs="+", metavar="DIR")
+    text = "one band for each setting over its seeds, and a table of them (also as a .json file)"
+    drawn.add_argument("--sweep", type=Path, metavar="DIR", help=text)
     sub.add_argument("--out", type=Path, required=True, help="a .png, .svg or .csv file")
     parser.commands = list(commands.choices)
     return parser
@@ -101,6 +106,32 @@ def add_train(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--mirror", type=Path, metavar="DIR", help=text)
     text = "any hyperparameter or other setting; repeatable"
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=text)
+
+
+def add_sweep(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--world", required=True, help="a name from `dreamer-lite worlds`")
+    sub.add_argument("--size", help="of the networks")
+    sub.add_argument("--seeds", default="0", metavar="0-9", help="a range, or a list: 0,3,5-7")
+    text = "a setting and its values; with several --set, every combination is trained"
+    sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE,VALUE", help=text)
+    limit = sub.add_mutually_exclusive_group(required=True)
+    limit.add_argument("--minutes", type=positive, help="wall-clock time of each run")
+    limit.add_argument("--steps", type=whole(1), help="agent steps of each run")
+    limit.add_argument("--updates", type=whole(1), help="gradient updates of each run")
+    text = "a folder for sweep.json and a run folder for each run; the same command goes on there"
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help=text)
+    text = "local: processes of this machine; slurm: jobs, by submitit"
+    sub.add_argument("--executor", choices=("local", "slurm"), default="local", help=text)
+    text = "runs at a time; default: one for each GPU or core, and on Slurm as many as it takes"
+    sub.add_argument("--parallel", type=whole(1), metavar="N", help=text)
+    text = "a parameter of the jobs, such as partition=gpu, gpus_per_node=1, cpus_per_task=4"
+    sub.add_argument(
+        "--slurm", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help=text
+    )
+    text = "what Ctrl-C does with the runs, which save first; default: leave on Slurm, else cancel"
+    sub.add_argument("--on-stop", choices=("cancel", "leave"), help=text)
+    sub.add_argument("--retry", action="store_true", help="try runs again that failed")
+    sub.add_argument("--yes", action="store_true", help="admit more than 1,000 runs")
 
 
 def add_agent(sub: argparse.ArgumentParser, more: str = "") -> None:

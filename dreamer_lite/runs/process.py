@@ -175,6 +175,20 @@ def lock_folder(folder: Path, tell: Callable[[str], object]) -> IO:
     return lock
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process trains in this run folder, as far as the file system tells."""
+    if fcntl is None:
+        return False
+    try:
+        with (folder / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go when the file is closed
+    except BlockingIOError:
+        return True
+    except OSError:  # nobody has trained here yet, or there are no locks
+        return False
+    return False
+
+
 def _acquire(lock: IO, folder: Path, tell: Callable[[str], object]) -> None:
     """Lock an open file, where the file system can."""
     if fcntl is None:
