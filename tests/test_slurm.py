@@ -21,6 +21,9 @@ from dreamer_lite.runs.sweep import Request, Sweep  # noqa: E402
 
 NAMES = [f"entropy={value}_s{seed}" for value in ("0.1", "0.2") for seed in (0, 1)]
 
+UPDATES = 2500  # long enough to be interrupted
+RECORDS = UPDATES / 5  # see small_run.SETTINGS
+
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
@@ -36,7 +39,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 
 def start(words: list[str], out: Path, environment: dict[str, str]) -> subprocess.Popen:
     command = [sys.executable, "-m", "dreamer_lite", "sweep", *small_run.FLAGS, "--seeds", "0-1"]
-    command += ["--set", "entropy=0.1,0.2", "--updates", "1500", "--out", str(out), *words]
+    command += ["--set", "entropy=0.1,0.2", "--updates", str(UPDATES), "--out", str(out), *words]
     return subprocess.Popen(
         command,
         cwd=small_run.ROOT,
@@ -56,11 +59,22 @@ def job_of(out: Path, name: str) -> str:
     return (out / "logs" / f"{name}.job").read_text(encoding="utf-8").strip()
 
 
-def saved(out: Path, name: str) -> bool:
-    """Whether the run has a checkpoint and is not finished."""
-    file = out / name / "metrics.jsonl"
-    saved = checkpoints.exists(out / name / "state")
-    return saved and 5 < len(small_run.metrics(out / name)) < 300 and file.exists()
+def in_progress(out: Path, but: str = "") -> str | None:
+    """A run that has a checkpoint and is not finished yet."""
+    for name in NAMES:
+        folder = out / name
+        records = folder / "metrics.jsonl"
+        begun = checkpoints.exists(folder / "state") and records.exists()
+        if name != but and begun and 5 < len(small_run.metrics(folder)) < RECORDS / 2:
+            return name
+    return None
+
+
+def find(out: Path, but: str = "") -> str:
+    """The first run to be in progress."""
+    found: list[str] = []
+    slurm.wait_for(lambda: found.extend(filter(None, [in_progress(out, but)])) or found, 300)
+    return found[0]
 
 
 @pytest.mark.slow
@@ -69,19 +83,17 @@ def test_four_runs_of_which_one_is_preempted_and_one_cancelled(
 ) -> None:
     out = tmp_path / "slurm"
     child = start(["--executor", "slurm", "--slurm", "timeout_min=60"], out, environment)
-    preempted, cancelled = NAMES[:2]
-    slurm.wait_for(lambda: saved(out, preempted), 300)
+    preempted = find(out)
     order(["scancel", "--signal=USR2", job_of(out, preempted)], environment)
-    slurm.wait_for(lambda: saved(out, cancelled), 300)
+    cancelled = find(out, but=preempted)
     order(["scancel", job_of(out, cancelled)], environment)
     text, err = child.communicate(timeout=900)
     assert child.returncode == 1, err
     assert text.splitlines()[-1].split()[:8] == "all 4 runs 0 0 3 0 1".split(), text
     job = (out / "logs" / f"{preempted}.log").read_text(encoding="utf-8")
     assert "Stopping" in job, "the preempted run was asked to save"
-    assert order(["scontrol", "show", "job", job_of(out, preempted)], environment).count(
-        "Restarts=1"
-    )
+    shown = order(["scontrol", "show", "job", job_of(out, preempted)], environment)
+    assert "Restarts=1" in shown
     before = len(small_run.metrics(out / cancelled))
     child = start(["--executor", "slurm"], out, environment)
     text, err = child.communicate(timeout=900)
@@ -93,13 +105,10 @@ def test_four_runs_of_which_one_is_preempted_and_one_cancelled(
     _, err = child.communicate(timeout=900)
     assert child.returncode == 0, err
     for name in NAMES:
-        here, there = (
-            checkpoints.read(checkpoints.verified(place / name / "state")[0], part)
-            for place in (local, out)
-            for part in ("agent",)
-        )
-        small_run.assert_same(here, there)
-        assert small_run.metrics(local / name)[-1] == small_run.metrics(out / name)[-1]
+        here, there = (checkpoints.verified(place / name / "state")[0] for place in (local, out))
+        for part in ("agent", "run"):
+            small_run.assert_same(checkpoints.read(here, part), checkpoints.read(there, part))
+        assert small_run.metrics(local / name) == small_run.metrics(out / name)
 
 
 @pytest.mark.slow
@@ -114,7 +123,7 @@ def test_leaving_and_coming_back_submits_nothing_twice(
     _, err = child.communicate(timeout=120)
     assert child.returncode == 130 and "leaving the runs at work" in err
     again = start(["--executor", "slurm", "--on-stop", "cancel"], out, environment)
-    slurm.wait_for(lambda: saved(out, NAMES[0]), 300)
+    find(out)
     again.send_signal(2)
     text, err = again.communicate(timeout=300)
     assert again.returncode == 130 and "the runs save and end" in err

@@ -35,8 +35,6 @@ def make_parser() -> Parser:
 
     add_train(command(train.train, "train an agent, or continue a run that was stopped"))
 
-    add_sweep(command(sweep.sweep, "train a grid of settings and seeds, here or on Slurm"))
-
     sub = command(play.evaluate, "play whole episodes and print the mean return")
     add_player(sub)
     sub.add_argument("--episodes", type=whole(1), default=20)
@@ -77,6 +75,7 @@ def make_parser() -> Parser:
     text = "one band for each setting over its seeds, and a table of them (also as a .json file)"
     drawn.add_argument("--sweep", type=Path, metavar="DIR", help=text)
     sub.add_argument("--out", type=Path, required=True, help="a .png, .svg or .csv file")
+    add_sweep(command(sweep.sweep, "train a grid of settings and seeds, here or on Slurm"))
     parser.commands = list(commands.choices)
     return parser
 
