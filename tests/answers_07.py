@@ -19,6 +19,16 @@ def lambda_returns(reward, cont, value, lam):
     return jnp.stack(returns[:-1])
 
 
+def scanned(last, *entries):
+    """The scan of the solution over other entries of reward, cont, value and lam."""
+
+    def step(later, x):
+        now = x[0] + x[1] * ((1 - x[3]) * x[2] + x[3] * later)
+        return now, now
+
+    return jax.lax.scan(step, last, entries, reverse=True)[1]
+
+
 def policy(self, feat, fraction=None, floor=0.1):
     out, course = self.net(feat), solved_agent()
     if self.discrete:
@@ -54,20 +64,23 @@ def actor_loss(policy, action, advantage, entropy):
     return -sg(advantage) * policy.log_prob(action) - entropy * policy.entropy()
 
 
-def dream_losses(agent, slow, c, states, actions, old_range, bootstrap=None, shift=0, floor=1.0):
+def dream_losses(
+    agent, slow, c, states, actions, old_range, bootstrap=None, shift=0, floor=1.0,
+    alive=lambda c, logit: 1 / (1 + jnp.exp(-logit)), first=lambda cont: cont, hold=sg,
+):  # fmt: skip
     course = solved_agent()
     feat = sg(
         jnp.concatenate([states.deter, states.stoch.reshape(*states.deter.shape[:-1], -1)], -1)
     )
-    reward, cont = course.two_hot_mean(agent.reward(feat)), jax.nn.sigmoid(agent.cont(feat)[..., 0])
+    reward, cont = course.two_hot_mean(agent.reward(feat)), alive(c, agent.cont(feat)[..., 0])
     reward, cont, logits = sg(reward), sg(cont), agent.critic(feat)
-    value = sg(course.two_hot_mean(logits))
+    value = hold(course.two_hot_mean(logits))
     returns = lambda_returns(
         reward, cont, value if bootstrap is None else sg(bootstrap(feat)), 0 * cont + c.lam
     )
     low, high = new = update_range(old_range, returns)
     scale = jnp.where(high - low > floor, high - low, floor)
-    weight = jnp.exp(jnp.cumsum(jnp.log(cont), 0))[shift : len(cont) - 1 + shift]
+    weight = jnp.cumprod(cont.at[0].set(first(cont)[0]), 0)[shift : len(cont) - 1 + shift]
     chosen = agent.actor.policy(feat[:-1])
     losses = {
         "policy": weight * actor_loss(chosen, actions, (returns - value[:-1]) / scale, c.entropy),
@@ -126,13 +139,50 @@ WRONG: list[tuple[str, Callable, str]] = [
         lambda r, c, v, lam: lambda_returns(r, c, v, lam.at[1:].set(lam[:-1])),
         "scan over lam[1:]",
     ),
+    ("lambda_returns", lambda *x: jnp.flip(lambda_returns(*x), 0), "order is backwards"),
+    (
+        "lambda_returns",
+        lambda r, c, v, lam: lambda_returns(jnp.roll(r, 1, 0), jnp.roll(c, 1, 0), v, lam),
+        "wrong numbers",
+    ),
+    (
+        "lambda_returns",
+        functools.partial(lambda *x: scanned(x[2][-1], *(y[:-1] for y in x))),
+        "[1:]",
+    ),
+    (
+        "lambda_returns",
+        functools.partial(lambda r, c, v, lam: scanned(v[-1], r[1:], c[1:], v[:-1], lam[1:])),
+        "as the paper prints it",
+    ),
     (
         "lambda_returns",
         lambda r, c, v, lam: jnp.append(lambda_returns(r, c, v, lam), v[-1:], 0),
-        "wrong shape: (6, 4)",
+        "wrong shape: (4,)",
     ),
     ("policy", lambda self, x: policy(self, x, fraction=0.0), "uniform mixture is missing"),
     ("policy", lambda self, x: policy(self, x, fraction=self.c.unimix), "mixture of the latents"),
+    ("policy", lambda self, x: policy(self, x, fraction=0.01), "not the number 0.01"),
+    ("policy", lambda self, x: solved_agent().Categorical(self.net(x)), "unnormalised logits"),
+    (
+        "policy",
+        lambda self, x: solved_agent().Categorical(
+            solved_agent().unimix(jax.nn.softmax(self.net(x)), self.c.policy_unimix)
+        ),
+        "has the softmax inside",
+    ),
+    (
+        "policy",
+        lambda self, x: (
+            policy(self, x)
+            if self.discrete
+            else solved_agent().Gaussian(
+                jnp.tanh(self.net(x)[..., ::2]),
+                0.1 + 0.9 * jax.nn.sigmoid(self.net(x)[..., 1::2] + 2),
+            )
+        ),
+        "not interleaved",
+    ),
     ("policy", lambda self, x: policy(self, x, floor=0.0), "from 0.1 to 1"),
     (
         "policy",
@@ -161,7 +211,30 @@ WRONG: list[tuple[str, Callable, str]] = [
     (
         "gaussian_log_prob",
         lambda self, x: jax.scipy.stats.norm.logpdf(x, self.mean, self.std),
-        "wrong shape: (6, 3)",
+        "wrong shape: (2, 3)",
+    ),
+    ("gaussian_log_prob", lambda self, x: jnp.exp(gaussian_log_prob(self, x)), "LOGARITHM"),
+    (
+        "gaussian_log_prob",
+        lambda self, x: (
+            -0.5 * (((x - self.mean) / self.std) ** 2 + jnp.log(2 * jnp.pi * self.std))
+        ).sum(-1),
+        "factor one half belongs",
+    ),
+    (
+        "gaussian_log_prob",
+        lambda self, x: gaussian_log_prob(self, x) + jnp.log(self.std**2).sum(-1),
+        "sign of ln std",
+    ),
+    (
+        "gaussian_log_prob",
+        lambda self, x: gaussian_log_prob(self, x) - 1.5 * jnp.log(2 * jnp.pi),
+        "HALF of ln 2 pi",
+    ),
+    (
+        "gaussian_entropy",
+        lambda self: jnp.log(self.std).sum(-1) + 0.5 * jnp.log(2 * jnp.pi * jnp.e),
+        "not all of them together",
     ),
     ("gaussian_entropy", lambda self: jnp.log(self.std).sum(-1), "constant is missing"),
     (
@@ -212,7 +285,12 @@ WRONG: list[tuple[str, Callable, str]] = [
         lambda p, a, adv, eta: -adv * p.log_prob(a) - eta * p.entropy(),
         "advantage is a constant",
     ),
-    ("actor_loss", lambda *x: sg(actor_loss(*x)), "no gradient reaches"),
+    (
+        "actor_loss",
+        lambda p, a, adv, eta: -sg(adv * p.log_prob(a)) - eta * p.entropy(),
+        "around the advantage only",
+    ),
+    ("actor_loss", lambda *x: sg(actor_loss(*x)), "no gradient reaches the actor"),
     ("actor_loss", lambda *x: actor_loss(*x).mean(), "wrong shape: ()"),
     ("dream_losses", lambda *x: dream_losses(*x, shift=1), "LAST of the H + 1"),
     ("dream_losses", lambda *x: dream_losses(*x, floor=0.0), "at least 1"),
@@ -222,7 +300,21 @@ WRONG: list[tuple[str, Callable, str]] = [
         "only regularises",
     ),
     ("dream_losses", functools.partial(teaches_the_model), "through the weights"),
-    ("dream_losses", with_losses(lambda losses: sg(losses)), "wrong numbers (gradient norms"),
+    ("dream_losses", lambda *x: dream_losses(*x, hold=lambda value: value), "through the returns"),
+    (
+        "dream_losses",
+        lambda *x: dream_losses(*x, alive=lambda c, y: c.discount * jax.nn.sigmoid(y)),
+        "counts twice",
+    ),
+    ("dream_losses", lambda *x: dream_losses(*x, alive=lambda c, y: y), "outputs a logit"),
+    ("dream_losses", lambda *x: dream_losses(*x, first=jnp.ones_like), "begin with c_0"),
+    ("dream_losses", with_losses(lambda losses: tuple(losses.values())), "a dictionary"),
+    (
+        "dream_losses",
+        with_losses(lambda losses: {"actor": losses["policy"], "critic": losses["value"]}),
+        "a dictionary",
+    ),
+    ("dream_losses", with_losses(lambda losses: sg(losses)), "of `policy.actor`, where"),
     (
         "dream_losses",
         with_losses(lambda losses: losses | {"value": -losses["value"]}),

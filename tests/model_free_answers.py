@@ -35,6 +35,21 @@ def no_border(reward, is_last, is_terminal, value, discount, lam):
     return advantages(reward, jnp.zeros_like(is_last), is_terminal, value, discount, lam)
 
 
+def gae(
+    reward, is_last, is_terminal, value, discount, lam, decay=None, start=0.0, baseline=1.0,
+    masks=slice(1, None), reverse=True,
+):  # fmt: skip
+    """By a scan, as the hints have it, with a mistake."""
+    ahead = discount * (1 - is_terminal[masks]) * value[1:]
+    delta = reward[1:] + ahead - baseline * value[:-1]
+    decay = (discount * lam if decay is None else decay) * (1 - is_last[masks])
+
+    def step(later, x):
+        return (x[0] + x[1] * later,) * 2
+
+    return jax.lax.scan(step, 0 * value[0] + start, (delta, decay), reverse=reverse)[1]
+
+
 def ratio(new, old, clip):
     return jnp.clip(jnp.exp(new - old), 1 - clip, 1 + clip)
 
@@ -55,7 +70,14 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("advantages", lambda r, x, e, v, *k: advantages(r, x, e, v, *k) + v[:-1], "are returns"),
     ("advantages", lambda r, x, e, v, d, k: advantages(r, x, e, v, d, 1.0), "lambda is missing"),
     ("advantages", lambda r, x, e, v, d, k: advantages(r, x, e, v, 1.0, k), "wrong numbers"),
-    ("advantages", lambda r, *x: jnp.zeros_like(r), "wrong shape: (7, 4)"),
+    ("advantages", lambda r, *x: jnp.zeros_like(r), "wrong shape: (7, 1)"),
+    ("advantages", lambda r, x, e, *k: advantages(r, e, e, *k), "ends the episode as well"),
+    ("advantages", lambda *x: jnp.flip(advantages(*x), 0), "order is backwards"),
+    ("advantages", lambda *x: gae(*x, reverse=False), "runs forwards"),
+    ("advantages", lambda *x: gae(*x, start=x[3][-1]), "begin with 0"),
+    ("advantages", lambda *x: gae(*x, masks=slice(None, -1)), "those of t + 1 are meant"),
+    ("advantages", lambda r, x, e, v, d, k: gae(r, x, e, v, d, k, k), "by DISCOUNT times"),
+    ("advantages", lambda *x: gae(*x, baseline=0.0), "ends with - v_t"),
     ("clipped_loss", lambda n, o, a, c: -jnp.exp(n - o) * a, "nothing is clipped"),
     ("clipped_loss", lambda n, o, a, c: -ratio(n, o, c) * a, "minimum of both products"),
     ("clipped_loss", lambda *x: -clipped_loss(*x), "sign is wrong"),
@@ -65,6 +87,21 @@ WRONG: list[tuple[str, Callable, str]] = [
         "SMALLER one counts",
     ),
     ("clipped_loss", lambda n, o, a, c: clipped_loss(o, n, a, c), "upside down"),
+    (
+        "clipped_loss",
+        lambda n, o, a, c: -jnp.minimum(jnp.exp(n - o), ratio(n, o, c)) * a,
+        "two PRODUCTS",
+    ),
+    (
+        "clipped_loss",
+        lambda n, o, a, c: jnp.maximum(-jnp.exp(n - o) * a, -jnp.exp(n - o).clip(-c, c) * a),
+        "clipped around 1",
+    ),
+    (
+        "clipped_loss",
+        lambda n, o, a, c: -jnp.minimum(n / o * a, jnp.clip(n / o, 1 - c, 1 + c) * a),
+        "ratio of logarithms",
+    ),
     ("clipped_loss", lambda n, o, a, c: clipped_loss(n, o, a, 0.2), "clip 0.05"),
     ("clipped_loss", lambda *x: jax.lax.stop_gradient(clipped_loss(*x)), "its gradient"),
     (

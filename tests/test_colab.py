@@ -140,7 +140,9 @@ def test_pictures_are_shown_by_what_colabs_ipython_knows(monkeypatch):
 
 def test_of_flax_only_what_colabs_version_has_too():
     """Seen on 0.11.2 and 0.12.12; `nnx.static`, `nnx.List` and `nnx.Dict` are not in the first."""
-    portable = set("Module Param data graphdef merge split state to_flat_state to_pure_dict".split())
+    portable = set(
+        "Module Param data graphdef merge split state to_flat_state to_pure_dict".split()
+    )
     portable |= set("Linear Rngs Optimizer jit".split())  # notebook 01
     root = Path(colab.__file__).parents[2]
     files = [*(root / "dreamer_lite").rglob("*.py"), *(root / "notebooks").rglob("*.py")]

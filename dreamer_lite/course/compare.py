@@ -31,6 +31,13 @@ REMEDIES = {
     "'dict' and": "A pytree has no arithmetic of its own: use jax.tree.map.",
     "scan body function carry": "The step of a scan returns (carry, output), in this order, and "
     "the new carry is built like the old one.",
+    "no attribute 'detach'": "In JAX the stop-gradient is a function: jax.lax.stop_gradient(x).",
+    "no attribute 'clamp'": "In JAX that is a function: jnp.clip(x, low, high).",
+    "no attribute 'gather'": "In JAX that is a function: jnp.take_along_axis(x, index, axis).",
+    "got <class 'list'>": "JAX's functions take arrays, not lists: jnp.array([...]).",
+    "and 'method'": "A method is called with parentheses: policy.entropy().",
+    "Only integer scalar arrays can be": "The second argument of jnp.min and jnp.max is an axis: "
+    "the smaller one of two arrays, element by element, is jnp.minimum(x, y).",
 }
 
 
@@ -44,6 +51,7 @@ class Part(NamedTuple):
     what: str
     measure: Callable[[Function], Any]  # function -> an array, a number, or a tuple of them
     arguments: tuple = ()  # what the function is called with, to be shown if it is small
+    mistakes: tuple[str, ...] = ()  # those that an earlier part cannot tell; all if empty
 
 
 class Exercise:
@@ -112,8 +120,12 @@ def side_by_side(
     signature = list(inspect.signature(exercise.oracle).parameters)
     inputs = []
     for name, value in zip(signature, part.arguments):
+        if name == "self":  # of a network too many, of a distribution its parameters
+            fields = getattr(value, "_asdict", dict)().items()
+            inputs += [(f"self.{k}", [np.asarray(x)]) for k, x in fields if _is_numeric(x)]
+            continue
         leaves = [x for x in jax.tree.leaves(value) if _is_numeric(x)]  # not keys, not functions
-        if name != "self" and leaves:
+        if leaves:
             inputs.append((name, [np.asarray(x) for x in leaves]))
     sizes = [sum(x.size for x in leaves) for _, leaves in [*inputs, ("", expected)]]
     if not inputs or max(sizes) > SMALL:
@@ -167,7 +179,8 @@ def _exception(part: Part, error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if "site-packages" not in f.filename and ours not in f.filename]
     if own:
-        place = f" in the line `{own[-1].line}`" if own[-1].line else ""
+        lines = list(dict.fromkeys(f"`{f.line}`" for f in (own[0], own[-1]) if f.line))
+        place = f" in the line {', and there in '.join(lines)}," if lines else ""
     else:
         place = " where the check calls it or uses what it returned,"
     lines = [line.strip() for line in str(error).strip().splitlines()] or ["no message"]
@@ -214,6 +227,8 @@ def _wrong(
 ) -> str:
     """The hint of the mistake that gives the same numbers, else where the difference is largest."""
     for name, mistake in exercise.mistakes.items():
+        if part.mistakes and name not in part.mistakes:
+            continue
         theirs = _arrays(part.measure(mistake))
         if [a.shape for a in theirs] == [a.shape for a in got] and all(
             (d <= exercise.tolerance).all() for d in _differences(theirs, got)

@@ -1,5 +1,6 @@
 """Notebook 07: actor and critic."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from flax import nnx
 from dreamer_lite import worlds
 from dreamer_lite.course.checks.dreaming import ACTIONS, ROLLOUTS, small_agent
 from dreamer_lite.course.checks.exercise import (
+    named,
     normal,
     part,
     previous,
@@ -33,9 +35,17 @@ def lambda_returns() -> Exercise:
     """
     oracle = solved("lambda_returns")
 
-    def value_of_state(reward, cont, value, lam):
-        return oracle(reward, cont, previous(value).at[-1].set(value[-1]), lam)
+    def scanned(reward, cont, value, lam, last):
+        """The recursion over arrays (n-1, ...), whatever time steps they are of."""
+        returns = [last]
+        for r, c, v, k in reversed(list(zip(reward, cont, value, lam))):
+            returns.insert(0, r + c * ((1 - k) * v + k * returns[0]))
+        return jnp.stack(returns[:-1])
 
+    def small(x):
+        return jnp.asarray(x, jnp.float32)
+
+    tiny = small([9, 0, 1, 2]), small([0.9, 0.8, 0.7, 0.6]), small([0.2, 0.4, 0.6, 0.8])
     reward, cont, value = normal(40, 6, 4), uniform(41, 6, 4), normal(42, 6, 4)
     lam = jnp.full_like(cont, 0.95)
     cut = jnp.full_like(cont, 0.5).at[3].set(0.0)
@@ -48,12 +58,15 @@ def lambda_returns() -> Exercise:
     return Exercise(
         oracle,
         [
+            on("1 imagined rollout of 3 steps", *tiny, small([0.5, 0.4, 0.3, 0.2])),
             on("4 imagined rollouts of 5 steps, lambda 0.95", reward, cont, value, lam),
             on("lambda 0.5, and 0 at time step 3", reward, cont, value, cut),
             Part("rewards behind a cut leave the returns before it as they are", across_a_cut),
         ],
+        backwards=lambda *x: oracle(*x)[::-1],
+        all_of_state=lambda r, c, v, lam: scanned(r[:-1], c[:-1], v[:-1], lam[:-1], v[-1]),
         reward_of_state=lambda r, c, v, lam: oracle(previous(r), c, v, lam),
-        value_of_state=value_of_state,
+        value_of_state=lambda r, c, v, lam: scanned(r[1:], c[1:], v[:-1], lam[1:], v[-1]),
         cont_of_state=lambda r, c, v, lam: oracle(r, previous(c), v, lam),
         swapped=lambda r, c, v, lam: oracle(r, c, v, 1 - lam),
         no_bootstrap=lambda r, c, v, lam: oracle(r, c, v.at[-1].set(0.0), lam),
@@ -69,24 +82,29 @@ def policy() -> Exercise:
     Source: Hafner et al. 2025, "Actor learning" (unimix); `bounded_normal` of the released code
     (embodied/jax/heads.py).
     """
-    course, c = solved_agent(), small_agent().rssm.c
+    course, c = solved_agent(), dataclasses.replace(small_agent().rssm.c, policy_unimix=0.05)
     inputs = c.deter + c.stoch * c.classes
-    discrete = small_agent().actor
-    continuous = course.Actor(c, worlds.Space((2,), "float32"), inputs, np.random.default_rng(1))
-    continuous.net.out.kernel[...] = 0.5 * normal(43, *continuous.net.out.kernel.shape)
+
+    def actor(space: worlds.Space) -> Any:
+        new = course.Actor(c, space, inputs, np.random.default_rng(1))
+        new.net.out.kernel[...] = 0.5 * normal(43, *new.net.out.kernel.shape)
+        return new
+
+    discrete = actor(worlds.make("catch").action_space)
+    continuous = actor(worlds.Space((2,), "float32"))
     feat = normal(44, 2, ROLLOUTS, inputs)
 
     def variant(
         mix: Callable = lambda self, out: course.unimix(out, self.c.policy_unimix),
         mean: Callable = jnp.tanh,
         std: Callable = lambda y: 0.1 + 0.9 * jax.nn.sigmoid(y + 2),
-        swap: bool = False,
+        cut: Callable = lambda out: jnp.split(out, 2, -1),
     ) -> Callable:
         def mistake(self, feat):
             out = self.net(feat)
             if self.discrete:
                 return course.Categorical(mix(self, out))
-            x, y = jnp.split(out, 2, -1)[:: -1 if swap else 1]
+            x, y = cut(out)
             return course.Gaussian(mean(x), std(y))
 
         return mistake
@@ -97,10 +115,16 @@ def policy() -> Exercise:
             on("6 states, 3 discrete actions", discrete, feat),
             on("6 states, 2 continuous actions", continuous, feat),
         ],
+        logits=variant(lambda self, out: out),
         no_unimix=variant(lambda self, out: jax.nn.log_softmax(out)),
         model_unimix=variant(lambda self, out: course.unimix(out, self.c.unimix)),
+        constant=variant(lambda self, out: course.unimix(out, 0.01)),
+        softmax_first=variant(
+            lambda self, out: course.unimix(jax.nn.softmax(out), self.c.policy_unimix)
+        ),
         probabilities=variant(lambda self, out: jnp.exp(course.unimix(out, self.c.policy_unimix))),
-        swapped=variant(swap=True),
+        swapped=variant(cut=lambda out: jnp.split(out, 2, -1)[::-1]),
+        interleaved=variant(cut=lambda out: (out[..., ::2], out[..., 1::2])),
         unbounded_mean=variant(mean=lambda x: x),
         no_floor=variant(std=lambda y: jax.nn.sigmoid(y + 2)),
         no_shift=variant(std=lambda y: 0.1 + 0.9 * jax.nn.sigmoid(y)),
@@ -115,18 +139,22 @@ def gaussian_log_prob() -> Exercise:
     """
     Gaussian, oracle = solved_agent().Gaussian, solved("Gaussian.log_prob")
     constant = 0.5 * math.log(2 * math.pi)
-    policy = Gaussian(jnp.tanh(normal(50, 6, 3)), 0.1 + 0.9 * uniform(51, 6, 3))
+    policy = Gaussian(jnp.tanh(normal(50, 2, 3)), 0.1 + 0.9 * uniform(51, 2, 3))
 
     def variance(self, x):
         return oracle(self, self.mean + (x - self.mean) * jnp.sqrt(self.std))
 
     return Exercise(
         oracle,
-        [on("6 actions of 3 numbers", policy, 2 * normal(49, 6, 3))],
+        [on("2 actions of 3 numbers", policy, 2 * normal(49, 2, 3))],
+        density=lambda self, x: jnp.exp(oracle(self, x)),
         no_log_std=lambda self, x: oracle(self, x) + jnp.log(self.std).sum(-1),
+        half_log_std=lambda self, x: oracle(self, x) + 0.5 * jnp.log(self.std).sum(-1),
+        log_std_sign=lambda self, x: oracle(self, x) + 2 * jnp.log(self.std).sum(-1),
         variance=variance,
         no_constant=lambda self, x: oracle(self, x) + constant * x.shape[-1],
         one_constant=lambda self, x: oracle(self, x) + constant * (x.shape[-1] - 1),
+        whole_constant=lambda self, x: oracle(self, x) - constant * x.shape[-1],
         clipped=lambda self, x: oracle(self, jnp.clip(x, -1, 1)),
         averaged=lambda self, x: oracle(self, x) / x.shape[-1],
     )
@@ -134,15 +162,19 @@ def gaussian_log_prob() -> Exercise:
 
 @part("Gaussian.entropy")
 def gaussian_entropy() -> Exercise:
-    """`mine(self)` -> (...), the entropy of a Gaussian policy in nats, summed over A."""
+    """`mine(self)` -> (...), the entropy of a Gaussian policy in nats, summed over A.
+
+    `self` has mean and std (..., A).
+    """
     Gaussian, oracle = solved_agent().Gaussian, solved("Gaussian.entropy")
-    policy = Gaussian(normal(52, 6, 3), 0.1 + 0.9 * uniform(53, 6, 3))
+    policy = Gaussian(normal(52, 2, 3), 0.1 + 0.9 * uniform(53, 2, 3))
     half = 0.5 * math.log(2 * math.pi)
     return Exercise(
         oracle,
-        [on("6 policies over 3 numbers", policy)],
+        [on("2 policies over 3 numbers", policy)],
         no_constant=lambda self: jnp.log(self.std).sum(-1),
         no_e=lambda self: (jnp.log(self.std) + half).sum(-1),
+        one_constant=lambda self: jnp.log(self.std).sum(-1) + half + 0.5,
         wrong_sign=lambda self: -oracle(self),
         variance=lambda self: oracle(self) + jnp.log(self.std).sum(-1),
         averaged=lambda self: oracle(self) / self.std.shape[-1],
@@ -187,7 +219,8 @@ def critic_loss() -> Exercise:
     inputs = normal(55, 5, 4, 9), normal(56, 5, 4, 9), 3 * normal(57, 5, 4)
 
     def gradients(function: Callable) -> Any:
-        return jax.grad(lambda *x: jnp.sum(function(*x)), (0, 1, 2))(*inputs)
+        slopes = jax.grad(lambda *x: jnp.sum(function(*x)), (0, 1, 2))(*inputs)
+        return named(dict(zip(("logits", "slow_logits", "returns"), slopes)))
 
     def soft(logits, slow, returns):
         cross = -jnp.sum(jax.nn.softmax(slow) * jax.nn.log_softmax(logits), -1)
@@ -223,9 +256,8 @@ def actor_loss() -> Exercise:
         return function(course.Categorical(jax.nn.log_softmax(logits)), action, advantage, eta)
 
     def gradients(function: Callable) -> Any:
-        return jax.grad(lambda x, adv: jnp.sum(on_logits(function, x, adv, 0.5)), (0, 1))(
-            logits, advantage
-        )
+        slopes = jax.grad(lambda x, adv: jnp.sum(on_logits(function, x, adv, 0.5)), (0, 1))
+        return named(dict(zip(("logits", "advantage"), slopes(logits, advantage))))
 
     return Exercise(
         oracle,
@@ -239,6 +271,7 @@ def actor_loss() -> Exercise:
         no_eta=lambda p, a, adv, eta: oracle(p, a, adv, 1.0),
         no_log=lambda p, a, adv, eta: -(jnp.exp(p.log_prob(a)) * sg(adv) + eta * p.entropy()),
         no_stop=lambda p, a, adv, eta: -(p.log_prob(a) * adv + eta * p.entropy()),
+        stops_log=lambda p, a, adv, eta: -(sg(p.log_prob(a) * adv) + eta * p.entropy()),
         no_gradient=lambda *x: sg(oracle(*x)),
     )
 
@@ -277,10 +310,13 @@ def _dream_losses(agent, slow, c, states, actions, old, **wrong):
     feat = course.feature(states) if "states_learn" in wrong else sg(course.feature(states))
     reward = course.two_hot_mean(agent.reward(feat))
     reward = reward if learns & {"reward", "reward_learns"} else sg(reward)
-    live = jax.nn.sigmoid(agent.cont(feat)[..., 0])
+    live = agent.cont(feat)[..., 0]
+    live = live if "no_sigmoid" in wrong else jax.nn.sigmoid(live)
+    live = live * c.discount if "discount_twice" in wrong else live
     cont = live if learns & {"cont", "cont_learns"} else sg(live)
     logits = agent.critic(feat)
-    value = sg(course.two_hot_mean(logits))
+    value = course.two_hot_mean(logits)
+    value = value if "value_learns" in wrong else sg(value)
     bootstrap = sg(course.two_hot_mean(slow(feat))) if "target_network" in wrong else value
     returns = course.lambda_returns(reward, cont, bootstrap, jnp.full_like(cont, c.lam))
     new = course.update_range(old, returns)
@@ -291,6 +327,7 @@ def _dream_losses(agent, slow, c, states, actions, old, **wrong):
     baseline = value[1:] if "late_baseline" in wrong else baseline
     weight = jnp.cumprod(live if "weight_learns" in wrong else cont, 0)
     weight = weight[1:] if "late_weight" in wrong else weight[:-1]
+    weight = weight / sg(cont[0]) if "weight_from_one" in wrong else weight
     weight = jnp.ones_like(weight) if "no_weight" in wrong else weight
     at = feat[1:] if "late_policy" in wrong else feat[:-1]
     policy = course.actor_loss(
@@ -302,10 +339,15 @@ def _dream_losses(agent, slow, c, states, actions, old, **wrong):
 
 
 MISTAKES = (
-    "no_weight", "late_weight", "policy_weighted_only", "no_scale", "no_limit", "old_scale",
-    "no_baseline", "late_baseline", "late_policy", "target_network", "model_learns",
-    "reward_learns", "cont_learns", "weight_learns", "states_learn",
+    "no_sigmoid", "discount_twice", "no_weight", "late_weight", "weight_from_one",
+    "policy_weighted_only", "no_scale", "no_limit", "old_scale", "no_baseline", "late_baseline",
+    "late_policy", "target_network",
 )  # fmt: skip
+STOPS = (  # of these only the gradients are wrong
+    "model_learns", "reward_learns", "cont_learns", "weight_learns", "states_learn", "value_learns",
+)  # fmt: skip
+LOSSES = "policy", "value"
+MODULES = "world_model", "actor", "critic", "slow_critic", "states"
 
 
 @part("dream_losses")
@@ -321,37 +363,49 @@ def dream_losses() -> Exercise:
     params = nnx.to_pure_dict(params)
     slow_graph, slow_params = nnx.split(slow)
 
-    def numbers(inputs: tuple, function: Callable) -> Any:
+    def called(function: Callable, *inputs: Any) -> dict:
         losses, returns, new = function(*inputs)
-        return losses["policy"], losses["value"], returns, new
+        if not isinstance(losses, dict) or set(losses) != set(LOSSES):
+            raise ValueError('the losses are {"policy": ..., "value": ...}, a dictionary.')
+        return {name: losses[name] for name in LOSSES} | {"returns": returns, "range": new}
+
+    def numbers(inputs: tuple, function: Callable) -> Any:
+        return named(called(function, *inputs))
 
     def taught(function: Callable) -> Any:
-        """The norm of each result's gradient for each module: rows policy, value and returns."""
+        """The norm of each result's gradient for each module."""
 
-        def result(name, params, slow_params, states):
+        def results(params, slow_params, states):
             mine = nnx.merge(graph, params), nnx.merge(slow_graph, slow_params)
-            losses, returns, _ = function(*mine, c, states, actions, wide)
-            return (losses | {"returns": returns})[name].sum()
+            found = called(function, *mine, c, states, actions, wide)
+            return {name: x.sum() for name, x in found.items() if name != "range"}
 
-        rows = []
-        for name in ("policy", "value", "returns"):
-            slopes, rest, at = jax.grad(functools.partial(result, name), (0, 1, 2))(
-                params, slow_params, states
-            )
-            actor, critic = slopes.pop("actor"), slopes.pop("critic")
-            norms = [_norm(x) for x in (slopes, actor, critic, rest, at)]
-            rows.append(jnp.stack(norms))
-        return jnp.stack(rows)
+        # compiled: operation by operation it takes a minute for all mistakes
+        @jax.jit
+        def norms():
+            totals, pull = jax.vjp(results, params, slow_params, states)
+            found = {}
+            for name in totals:
+                at = {other: jnp.float32(other == name) for other in totals}
+                slopes, rest, start = pull(at)
+                own = slopes.pop("actor"), slopes.pop("critic")
+                trees = dict(zip(MODULES, (slopes, *own, rest, start)))
+                found[name] = {module: _norm(tree) for module, tree in trees.items()}
+            return found
+
+        return named(norms())
 
     where = "gradient norms of policy loss, value loss and returns for the world model, the actor, "
     where += "the critic, the slow critic and the states"
-    mistakes: Any = {name: functools.partial(_dream_losses, **{name: True}) for name in MISTAKES}
+    mistakes: Any = {
+        name: functools.partial(_dream_losses, **{name: True}) for name in MISTAKES + STOPS
+    }
     return Exercise(
         solved("dream_losses"),
         [
             Part("3 imagined rollouts of 5 steps", functools.partial(numbers, _rollouts())),
             Part("the same with small returns", functools.partial(numbers, _rollouts(calm=True))),
-            Part(where, taught),
+            Part(where, taught, mistakes=STOPS),
         ],
         **mistakes,
     )

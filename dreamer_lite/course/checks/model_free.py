@@ -1,5 +1,6 @@
 """Notebook 11: agents without a world model, PPO and Q-learning."""
 
+import jax
 import jax.numpy as jnp
 
 from dreamer_lite.baselines import ppo, q_learning
@@ -9,6 +10,7 @@ from dreamer_lite.course.compare import Exercise, Part, gradient, on
 # Two ends: a terminal state after three actions, and in the second environment a time limit.
 LAST = flags("0001000", "0010000", "0000000", "0000001")
 TERMINAL = flags("0001000", "0000000", "0000000", "0000001")
+ONE = flags("0010010"), flags("0000010")  # in one environment: a time limit, a terminal state
 
 
 @check
@@ -18,31 +20,70 @@ def advantages() -> Exercise:
     Results at a last time step, whose action was ignored, are not compared.
     Source: Schulman et al. 2016, Eq. 16; `ppo.advantages`.
     """
-    counts = 1.0 - LAST[:-1]
 
-    def part(what: str, *numbers: float) -> Part:
-        inputs = normal(60, 7, 4), LAST, TERMINAL, normal(61, 7, 4)
+    def part(what: str, last: jax.Array, terminal: jax.Array, *numbers: float) -> Part:
+        inputs = normal(60, *last.shape).round(1), last, terminal, normal(61, *last.shape).round(1)
+        counts = 1.0 - last[:-1]
 
         def measure(function):
             found = function(*inputs, *numbers)
             same = getattr(found, "shape", None) == counts.shape
             return jnp.where(counts > 0, found, 0.0) if same else found
 
-        return Part(what, measure)
+        return Part(what, measure, (*inputs, *numbers))
 
-    right, never = ppo.advantages, jnp.zeros_like(LAST)
+    def scanned(delta, decay, later):
+        """The sum of decayed errors (T, W), from the last one to the first."""
+        found = []
+        for d, k in reversed(list(zip(delta, decay))):
+            found.append(later := d + k * later)
+        return jnp.stack(found[::-1])
+
+    def errors(r, end, v, discount):
+        return r[1:] + discount * (1.0 - end[1:]) * v[1:] - v[:-1]
+
+    def from_value(r, last, end, v, d, lam):
+        return scanned(errors(r, end, v, d), d * lam * (1.0 - last[1:]), v[-1])
+
+    def forward(r, last, end, v, d, lam):
+        decay = d * lam * (1.0 - last[1:])
+        return scanned(errors(r, end, v, d)[::-1], decay[::-1], 0 * v[0])[::-1]
+
+    def no_discount(r, last, end, v, d, lam):
+        return scanned(errors(r, end, v, d), lam * (1.0 - last[1:]), 0 * v[0])
+
+    def masks_of_state(r, last, end, *rest):
+        return right(r, previous(last), previous(end), *rest)
+
+    right, never = ppo.advantages, jnp.zeros_like
     return Exercise(
         right,
         [
-            part("7 steps of 4 environments, two ends and a time limit, lambda 0.95", 0.99, 0.95),
-            part("lambda 0.5, discount 0.9", 0.9, 0.5),
+            part("1 environment, its last time steps do not count", *ONE, 0.9, 0.5),
+            part(
+                "7 steps of 4 environments, two ends and a time limit, lambda 0.95",
+                LAST,
+                TERMINAL,
+                0.99,
+                0.95,
+            ),
+            part("lambda 0.5, discount 0.9", LAST, TERMINAL, 0.9, 0.5),
         ],
-        across_ends=lambda r, last, end, *rest: right(r, never, end, *rest),
+        backwards=lambda *x: right(*x)[::-1],
+        forward=forward,
+        across_ends=lambda r, last, *rest: right(r, never(last), *rest),
+        only_terminal=lambda r, last, end, *rest: right(r, end, end, *rest),
         time_limit=lambda r, last, end, *rest: right(r, last, last, *rest),
-        value_after_end=lambda r, last, end, *rest: right(r, last, never, *rest),
+        value_after_end=lambda r, last, end, *rest: right(r, last, never(end), *rest),
+        masks_of_state=masks_of_state,
         reward_of_state=lambda r, *rest: right(previous(r), *rest),
         returns=lambda r, last, end, v, *rest: right(r, last, end, v, *rest) + v[:-1],
+        no_baseline=lambda r, last, end, v, d, lam: scanned(
+            errors(r, end, v, d) + v[:-1], d * lam * (1.0 - last[1:]), 0 * v[0]
+        ),
+        from_value=from_value,
         no_lambda=lambda r, last, end, v, d, lam: right(r, last, end, v, d, 1.0),
+        no_discount=no_discount,
     )
 
 
@@ -61,13 +102,20 @@ def clipped_loss() -> Exercise:
     def bounded(log_prob, old, advantage, clip):
         return -jnp.clip(jnp.exp(log_prob - old), 1 - clip, 1 + clip) * advantage
 
-    def no_exp(new, old, a, clip):
-        return -jnp.minimum((new - old) * a, jnp.clip(new - old, 1 - clip, 1 + clip) * a)
+    def of_ratio(ratio, a, clip):
+        return -jnp.minimum(ratio * a, jnp.clip(ratio, 1 - clip, 1 + clip) * a)
+
+    def of_ratios(new, old, a, clip):
+        ratio = jnp.exp(new - old)
+        return -jnp.minimum(ratio, jnp.clip(ratio, 1 - clip, 1 + clip)) * a
 
     right = ppo.clipped_loss
+    before = jnp.log(jnp.array([0.2, 0.3, 0.4, 0.5]))
+    ratios, four = jnp.array([1.5, 1.5, 0.5, 0.5]), jnp.array([2.0, -2.0, 2.0, -2.0])
     return Exercise(
         right,
         [
+            on("ratios 1.5 and 0.5", before + jnp.log(ratios), before, four, 0.2),
             on("30 actions, clip 0.2", *inputs, 0.2),
             gradient("its gradient for log_prob", *inputs, 0.2),
             on("clip 0.05", *inputs, 0.05),
@@ -77,7 +125,12 @@ def clipped_loss() -> Exercise:
         wrong_sign=lambda *x: -right(*x),
         maximum=lambda *x: jnp.minimum(plain(*x), bounded(*x)),
         upside_down=lambda new, old, a, clip: right(2 * old - new, old, a, clip),
-        no_exp=no_exp,
+        ratio_only=of_ratios,
+        around_zero=lambda new, old, a, clip: (
+            -jnp.minimum(jnp.exp(new - old) * a, jnp.clip(jnp.exp(new - old), -clip, clip) * a)
+        ),
+        ratio_of_logs=lambda new, old, *rest: of_ratio(new / old, *rest),
+        no_exp=lambda new, old, *rest: of_ratio(new - old, *rest),
     )
 
 
