@@ -14,7 +14,7 @@ from tiny_agent import Stroll, tiny
 from dreamer_lite.agent import behavior
 from dreamer_lite.agent.agent import embed_action, make_agent
 from dreamer_lite.agent.rssm import State
-from dreamer_lite.evaluation import dreams, open_loop, rollouts
+from dreamer_lite.evaluation import dreams, open_loop, players
 from dreamer_lite.show import images
 from dreamer_lite.training import streams
 from dreamer_lite.worlds import Breakout, Catch
@@ -189,7 +189,7 @@ def test_imagining_step_by_step_is_the_scanned_imagination(breakout) -> None:
 
 def test_a_clip_wakes_by_the_posterior_and_dreams_under_the_real_actions(breakout) -> None:
     world, config, params, graph = breakout
-    player = rollouts.make_player(config, world)
+    player = players.make_player(config, world)
     _, trace = player.play(params, player.start(params, 0, 2), 60)
     times, places, key = np.array([20, 9]), np.array([1, 0]), jax.random.key(6)
     film = open_loop.make_dreamer(config, world).film(params, trace, times, places, key)
@@ -243,7 +243,7 @@ def test_comparison_stays_within_the_episodes_of_catch(catch) -> None:
 def test_a_comparison_reads_the_right_rows_of_its_trace(catch) -> None:
     """The error of copying the last frame, and the real rewards, by hand from the trace."""
     world, config, params, comparison = catch
-    player = rollouts.make_player(config, world)
+    player = players.make_player(config, world)
     _, trace = player.play(params, player.start(params, 2, dreams.WORLDS, "compare"), dreams.STEPS)
     image = np.asarray(trace.timestep.obs["image"]).reshape(dreams.STEPS, dreams.WORLDS, -1) > 0
     age, left = dreams.ages(np.asarray(trace.timestep.is_first), np.asarray(trace.timestep.is_last))

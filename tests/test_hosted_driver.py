@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_training import CONFIG, WORLD, Dice, assert_same, go, host
 
-from dreamer_lite.evaluation import rollouts
+from dreamer_lite.evaluation import players, rollouts
 from dreamer_lite.training import hosted
 from dreamer_lite.training.loop import make_driver
 from dreamer_lite.training.progress import Limits
@@ -131,7 +131,7 @@ def test_returns_are_those_of_first_episodes(driver, params: Any) -> None:
     scores = rollouts.evaluate(CONFIG, params, world, episodes=5, seed=1)
     steps = STARTED[-1]
     assert scores.shape == (5,) and steps.closed
-    player = rollouts.make_player(CONFIG, world)
+    player = players.make_player(CONFIG, world)
     _, trace = player.play(params, player.start(params, 1, 5, "evaluate"), steps.steps + 1)
     rows = trace.timestep
     for w in range(5):

@@ -306,7 +306,7 @@ def test_rollouts_start_at_the_last_steps(starts: int, monkeypatch: pytest.Monke
     assert out.losses["policy"].shape == out.losses["value"].shape == (kept, 2)
     assert out.losses["replay_value"].shape == (kept - 1, 2)
     # The replayed returns are those of the last steps: an earlier reward is not part of them. They
-    # bootstrap from imagined returns, which these weights make as large as 1e7: 1.0 would round off.
+    # bootstrap from imagined returns, up to 1e7 with these weights, beside which 1.0 rounds off.
     raised = run(batch._replace(reward=batch.reward.at[-kept].add(1e7)))[0]
     np.testing.assert_array_equal(raised.losses["replay_value"], out.losses["replay_value"])
     raised = run(batch._replace(reward=batch.reward.at[-kept + 1].add(1e7)))[0]

@@ -31,7 +31,7 @@ from dreamer_lite.agent.distributions import OneHot
 from dreamer_lite.agent.learner import make_learner
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.evaluation.open_loop import make_dreamer
-from dreamer_lite.evaluation.rollouts import make_player
+from dreamer_lite.evaluation.players import make_player
 from dreamer_lite.training import loop as training
 from dreamer_lite.worlds.base import TimeStep
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tiny_agent import Stroll, tiny
 
-from dreamer_lite.evaluation import rollouts
+from dreamer_lite.evaluation import players, rollouts
 from dreamer_lite.worlds import Breakout, Catch
 
 WORLDS = {"catch": Catch(), "breakout": Breakout(), "stroll": Stroll()}
@@ -21,7 +21,7 @@ def test_evaluate_counts_the_first_whole_episode_of_each_world(name: str, traine
     returns = rollouts.evaluate(config, params, world, 12, seed=3)
     assert returns.shape == (12,) and returns.dtype == np.float32
 
-    player = rollouts.make_player(config, world)
+    player = players.make_player(config, world)
     stage, slow, running = player.start(params, 3, 12, "evaluate"), np.zeros(12), set(range(12))
     while running:
         stage, trace = player.play(params, stage, 1)
@@ -144,7 +144,8 @@ def test_bad_arguments_and_endless_episodes_get_one_sentence(monkeypatch) -> Non
     for function in (rollouts.evaluate, rollouts.record):
         with pytest.raises(ValueError, match="episodes is 0: it must be at least 1"):
             function(*tiny(world), world, episodes=0, seed=0)
-    monkeypatch.setattr(rollouts, "LONGEST", 50)
+    for module in (players, rollouts):
+        monkeypatch.setattr(module, "LONGEST", 50)
     world = Stroll(ends=0.0)
     for function in (rollouts.evaluate, rollouts.record):
         with pytest.raises(RuntimeError, match="stroll did not end within 50 steps"):

@@ -8,7 +8,7 @@ import pytest
 import tiny_agent
 
 from dreamer_lite import worlds
-from dreamer_lite.evaluation import rollouts
+from dreamer_lite.evaluation import players
 from dreamer_lite.presets import make_config
 from dreamer_lite.training import hosted, streams
 from dreamer_lite.training import loop as training
@@ -41,7 +41,7 @@ def test_no_evaluation_starts_where_training_did(seed: int) -> None:
     world = worlds.make("pendulum")
     config = make_config("pendulum", seed=seed, **(tiny_agent.SMALL | {"worlds": 8}))
     trained = training.make_driver(config, world).init(seed).envs.timestep.obs["vector"]
-    start = rollouts.make_player(config, world).start
+    start = players.make_player(config, world).start
     seen = {np.asarray(x).tobytes() for x in trained}
     for use, count in (("play", 8), ("evaluate", 20), ("record", 1), ("compare", 16)):
         rows = start(None, seed, count, use).timestep.obs["vector"]
@@ -54,7 +54,7 @@ def test_no_evaluation_of_a_hosted_world_starts_where_training_did() -> None:
     config = make_config("gym/CartPole-v1", seed=3, **tiny_agent.SMALL)
     trained = hosted.EnvPool(world, 4)
     trained.begin(hosted.seed_from(config.seed, 0))
-    stages = [rollouts.make_player(config, world).start(None, 3, 4, use) for use in USES[:4]]
+    stages = [players.make_player(config, world).start(None, 3, 4, use) for use in USES[:4]]
     rows = np.concatenate(
         [trained.timestep.obs["vector"], *(s.timestep.obs["vector"] for s in stages)]
     )

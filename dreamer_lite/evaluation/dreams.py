@@ -27,7 +27,8 @@ import numpy as np
 from dreamer_lite.agent.agent import Params
 from dreamer_lite.config import Config
 from dreamer_lite.evaluation.open_loop import SHOWN_IMAGINED, SHOWN_OBSERVED, Signals, make_dreamer
-from dreamer_lite.evaluation.rollouts import action_name, make_player, start_as_many
+from dreamer_lite.evaluation.players import make_player
+from dreamer_lite.evaluation.rollouts import action_name, start_as_many
 from dreamer_lite.show import images
 from dreamer_lite.training import streams
 from dreamer_lite.worlds import AnyWorld

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dreamer_lite.agent.agent import Agent, Params, embed_action, make_agent
+from dreamer_lite.agent.agent import Agent, Graph, Params, embed_action, make_agent
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.agent.transforms import symlog
 from dreamer_lite.config import Config
-from dreamer_lite.evaluation.rollouts import Trace
+from dreamer_lite.evaluation.players import Trace
 from dreamer_lite.worlds import AnyWorld
 from dreamer_lite.worlds.base import Space
 
@@ -43,64 +43,87 @@ class Dreamer(NamedTuple):
 def make_dreamer(config: Config, world: AnyWorld) -> Dreamer:
     """The compiled comparison for this config and world; made once for each pair."""
     graph = make_agent(config, world.obs_space, world.action_space)
+    return Dreamer(
+        jax.jit(functools.partial(measure, graph, config, world)),
+        jax.jit(functools.partial(film, graph, config, world)),
+    )
 
-    def at_offsets(trace: Trace, times: jax.Array, places: jax.Array, offsets: jax.Array) -> Trace:
-        """Steps of the trace at these offsets from each moment, (n, M, ...), within its ends."""
-        steps = jnp.clip(times[None] + offsets[:, None], 0, trace.timestep.reward.shape[0] - 1)
-        return jax.tree.map(lambda x: x[steps, places[None]], trace)
 
-    def open_loop_from(trace, times, places, steps: int) -> tuple[State, jax.Array]:
-        """States (M, ...) at the moments, and the embedded actions (steps, M, A) that follow."""
-        action = at_offsets(trace, times, places, jnp.arange(steps)).action
-        start = jax.tree.map(lambda x: x[times, places], trace.state)
-        return start, embed_action(action, world.action_space)
+def at_offsets(trace: Trace, times: jax.Array, places: jax.Array, offsets: jax.Array) -> Trace:
+    """Steps of the trace at these offsets from each moment, (n, M, ...), within its ends."""
+    steps = jnp.clip(times[None] + offsets[:, None], 0, trace.timestep.reward.shape[0] - 1)
+    return jax.tree.map(lambda x: x[steps, places[None]], trace)
 
-    @jax.jit
-    def measure(params: Params, trace: Trace, times, places, valid, key):
-        agent = graph.merge(params)
-        steps = valid.shape[0]
-        start, actions = open_loop_from(trace, times, places, steps)
-        ahead = at_offsets(trace, times, places, 1 + jnp.arange(steps))
-        imagine = jax.vmap(agent.model.open_loop, (None, None, 0))
-        states = imagine(start, actions, jax.random.split(key, DREAMS))  # (DREAMS, H, M, ...)
 
-        def predict(h: jax.Array) -> dict[str, jax.Array]:
-            at_h = jax.tree.map(lambda x: x[:, h], states)
-            predictions = numbers(decode(agent, at_h), world.obs_space)
-            return {"model": predictions[0], "average": predictions.mean(0)}
+def open_loop_from(
+    trace: Trace, times: jax.Array, places: jax.Array, steps: int, space: Space
+) -> tuple[State, jax.Array]:
+    """States (M, ...) at the moments, and the embedded actions (steps, M, A) that follow."""
+    action = at_offsets(trace, times, places, jnp.arange(steps)).action
+    start = jax.tree.map(lambda x: x[times, places], trace.state)
+    return start, embed_action(action, space)
 
-        last = at_offsets(trace, times, places, jnp.zeros(1, jnp.int32)).timestep.obs
-        errors = cell_errors(
-            predict,
-            numbers(ahead.timestep.obs, world.obs_space),
-            numbers(last, world.obs_space)[0],
-            numbers(trace.timestep.obs, world.obs_space).mean((0, 1)),
-            valid,
-        )
-        first = jax.tree.map(lambda x: x[0], states)
-        return errors, observed(agent, ahead), predicted(agent, first, config)
 
-    @jax.jit
-    def film(params: Params, trace: Trace, times, places, key):
-        agent = graph.merge(params)
-        start, actions = open_loop_from(trace, times, places, SHOWN_IMAGINED)
-        around = at_offsets(
-            trace, times, places, jnp.arange(1 - SHOWN_OBSERVED, SHOWN_IMAGINED + 1)
-        )
-        assert around.state is not None
-        states = jax.tree.map(
-            lambda real, imagined: jnp.concatenate([real[:SHOWN_OBSERVED], imagined]),
-            around.state,
-            agent.model.open_loop(start, actions, key),
-        )
-        before = at_offsets(
-            trace, times, places, jnp.arange(-SHOWN_OBSERVED, SHOWN_IMAGINED)
-        ).action
-        seen, real = decode(agent, states), observed(agent, around)
-        dream = predicted(agent, states, config)
-        return around.timestep.is_first, before, around.timestep.obs, seen, real, dream
+def measure(
+    graph: Graph,
+    config: Config,
+    world: AnyWorld,
+    params: Params,
+    trace: Trace,
+    times: jax.Array,
+    places: jax.Array,
+    valid: jax.Array,
+    key: jax.Array,
+) -> tuple[dict[str, jax.Array], Signals, Signals]:
+    """`Dreamer.measure`: errors of DREAMS imagined rollouts from each moment, and the signals."""
+    agent = graph.merge(params)
+    steps = valid.shape[0]
+    start, actions = open_loop_from(trace, times, places, steps, world.action_space)
+    ahead = at_offsets(trace, times, places, 1 + jnp.arange(steps))
+    imagine = jax.vmap(agent.model.open_loop, (None, None, 0))
+    states = imagine(start, actions, jax.random.split(key, DREAMS))  # (DREAMS, H, M, ...)
 
-    return Dreamer(measure, film)
+    def predict(h: jax.Array) -> dict[str, jax.Array]:
+        at_h = jax.tree.map(lambda x: x[:, h], states)
+        predictions = numbers(decode(agent, at_h), world.obs_space)
+        return {"model": predictions[0], "average": predictions.mean(0)}
+
+    last = at_offsets(trace, times, places, jnp.zeros(1, jnp.int32)).timestep.obs
+    errors = cell_errors(
+        predict,
+        numbers(ahead.timestep.obs, world.obs_space),
+        numbers(last, world.obs_space)[0],
+        numbers(trace.timestep.obs, world.obs_space).mean((0, 1)),
+        valid,
+    )
+    first = jax.tree.map(lambda x: x[0], states)
+    return errors, observed(agent, ahead), predicted(agent, first, config)
+
+
+def film(
+    graph: Graph,
+    config: Config,
+    world: AnyWorld,
+    params: Params,
+    trace: Trace,
+    times: jax.Array,
+    places: jax.Array,
+    key: jax.Array,
+) -> tuple:
+    """`Dreamer.film`: SHOWN_OBSERVED observed steps, then SHOWN_IMAGINED imagined ones."""
+    agent = graph.merge(params)
+    start, actions = open_loop_from(trace, times, places, SHOWN_IMAGINED, world.action_space)
+    around = at_offsets(trace, times, places, jnp.arange(1 - SHOWN_OBSERVED, SHOWN_IMAGINED + 1))
+    assert around.state is not None
+    states = jax.tree.map(
+        lambda real, imagined: jnp.concatenate([real[:SHOWN_OBSERVED], imagined]),
+        around.state,
+        agent.model.open_loop(start, actions, key),
+    )
+    before = at_offsets(trace, times, places, jnp.arange(-SHOWN_OBSERVED, SHOWN_IMAGINED)).action
+    seen, real = decode(agent, states), observed(agent, around)
+    dream = predicted(agent, states, config)
+    return around.timestep.is_first, before, around.timestep.obs, seen, real, dream
 
 
 def decode(agent: Agent, states: State) -> dict[str, jax.Array]:
