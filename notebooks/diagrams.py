@@ -370,6 +370,64 @@ def gradients() -> Figure:
     return c.figure
 
 
+DREAM_ALT = (
+    "The data of dream_losses from left to right. Solid blue arrows let a gradient flow back, "
+    "dashed lines with two bars do not. The imagined states lead by stopped edges to the reward "
+    "head, the continue head, the critic and the actor. Reward, continuation and value lead by "
+    "stopped edges to the lambda-returns. Returns and value lead to the advantage, the value by "
+    "a stopped edge. The critic's logits lead to the value loss by a solid arrow, returns and "
+    "the slow critic by stopped edges. The actor's policy leads to the policy loss by a solid "
+    "arrow, the advantage by a stopped edge. Both losses are weighted by w, which comes from "
+    "the continue head by a stopped edge. So a gradient reaches the critic from the value loss, "
+    "the actor from the policy loss, and nothing else."
+)
+
+
+def dream_losses() -> Figure:
+    """Which data the losses of actor and critic are made of, and where gradients flow back."""
+    c = Canvas(14.0, 7.6)
+    c.area((0.1, 0.85), (3.0, 7.5), PALE_AMBER)
+    c.area((3.6, 4.3), (6.5, 7.5), PALE_BLUE, "world model", weight="bold")
+    c.area((3.6, 0.85), (6.5, 4.2), PALE_GREEN)
+    c.box((1.55, 4.1), (2.3, 1.3), "imagined\nstates $h_t, z_t$", colour=GREY)
+    c.text((1.55, 3.1), "(H+1, N, ...)", SMALL)
+    c.text((5.05, 2.4), "learn", weight="bold")
+    heads = {"reward head": 6.5, "continue head": 5.1, "critic": 3.3, "actor": 1.5}
+    for title, y in heads.items():
+        c.box((5.05, y), (2.4, 0.75), title, edge=INK)
+        c.stop((2.7, 4.1 + 0.16 * (y - 4.1)), (3.85, y), where=0.4)
+    c.box((8.9, 5.6), (2.3, 0.8), "$\\lambda$-returns $R_t$", colour=GREY)
+    c.box((8.9, 2.4), (2.3, 0.8), "advantage $A_t$", colour=GREY)
+    for y, end in ((6.5, 5.85), (5.1, 5.5)):
+        c.stop((6.25, y), (7.75, end))
+    c.stop((6.25, 3.5), (7.95, 5.2), where=0.6)
+    c.stop((6.25, 3.1), (7.75, 2.55), where=0.45)
+    c.arrow((8.9, 5.2), (8.9, 2.8))
+    c.box((12.4, 6.6), (2.3, 0.75), "slow critic", edge=INK)
+    for title, y in (("value loss", 4.6), ("policy loss", 1.5)):
+        patch = c.box((12.4, y), (2.4, 0.75), title, edge=GREEN, thick=2)
+        patch.set_boxstyle("round", pad=0, rounding_size=0.37)
+        c.text((12.4, y - 0.62), "weighted by sg($w_t$), (H, N)", SMALL)
+    c.stop((12.4, 6.22), (12.4, 4.98))
+    c.stop((10.05, 5.5), (11.2, 4.9))
+    c.stop((10.05, 2.25), (11.2, 1.75))
+    c.arrow((6.25, 3.3), (11.2, 4.5), BLUE, 2)
+    c.arrow((6.25, 1.5), (11.2, 1.5), BLUE, 2)
+    c.text((7.4, 6.45), "$r_t$", SMALL)
+    c.text((6.9, 5.62), "$c_t$", SMALL)
+    c.text((6.75, 4.42), "$v_t$", SMALL)
+    c.text((6.95, 2.5), "$v_t$", SMALL)
+    c.text((10.2, 4.62), "logits", SMALL)
+    c.text((8.9, 1.2), "policy $\\pi(a_t)$", SMALL)
+    c.arrow((0.3, 0.42), (1.1, 0.42), BLUE, 2)
+    c.text((1.25, 0.42), "data; a gradient flows back", ha="left")
+    c.stop((5.9, 0.42), (6.8, 0.42))
+    c.text((6.95, 0.42), "data, stop-gradient (sg)", ha="left")
+    c.arrow((10.9, 0.42), (11.7, 0.42))
+    c.text((11.85, 0.42), "data", ha="left")
+    return c.figure
+
+
 # name: (title, alt text, function)
 DIAGRAMS = {
     "rssm_unrolled": ("The RSSM unrolled", RSSM_ALT, rssm_unrolled),
@@ -377,4 +435,5 @@ DIAGRAMS = {
     "ring": ("The ring buffer", RING_ALT, ring),
     "vae_to_rssm": ("From VAE to RSSM", VAE_ALT, vae_to_rssm),
     "gradients": ("Who teaches whom", GRADIENTS_ALT, gradients),
+    "dream_losses": ("The losses of actor and critic", DREAM_ALT, dream_losses),
 }

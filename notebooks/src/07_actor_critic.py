@@ -16,13 +16,13 @@
 # %% [markdown]
 # # 07 · Actor and critic
 #
-# **A policy that has learned only inside your world model catches most balls of the real game, without one real step of its own; with scrambled actions it learns nothing, and in a starved model it learns to exploit the model's errors.**
+# **A policy that has learned only inside your world model catches most balls of real Catch, without one real step of its own; with scrambled actions it learns nothing, and in a starved model it learns to exploit the model's errors.**
 #
 # ![](figure:07_real)
 #
 # | Minutes to read | to write | to run | You should know | Adds to your agent |
 # |---|---|---|---|---|
-# | 40 | 75 | 5, on 2 CPU cores | notebooks 03, 05 and 06 | policy, λ-returns, losses of actor and critic |
+# | 40 | 85 | 6, on 2 CPU cores | notebooks 03, 05 and 06 | policy, λ-returns, losses of actor and critic |
 #
 # **You will be able to**
 #
@@ -71,8 +71,8 @@ sg = jax.lax.stop_gradient
 # ## 1 · λ-returns: bias, variance and bootstrapping
 #
 # The **return** is the discounted sum of all rewards to come. The **actor** is the policy $\pi(a\mid s)$, and the **critic**
-# $v(s)$ predicts the return. Both learn from imagined rollouts of H steps (notebook 06), but rewards go on after H. So the end of the
-# rollout is replaced by the critic's own prediction. That is called **bootstrapping**, and one can do it at any step:
+# $v(s)$ predicts the return. Both learn from imagined rollouts of H steps (notebook 06), but rewards go on after H. So the critic's own
+# prediction in the last state takes the place of all rewards after it. That is called **bootstrapping**, and one can do it after any step:
 #
 # | bootstrap | called | bias | variance |
 # |---|---|---|---|
@@ -86,8 +86,12 @@ sg = jax.lax.stop_gradient
 # Here $c_{t+1}$ is the predicted continuation, 0 at a terminal state, with the **discount factor** γ in it (notebook 05).
 # DreamerV3 takes λ = 0.95. Two notes for readers of the paper: it writes γ separately, and it
 # prints $v_t$ inside the bracket. The released code has $v_{t+1}$, and so has this course.
-#
+
+# %% [markdown]
 # Mind the index of the reward: the action at t earns the reward that arrives *with* state t + 1.
+#
+# Shapes, for N rollouts: reward, continuation, value and λ are (H+1, N) and the returns (H, N), because the last state only
+# bootstraps. Entry 0 of all four belongs to the start, and no return contains it.
 #
 # **A tiny number, by hand.** H = 2, rewards (-, 0, 1), all c = 0.9, values (0.2, 0.4, 0.6), λ = 0.5. From the back: $R_2=0.6$.
 # $R_1=1+0.9\,(0.5\cdot0.6+0.5\cdot0.6)=1.54$. $R_0=0+0.9\,(0.5\cdot0.4+0.5\cdot1.54)=0.873$.
@@ -137,7 +141,7 @@ lambda_returns = checks.lambda_returns(lambda_returns)
 
 # %%
 question = notebook.predict(
-    "A rollout of 15 steps earns 1 at its last step, and the critic predicts 0 everywhere. With λ = 0, how many states learn of it in one update?",
+    "A rollout of 15 steps earns 1 at its last step, and the critic predicts 0 everywhere. With λ = 0, for how many states is the target above 0 in the first update?",
     ["1", "8", "15"],
 )
 
@@ -168,7 +172,8 @@ notebook.show(
     "07_lambda",
 )
 question.explain(
-    "1. With λ = 0 only the last state learns of the reward, and the news needs 15 updates to reach the first: low variance, but the "
+    "1. With λ = 0 only the last state's target contains the reward. The critic has to learn it there before the state in front of it has a "
+    "target above 0, so it takes at least 15 updates until the first state has one: low variance, but the "
     f"critic's error (0 where {0.99**14:.2f} is right) is the whole target. With λ = 0.95 the first state's return is {heard[0.95][0]:.2f} at once."
 )
 
@@ -185,16 +190,17 @@ question.explain(
 # keeps some probability. (In the released code the policy has no such mixture; the paper has it.)
 #
 # A **Gaussian policy** is a distribution over *continuous* actions, such as torques: an independent Gaussian for each of the A numbers. The
-# network outputs 2A numbers, x and y:
+# network outputs 2A numbers, in two halves $y_1$ and $y_2$ of A numbers each:
 #
-# $$\mu=\tanh(x),\qquad\sigma=0.1+0.9\,\operatorname{sigmoid}(y+2)$$
+# $$\mu=\tanh(y_1),\qquad\sigma=0.1+0.9\,\operatorname{sigmoid}(y_2+2)$$
 #
 # The mean lies in (-1, 1), as actions do, and the standard deviation in (0.1, 1). It can never reach 0, so **exploration** (trying
 # actions that do not look best) never stops. The sample is *not* clipped; the environment clips. (`bounded_normal` in the released code.)
 #
-# **A tiny number.** x = 0, y = 0: μ = 0, and σ = 0.1 + 0.9 · 0.881 = 0.893: a new actor explores widely. y = -2 gives σ = 0.55.
+# **A tiny number.** $y_1=0$, $y_2=0$: μ = 0, and σ = 0.1 + 0.9 · 0.881 = 0.893: a new actor explores widely. $y_2=-2$ gives σ = 0.55.
 #
-# The class is given. `outputs` is the number of classes, or 2A. `Gaussian` is a NamedTuple of `mean` and `std`, both (..., A).
+# The class is given. `outputs` is the number of classes, or 2A. `Gaussian` is a NamedTuple of `mean` and `std`, both (..., A). `scale=0.01`
+# shrinks the initial weights of the last layer, so that a new discrete policy is nearly uniform.
 
 
 # %% tags=["given"]
@@ -219,12 +225,12 @@ class Actor(nnx.Module):
 # <details><summary>Hint 2: the structure</summary>
 #
 # Discrete: `Categorical` takes log-probabilities, which `unimix(logits, fraction)` returns; the fraction is `self.c.policy_unimix`. Continuous:
-# `jnp.split(out, 2, -1)` gives x and y.
+# `jnp.split(out, 2, -1)` gives the two halves.
 # </details>
 # <details><summary>Hint 3: the code</summary>
 #
 # `return Categorical(unimix(out, self.c.policy_unimix))`, and
-# `return Gaussian(jnp.tanh(x), 0.1 + 0.9 * jax.nn.sigmoid(y + 2))`.
+# `return Gaussian(jnp.tanh(y1), 0.1 + 0.9 * jax.nn.sigmoid(y2 + 2))`.
 # </details>
 
 
@@ -331,18 +337,19 @@ entropy = checks.gaussian_entropy(entropy)
 # estimates it from sampled actions: raise the log-probability of each action in proportion to how much better it turned out than
 # expected. "Expected" is the critic's prediction, the **baseline**, and the difference is the **advantage**:
 #
-# $$A_t=\frac{R_t-v_t}{S},\qquad L_\pi=-\bigl(\ln\pi(a_t\mid s_t)\,\operatorname{sg}(A_t)+\eta\,\mathrm H[\pi(\cdot\mid s_t)]\bigr)$$
+# $$A_t=\frac{R_t-v_t}{\text{scale}},\qquad L_\pi=-\bigl(\ln\pi(a_t\mid s_t)\,\operatorname{sg}(A_t)+\eta\,\mathrm H[\pi(\cdot\mid s_t)]\bigr)$$
 #
 # * A baseline that does not depend on the action lowers the variance and adds no bias.
 # * The gradient is right only for actions that *this* policy sampled: it needs **on-policy** data. Imagination produces them. Replayed actions are
 #   **off-policy**, because an older policy chose them; so the replay buffer gives only the starts.
 # * The **entropy** bonus with the coefficient η keeps the policy from settling too early. This is **exploration**.
-# * S is the scale of the returns (section 5).
+# * The scale is the range of the returns (section 5).
+# * $A_t$ with an index is the advantage; A in shapes is the number of action dimensions.
 #
 # The advantage is a *constant*. Suppose it were not: the critic could lower the actor's loss by **raising** its value v. For an action with ln π = -1.1, the
 # advantage 2 gives -(-1.1 · 2) = 2.2. Raise v until the advantage is 1, and the loss is 1.1, without any better action.
 #
-# **A tiny number.** ln π = -1.1, A = 2, H = 1, η = 0.1: L = -(-2.2 + 0.1) = 2.1.
+# **A tiny number.** ln π = -1.1, $A_t=2$, entropy 1, η = 0.1: $L_\pi=-(-2.2+0.1)=2.1$.
 
 # %% [markdown]
 # **Exercise 5** · medium · very important · 10 minutes
@@ -419,7 +426,7 @@ notebook.show(
     "07_gaussian",
 )
 question.explain(
-    f"It falls towards 0.1, the lower bound of your `policy`: {ends[0.0][1]:.2f} after 400 updates. With η = 0.3 it ends at {ends[0.3][1]:.2f}: "
+    f"It falls to 0.1, the lower bound of your `policy` ({ends[0.0][1]:.2f} after 400 updates), because every action away from {target:g} is paid less. With η = 0.3 it ends at {ends[0.3][1]:.2f}: "
     "the entropy bonus pays for exploration, and the price is paid in reward."
 )
 
@@ -435,22 +442,22 @@ question.explain(
 # different size. The range goes from the 5th to the 95th percentile of all returns of an update, as an
 # **exponential moving average** (EMA: a running mean in which older values count less and less):
 #
-# $$\ell\leftarrow0.99\,\ell+0.01\,P_5(R),\qquad u\leftarrow0.99\,u+0.01\,P_{95}(R),\qquad S=\max(1,\;u-\ell)$$
+# $$\ell\leftarrow0.99\,\ell+0.01\,P_5(R),\qquad u\leftarrow0.99\,u+0.01\,P_{95}(R),\qquad\text{scale}=\max(1,\;u-\ell)$$
 #
 # * Percentiles, because one outlier must not shrink all other advantages.
 # * The maximum with 1, because small returns are often only the critic's noise (rewards are rare, or there are none yet). Dividing by a
-#   small S would blow the noise up until it drowns the entropy bonus.
+#   small range would blow the noise up until it drowns the entropy bonus.
 #
 # The paper trains more than 150 tasks with η = 3·10⁻⁴ and one learning rate, and this normalisation is one reason why that works. **We do not test that
 # claim**: our presets tune η and the learning rate for each environment (η = 0.1 in Catch, 0.01 in Breakout; learning rates up to 75 times the
 # paper's 4·10⁻⁵), because they learn in minutes with small networks.
 #
-# **A tiny number.** Old range (0, 0); the new percentiles are -2 and 300: ℓ = -0.02, u = 3, S = 3.02.
+# **A tiny number.** Old range (0, 0); the new percentiles are -2 and 300: ℓ = -0.02, u = 3, scale = 3.02.
 
 # %% [markdown]
 # **Exercise 6** · easy · important · 5 minutes
 #
-# Write the update of the range. The scale S follows in exercise 8.
+# Write the update of the range. The scale follows from it in exercise 8.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -480,7 +487,8 @@ update_range = checks.update_range(update_range)
 # %% [markdown]
 # ## 6 · The critic's loss, and the slow critic
 #
-# The **critic** outputs a categorical distribution over K return bins (two-hot, notebook 03). It is trained by cross-entropy on the λ-returns:
+# The **critic** outputs a categorical distribution over K return bins (two-hot, notebook 03). Its last layer begins with zeros, as the
+# reward head's does, so that a new critic predicts 0 everywhere and not large random numbers. It is trained by cross-entropy on the λ-returns:
 #
 # $$L_v=-\ln p_v(R_t\mid s_t)\;-\;\ln p_v(\bar v_t\mid s_t)$$
 #
@@ -489,8 +497,8 @@ update_range = checks.update_range(update_range)
 # learns partly from itself; staying near its own past keeps it from running away.
 #
 # **The slow critic is not a target network.** A target network (DQN, DDPG, SAC) is a delayed copy that *computes the targets*. Here
-# the critic itself computes the values inside the λ-returns, without delay, and the slow critic only pulls its output. So news from imagination reach
-# the returns at once.
+# the critic itself computes the values inside the λ-returns, without delay, and the slow critic only pulls its output. So what the critic
+# learns in one update is in the returns of the next.
 #
 # Shapes: `logits`, `slow_logits` (..., K), `returns` (...), the loss (...).
 #
@@ -543,18 +551,24 @@ critic_loss = checks.critic_loss(critic_loss)
 #
 # Who learns from what:
 #
-# | | world model | actor | critic | slow critic |
+# ![](figure:diagram_dream_losses)
+#
+# | gradient of | world model | actor | critic | slow critic |
 # |---|---|---|---|---|
 # | policy loss | 0 | learns | 0 | 0 |
-# | value loss | 0 | 0 | learns | 0 (moving average) |
-# | because | sg around feature, reward and continuation | | sg around the values in R and A | targets are constants |
+# | value loss | 0 | 0 | learns | 0: a moving average |
+# | returns | 0 | 0 | 0 | 0 |
+# | because of | sg around feature, reward and continuation | the value loss has no policy in it | sg around the value in $R_t$ and $A_t$ | a target is a constant |
+#
+# Your `actor_loss` and `critic_loss` stop the returns already. They get an sg here as well, because notebook 08 hands them on: the loss
+# on replayed time steps bootstraps from them.
 #
 # **A tiny number.** c = (1, 0.5, 0, 1): the weights are 1, 0.5, 0. Step 2 came after a predicted end and counts nothing.
 
 # %% [markdown]
 # **Exercise 8** · hard · very important · 25 minutes
 #
-# Write `dream_losses`. The check compares the numbers, and then the gradients: those of the table above.
+# Write `dream_losses`. The check compares the numbers, and then the norms of the gradients in the table above.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -609,9 +623,11 @@ dream_losses = checks.dream_losses(dream_losses)
 # The environment is **Catch**: a ball falls from the top in nine steps, a paddle moves below, and the reward is 1 if it is caught. The world
 # model is yours, and learns from 5,120 episodes of random play. From then on it is **fixed**, and the environment is out of reach: actor
 # and critic learn from imagined rollouts only. These start from states that the model inferred along the random episodes.
+# `exploitation.Lab` compiles your parts into three programs: one trains a world model, one trains actor and critic inside it, and one plays
+# real episodes.
 #
-# **Sample efficiency** is how few real time steps an agent needs. This is where a world model helps: one update of the actor uses 576 imagined steps (64 rollouts of 9) and no
-# real one.
+# **Sample efficiency** is how few real time steps an agent needs. A world model can help here, because an update of the actor uses imagined
+# steps, 576 of them (64 rollouts of 9), and no real one.
 #
 # DreamerV3 also trains the critic on replayed time steps, whose rewards are real (weight 0.3; notebook 08). That helps where rewards are hard to
 # predict. Here the data come from a random player, so we leave it out.
@@ -628,7 +644,8 @@ print(
 # %% [markdown]
 # One update of actor and critic is your `imagine` of notebook 06 and your `dream_losses`. The negative control has `shift = 1`: every action is
 # credited with the outcome of the *neighbouring* rollout. Data, model, starts and computation are the same; only the link from an action to
-# its outcome is cut. Here is the loss that is differentiated, with respect to `params`, the actor's and the critic's:
+# its outcome is cut. Here is the loss that is differentiated with respect to `params`, the actor's and the critic's. `nnx.merge`
+# makes a module of its structure and its parameters, so that the loss can be a function of the parameters:
 
 
 # %%
@@ -645,6 +662,16 @@ def behavior_loss(params, model, slow, old_range, start, key, temperature=1.0, s
     return losses["policy"].mean() + losses["value"].mean(), (new, returns[0].mean())
 
 
+# %% [markdown]
+# `behavior.trainer` compiles updates with this loss. `lab.behaviors` repeats them; before the first and after every 60 updates it plays 512
+# real episodes, only to measure.
+
+# %%
+question = notebook.predict(
+    f"Random play gave the world model 51,200 real time steps. From how many imagined ones does the actor learn in {behaviour_updates} updates?",
+    ["fewer", "about as many", "several times as many"],
+)
+
 # %%
 lab.learn = behavior.trainer(dreamer, behavior_loss, lab.optimizer)
 frozen = jax.tree.map(np.array, behavior.split(agent)[0])  # a copy of the world model
@@ -652,12 +679,6 @@ learned = {
     label: list(lab.behaviors(agent, episodes, seed, behaviour_updates, shift=shift))
     for label, shift in {"imagination": 0, "scrambled actions": 1}.items()
 }
-
-# %%
-question = notebook.predict(
-    "Random play catches about one ball in ten. How many does the policy that learned from scrambled actions catch?",
-    ["fewer", "about as many", "half of them"],
-)
 
 # %%
 random = np.asarray(episodes.steps.reward.sum(0))
@@ -687,9 +708,10 @@ notebook.show(figure, alt, "07_real")
 
 # %%
 question.explain(
-    f"About as many: {caught['scrambled actions'][0]:.3f}, and random play {caught['random play'][0]:.3f}. The control has the same data, model and computation, and no link "
-    "from action to outcome, so its advantage says nothing about the action. The policy that learned with the link catches "
-    f"{caught['imagination'][0]:.3f}. So what it learned is what its actions bring about."
+    f"Several times as many: {behaviour_updates} · 64 · {lab.c.horizon} = {behaviour_updates * 64 * lab.c.horizon:,}, and no real one is added. They are on-policy: the present "
+    "policy chose their actions, which no stored step can offer. But the number does not explain the result, because the control learned from as "
+    f"many. It catches {caught['scrambled actions'][0]:.3f} of the balls, and random play {caught['random play'][0]:.3f}: without a link from action to outcome the advantage is no "
+    f"information about the action. With the link the policy catches {caught['imagination'][0]:.3f}. So what it learned is what its actions bring about."
 )
 
 # %% [markdown]
@@ -699,7 +721,7 @@ question.explain(
 # </details>
 #
 # **Limits.** One world model of one seed. The intervals are over balls, not over trained agents; section 9 has three seeds. Catch is small: random play
-# has been nearly everywhere that a good player goes. In Breakout it has not (notebook 06), and a fixed model would be led astray there.
+# has been nearly everywhere that a good player goes. In Breakout it has not (notebook 06), and there a policy would exploit a fixed model.
 #
 # ## 9 · Model exploitation
 #
@@ -708,8 +730,8 @@ question.explain(
 #
 # The experiment is in Catch with a *kink*: the ball jumps two columns to the left or to the right when it enters row 5, at random. There is time to go after it, so
 # the best return is still 1. Two world models learn with equally many updates: a **well-trained** one from 5,120 episodes, and a **starved** one from 100, which
-# takes what happened in them for the rule. In each, an actor learns as above. Imagined and real return start from the same first
-# observations, so that without model errors they would be level.
+# it overfits. In each, an actor learns as above. Imagined and real return start from the same first
+# observations, so that without model errors they would be equal but for sampling.
 
 # %%
 question = notebook.predict(
@@ -811,9 +833,9 @@ notebook.show(
 # ![](figure:07_temperature)
 # </details>
 #
-# Here the remedy does not work: at τ = 2 both models teach less, and at τ = 0.25 as much as at 1, within the spread of three seeds. In Catch the actor needs to know where its own paddle will be,
-# and a raised temperature blurs that together with the errors. Ha and Schmidhuber found a gain in their environment, at a temperature that they had to search for. A negative result in one small environment does not
-# contradict them; it says that temperature is a hyperparameter and no cure.
+# Here the remedy does not work: at τ = 2 both models teach less, and at τ = 0.25 as much as at 1, within the spread of three seeds. A probable reason is that the actor needs to know where its own
+# paddle will be, and a raised temperature blurs that together with the errors. Ha and Schmidhuber found a gain in their environment, at a temperature that they had to search for. A negative result in one small environment does not
+# contradict them; it shows that temperature is a hyperparameter and no cure.
 #
 # The same for one seed, live, with your own parts. The stored curves took longer than a notebook may:
 # `python -m dreamer_lite.course.exploitation --out curves.json` makes them anew.
@@ -838,7 +860,7 @@ for done, _, came, imagined in exploited[:: max(1, len(exploited) // 5)]:
 #
 # <details><summary>1. What does λ = 0 cost, and what λ = 1?</summary>
 #
-# λ = 0 is biased by every error of the critic, and news travel one step an update. λ = 1 has high variance: it sums the random rewards of the whole rollout.
+# λ = 0 is biased by every error of the critic, and a reward moves back by one state in an update. λ = 1 has high variance: it sums the random rewards of the whole rollout.
 # </details>
 # <details><summary>2. Which way would the critic move if gradients passed through the advantage in the actor's loss?</summary>
 #
@@ -852,7 +874,7 @@ for done, _, came, imagined in exploited[:: max(1, len(exploited) // 5)]:
 #
 # No. A target network computes the targets. The values inside the λ-returns are the critic's own; the slow critic is the target of a second, regularising loss.
 # </details>
-# <details><summary>5. Returns are all below 0.5. What is S?</summary>
+# <details><summary>5. Returns are all below 0.5. What is the scale?</summary>
 #
 # 1. Small returns are not scaled up.
 # </details>
