@@ -242,15 +242,22 @@ class Student:
 
 
 @contextlib.contextmanager
-def browser(lab: Lab, pictures: Path) -> Iterator[Student]:
-    """A browser with one window in front of this server."""
+def chromium() -> Iterator[Any]:
+    """A browser without a window."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        page = chromium.new_page(viewport={"width": 1200, "height": 1000})
+        launched = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@contextlib.contextmanager
+def browser(lab: Lab, pictures: Path) -> Iterator[Student]:
+    """A browser with one window in front of this server."""
+    with chromium() as launched:
+        page = launched.new_page(viewport={"width": 1200, "height": 1000})
         yield Student(lab, page, pictures)
-        chromium.close()
 
 
 needs_browser = pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")

@@ -24,6 +24,7 @@ LEVELS = (
     "agent",
     "training",
     "runs evaluation baselines",
+    "page",
     "tools course",
     "commands",
     "__main__",

@@ -46,6 +46,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_package_and_asset_is_in_the_wheel(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     modules = [*(ROOT / "dreamer_lite").rglob("*.py"), *(ROOT / "dreamer_lite").rglob("*.toml")]
+    modules += (ROOT / "dreamer_lite" / "page" / "js").rglob("*.*")
     assert {path.relative_to(ROOT).as_posix() for path in modules} <= inside
     for folder in ("agents", "curves", "figures"):
         there = {f"dreamer_lite/_assets/{name}" for name in assets.names(folder)}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from dreamer_lite.commands import bench, dream, export, machine, play, plot, sweep, train
+from dreamer_lite.commands import bench, dream, export, machine, page, play, plot, sweep, train
 from dreamer_lite.commands.output import Refused
 
 OWN_WORLD = "the agent's environment gym/MODULE:ID; a module is imported only if it is named here"
@@ -44,6 +44,12 @@ def make_parser() -> Parser:
     add_agent(sub)
     sub.add_argument("--world", help=OWN_WORLD)
     sub.add_argument("--out", type=Path, help="an .mp4 or .gif file; default: dream.mp4")
+
+    text = "write the dream as one HTML file, to be steered in a browser, without a network"
+    sub = command(page.page, text)
+    add_agent(sub)
+    sub.add_argument("--world", help=OWN_WORLD)
+    sub.add_argument("--out", type=Path, help="an .html file; default: dream.html")
 
     sub = command(play.record, "film the agent while it plays")
     add_player(sub)

@@ -1,0 +1,270 @@
+"""The dream page computes what JAX does, and its rules are those of the environments.
+
+The programs of the page run in a real Chromium.
+"""
+
+import base64
+import functools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_agent
+from browser import needs_browser
+
+from dreamer_lite import worlds
+from dreamer_lite.agent.agent import embed_action, make_agent
+from dreamer_lite.agent.rssm import where
+from dreamer_lite.config import Config
+from dreamer_lite.page import bundle, data, trust
+from dreamer_lite.presets import make_config
+from dreamer_lite.runs import agents
+from dreamer_lite.worlds.base import Space
+
+LARGER = ("catch", "pendulum", "walker-walk", "road-runner")  # or not quick enough to compile
+STEPS, OBSERVED = 50, 10  # of a sequence, and how many of them are observed
+CLOSE = 1e-4
+
+# Runs the agent of the page through a sequence; see `sequence_in_jax`.
+SEQUENCE = """(text) => {
+  const { data, steps } = JSON.parse(text);
+  const agent = new page.Agent(data);
+  const { rssm, encoder } = agent.model;
+  const plain = (x) => Array.from(x);
+  let state = rssm.initial();
+  return JSON.stringify(steps.map(({ obs, action, u, first, observing }) => {
+    const embedded = agent.embedAction(action);
+    state = observing
+      ? rssm.observeStep(state, encoder.call(obs), embedded, first, u)
+      : rssm.imagineStep(state, embedded, u);
+    const { obs: decoded, reward, value, policy } = agent.predict(state);
+    return {
+      deter: plain(state.deter), stoch: plain(state.stoch), reward, value,
+      prior: plain(state.prior.logits), cont: agent.model.cont(state),
+      policy: (policy.logits ? [policy.logits] : [policy.center, policy.std]).map(plain),
+      obs: Object.fromEntries(Object.entries(decoded).map(([key, x]) => [key, plain(x)])),
+      doubts: page.doubts(state, agent.predict(state), agent),
+    };
+  }));
+}"""
+
+# Follows the rules of an environment: free from one state on, or from a given state at each step.
+RULES = """(text) => {
+  const { world, begin, states, actions, draws } = JSON.parse(text);
+  const rules = page.rulesOf(world);
+  let state = begin;
+  return JSON.stringify(actions.map((action, t) => {
+    const found = rules.step(states ? states[t] : state, action, draws[t]);
+    state = found.isLast ? rules.reset(draws[t]) : found.state;
+    const obs = Object.fromEntries(
+      Object.entries(rules.observe(found.state)).map(([key, x]) => [key, Array.from(x)]));
+    return { ...found, obs };
+  }));
+}"""
+
+
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Any]:
+    """An empty window with the page's module as the global `page`."""
+    source = base64.b64encode(bundle.module().encode()).decode()
+    with chromium() as launched:
+        window = launched.new_page()
+        window.evaluate(
+            "async (x) => { window.page = await import('data:text/javascript;base64,' + x); }",
+            source,
+        )
+        yield window
+
+
+class Odd:
+    """An environment with every kind of observation: an image, a vector, classes."""
+
+    name = "odd"
+    obs_space = {  # noqa: RUF012
+        "image": Space((32, 32, 2), "uint8"),
+        "second": Space((32, 32, 1), "uint8"),
+        "vector": Space((3,), "float32"),
+        "__proto__": Space((2,), "uint8", classes=3),
+    }
+    action_space = Space((), "int32", classes=4)
+
+
+def odd(net: str) -> tuple[Config, Any, Any]:
+    """An untrained agent with image networks, two blocks, and a head without two-hot bins."""
+    small = {**tiny_agent.SMALL, "image_net": net, "depth": 4, "image_blocks": 2}
+    small |= {"kernel": 2, "multipliers": (1, 2, 2)} if net == "patch" else {"multipliers": (1, 2)}
+    config = make_config("minatar/breakout", **small, scalars="symlog")
+    world = Odd()
+    return config, make_agent(config, world.obs_space, world.action_space).init(3), world
+
+
+def shipped(name: str) -> tuple[Config, Any, Any]:
+    config, params, _ = agents.load(name)
+    return config, params, worlds.make(config.world)
+
+
+def inputs(config: Config, world: Any) -> dict[str, Any]:
+    """Random observations, actions and noise, time first."""
+    rng = np.random.default_rng(0)
+
+    def draw(space: Space) -> np.ndarray:
+        if space.is_discrete:
+            return rng.integers(0, space.classes, (STEPS, *space.shape)).astype(np.int32)
+        if space.is_image:
+            return (rng.random((STEPS, *space.shape)) < 0.3).astype(np.uint8) * 255
+        return rng.normal(size=(STEPS, *space.shape)).astype(np.float32)
+
+    return {
+        "obs": {key: draw(space) for key, space in world.obs_space.items()},
+        "action": draw(world.action_space),
+        "u": rng.random((STEPS, config.stoch), np.float32),
+        "first": np.arange(STEPS) == 0,
+        "observing": np.arange(STEPS) < OBSERVED,
+    }
+
+
+def sequence_in_jax(config: Config, params: Any, world: Any, given: dict[str, Any]) -> list[dict]:
+    """What the agent computes when it observes OBSERVED steps, then imagines."""
+    graph = make_agent(config, world.obs_space, world.action_space)
+
+    @jax.jit
+    def step(params, state, given):
+        agent = graph.merge(params)
+        model = agent.model
+        action = embed_action(given["action"], world.action_space)
+        embed = model.encoder(given["obs"])
+        seen, _ = model.rssm.observe_step(state, embed, action, given["first"], given["u"])
+        imagined = model.rssm.imagine_step(state, action, given["u"])
+        state = where(given["observing"], seen, imagined)
+        means = trust.decoded(agent, state)
+        return state, {
+            "deter": state.deter,
+            "stoch": state.stoch,
+            "prior": model.rssm.prior(state.deter).logits,
+            "reward": model.reward(state.feature).mean(),
+            "cont": model.cont(state.feature).mean(),
+            "value": agent.critic(state.feature).mean(),
+            "policy": tuple(agent.actor(state.feature)),
+            "obs": means,
+            "doubts": trust.doubts(agent, state, means, world.obs_space),
+        }
+
+    state, found = graph.merge(params).model.rssm.initial(1), []
+    for t in range(STEPS):
+        state, out = step(
+            params, state, jax.tree.map(lambda x, t=t: jnp.asarray(x)[t][None], given)
+        )
+        found.append(jax.device_get(jax.tree.map(lambda x: x[0], out)))
+    return found
+
+
+def check_sequence(programs: Any, config: Config, params: Any, world: Any) -> None:
+    given = inputs(config, world)
+    expected = sequence_in_jax(config, params, world, given)
+    flat = {**given, "obs": {key: x.reshape(STEPS, -1) for key, x in given["obs"].items()}}
+    steps = [jax.tree.map(lambda x, t=t: x[t].tolist(), flat) for t in range(STEPS)]
+    content = {**data.settings(config, world), **data.weights(params)}
+    found = json.loads(programs.evaluate(SEQUENCE, json.dumps({"data": content, "steps": steps})))
+    for step, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
+        assert np.array_equal(mine["stoch"], theirs["stoch"].ravel()), f"classes at step {step}"
+        for name, value in theirs.items():
+            one, other = flat_numbers(mine[name]), flat_numbers(value)
+            # Relative above 1: float32 has seven digits, and a velocity of 30 is one sum of many.
+            np.testing.assert_allclose(one, other, rtol=CLOSE, atol=CLOSE, err_msg=f"{name} {step}")
+
+
+def flat_numbers(x: Any) -> np.ndarray:
+    """All numbers of dicts, by key, and of sequences, one after the other."""
+    if isinstance(x, dict):
+        x = [x[key] for key in sorted(x)]
+    if isinstance(x, list | tuple):
+        return np.concatenate([flat_numbers(part) for part in x])
+    return np.ravel(x)
+
+
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["minatar-breakout", *map(slow, LARGER)])
+def test_fifty_steps_are_those_of_jax(programs: Any, name: str) -> None:
+    check_sequence(programs, *shipped(name))
+
+
+@needs_browser
+@pytest.mark.parametrize("net", [slow("conv"), slow("patch")])
+def test_image_networks_are_those_of_jax(programs: Any, net: str) -> None:
+    check_sequence(programs, *odd(net))
+
+
+def played(world: Any, steps: int) -> tuple[Any, dict[str, Any]]:
+    """The first state of an environment, and `steps` random steps with their random numbers."""
+    space, count = world.action_space, 2 if world.name == "pendulum" else 1
+
+    def step(state, key):
+        action_key, own_key = jax.random.split(key)
+        if space.is_discrete:
+            action = jax.random.randint(action_key, (), 0, space.classes)
+        else:
+            action = jax.random.uniform(action_key, space.shape, minval=-1.5, maxval=1.5)
+        after, timestep = world.step(state, action, own_key)
+        begun, _ = world.reset(own_key)
+        following = jax.tree.map(lambda a, b: jnp.where(timestep.is_last, a, b), begun, after)
+        draws = jax.random.uniform(own_key, (count,))
+        return following, (state, after, timestep, action, draws)
+
+    begin, _ = world.reset(jax.random.key(0))
+    _, found = jax.lax.scan(step, begin, jax.random.split(jax.random.key(1), steps))
+    return begin, jax.device_get(found)
+
+
+def as_plain(state: Any, t: int | None = None) -> dict[str, Any]:
+    """A state of an environment as the page has it."""
+    at = {name: np.asarray(x if t is None else x[t]) for name, x in state._asdict().items()}
+    return {name: x.ravel().tolist() if x.ndim else x.item() for name, x in at.items()}
+
+
+@needs_browser
+@pytest.mark.parametrize("name", worlds.names())
+def test_ten_thousand_steps_follow_the_same_rules(programs: Any, name: str) -> None:
+    """Grids run free and stay equal. The pendulum is chaotic: each of its steps is compared."""
+    world = worlds.make(name)
+    begin, (before, after, timestep, action, draws) = played(world, 10_000)
+    grid = name != "pendulum"
+    given = {"world": name, "begin": as_plain(begin), "actions": action.tolist()}
+    given |= {"draws": draws.tolist(), "states": None}
+    if not grid:
+        given["states"] = [as_plain(before, t) for t in range(len(action))]
+    found = json.loads(programs.evaluate(RULES, json.dumps(given)))
+    close = dict(rtol=0, atol=0) if grid else dict(rtol=1e-5, atol=1e-5)
+    assert timestep.is_last.sum() > 40
+    for key in timestep.obs:
+        mine = np.array([step["obs"][key] for step in found], np.float32)
+        np.testing.assert_allclose(mine, timestep.obs[key].reshape(mine.shape), **close)
+    for name, theirs in (("isLast", timestep.is_last), ("isTerminal", timestep.is_terminal)):
+        assert [step[name] for step in found] == theirs.tolist(), name
+    np.testing.assert_allclose([step["reward"] for step in found], timestep.reward, **close)
+    for field, theirs in after._asdict().items():
+        mine = np.array([step["state"][field] for step in found], np.float32)
+        np.testing.assert_allclose(mine, theirs.reshape(mine.shape), err_msg=field, **close)
+
+
+@needs_browser
+def test_the_page_computes_the_trust_of_the_fit(programs: Any) -> None:
+    rng = np.random.default_rng(0)
+    doubt = rng.exponential(size=(5, 1, 4)).astype(np.float32)
+    fit = {name: rng.random(9).tolist() for name in ("weights", "mean", "scale")} | {"bias": 0.5}
+    chosen = [np.array(fit[name]) for name in ("weights", "bias", "mean", "scale")]
+    expected = trust.probability(tuple(chosen), trust.evidence(doubt))[:, 0]
+    found = programs.evaluate(
+        """({ doubt, fit }) => {
+          let trust = page.noTrust();
+          return doubt.map((now) => (trust = page.trustAfter(trust, now, fit)).probability);
+        }""",
+        {"doubt": doubt[:, 0].tolist(), "fit": fit},
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
