@@ -12,7 +12,8 @@ import numpy as np
 from dreamer_lite.agent.agent import Params
 from dreamer_lite.config import Config
 from dreamer_lite.evaluation.dreams import ages
-from dreamer_lite.evaluation.rollouts import make_player, start_as_many
+from dreamer_lite.evaluation.players import make_player
+from dreamer_lite.evaluation.rollouts import start_as_many
 from dreamer_lite.page import trust
 from dreamer_lite.training import streams
 from dreamer_lite.worlds import AnyWorld, is_hosted

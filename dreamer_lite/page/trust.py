@@ -22,7 +22,7 @@ from dreamer_lite.agent.rssm import State, where
 from dreamer_lite.config import Config
 from dreamer_lite.evaluation.dreams import ages, choose
 from dreamer_lite.evaluation.open_loop import numbers
-from dreamer_lite.evaluation.rollouts import Trace, random_action
+from dreamer_lite.evaluation.players import Trace, random_action
 from dreamer_lite.training import streams
 from dreamer_lite.worlds import AnyWorld, is_hosted, next_timestep
 from dreamer_lite.worlds.base import Space, World
