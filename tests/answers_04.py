@@ -185,6 +185,17 @@ def only_states(*inputs):
     return observe(*inputs)[0]
 
 
+def collecting(self, state, *inputs):
+    state, post = observe_step(self, state, *inputs)
+    return state, (state, post)
+
+
+def scanned(self, start, embed, action, is_first, key, step=collecting):
+    """Both results of the scan."""
+    u = jax.random.uniform(key, (*is_first.shape, self.c.stoch))
+    return jax.lax.scan(lambda state, x: step(self, state, *x), start, (embed, action, is_first, u))
+
+
 def one_noise(self, start, embed, action, is_first, key):
     u = jax.random.uniform(key, (*is_first.shape, self.c.stoch))[0]
     state, states = start, []
@@ -305,6 +316,10 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("observe", flags_shifted, "one step late"),
     ("observe", backwards, "wrong numbers"),
     ("observe", only_states, "2 arrays where 3"),
+    ("observe", lambda *x: scanned(*x)[0], "the last carry alone"),
+    ("observe", lambda *x: scanned(*x), "both results of scan"),
+    ("observe", lambda *x: scanned(*x, step=observe_step), "and return the second result"),
+    ("observe", lambda *x: scanned(*x, step=observe_step)[1], "states are not collected"),
     ("join_blocks", lambda self, h, s: jnp.concatenate([h] + [s] * self.c.blocks, -1),
      "its own part of h"),
     ("join_blocks", lambda self, h, s: jnp.concatenate([

@@ -106,8 +106,12 @@ def judge(mine: Function, exercise: Exercise, messages: Mapping[str, str]) -> tu
         if trouble is None:
             largest = max(largest, *(d.max(initial=0.0) for d in _differences(expected, got)))
             if not largest <= exercise.tolerance:
-                trouble = _wrong(part, expected, got, exercise, messages, names)
+                trouble = _hint(part, got, exercise, messages) or _wrong(
+                    part, expected, got, exercise, names
+                )
                 trouble += side_by_side(part, expected, got, exercise)
+        elif got is not None:
+            trouble = _hint(part, got, exercise, messages) or trouble
         if trouble is not None:
             return trouble, largest
     return "", largest
@@ -163,7 +167,7 @@ def failed(name: str, trouble: str, oracle: Function, kept: str = "") -> Functio
 
 
 def _attempt(part: Part, mine: Function, right: Any) -> tuple[str | None, Any]:
-    """(what went wrong or None, the arrays that the reader's function gives)."""
+    """(what went wrong or None, the arrays of the reader's function, None if there are none)."""
     try:
         result = part.measure(mine)
     except NotImplementedError:
@@ -201,14 +205,14 @@ def _form(part: Part, result: Any, right: Any) -> tuple[str | None, Any]:
     except (TypeError, ValueError):
         return f"it returned a {type(result).__name__}, not an array.", None
     if len(got) != len(expected):
-        return f"it returned {len(got)} arrays where {len(expected)} are expected.", None
+        return f"it returned {len(got)} arrays where {len(expected)} are expected.", got
     if _layout(result) != _layout(right):
         kinds = _layout(result, names=True), _layout(right, names=True)
-        return f"it returned {kinds[0]} where {kinds[1]} is expected.", None
+        return f"it returned {kinds[0]} where {kinds[1]} is expected.", got
     for e, g, name in zip(expected, got, names):
         of = f" for {name}" if name else ""
         if g.shape != e.shape:
-            return f"wrong shape: {g.shape} where {e.shape} is expected{of} ({part.what}).", None
+            return f"wrong shape: {g.shape} where {e.shape} is expected{of} ({part.what}).", got
         if g.dtype != e.dtype:
             return f"wrong dtype: {g.dtype} where {e.dtype} is expected{of} ({part.what}).", None
         if not np.isfinite(g).all():
@@ -217,15 +221,10 @@ def _form(part: Part, result: Any, right: Any) -> tuple[str | None, Any]:
     return None, got
 
 
-def _wrong(
-    part: Part,
-    expected: list[np.ndarray],
-    got: list[np.ndarray],
-    exercise: Exercise,
-    messages: Mapping[str, str],
-    names: list[str],
-) -> str:
-    """The hint of the mistake that gives the same numbers, else where the difference is largest."""
+def _hint(
+    part: Part, got: list[np.ndarray], exercise: Exercise, messages: Mapping[str, str]
+) -> str | None:
+    """The hint of the mistake that gives the same arrays; None if there is no such mistake."""
     for name, mistake in exercise.mistakes.items():
         if part.mistakes and name not in part.mistakes:
             continue
@@ -234,6 +233,17 @@ def _wrong(
             (d <= exercise.tolerance).all() for d in _differences(theirs, got)
         ):
             return f"{messages[name]} (Compared: {part.what}.)"
+    return None
+
+
+def _wrong(
+    part: Part,
+    expected: list[np.ndarray],
+    got: list[np.ndarray],
+    exercise: Exercise,
+    names: list[str],
+) -> str:
+    """Where the difference is largest, and how many numbers differ."""
     differences = _differences(expected, got)
     which = int(np.argmax([d.max(initial=0.0) for d in differences]))
     place = np.unravel_index(differences[which].argmax(), differences[which].shape)

@@ -471,8 +471,8 @@ class Linear(nnx.Module):
 
 # %% [markdown]
 # A forward pass is a method, so its first argument is `self`. The usual kernel has shape (i, o), for i
-# inputs and o outputs, and the result is $xW+b$. Unlike in `torch.nn.Linear`, the kernel is not
-# transposed. **A tiny number.** x = (1, 2), W = ((1, 0), (0, 3)) and b = (5, 5) give (6, 11).
+# inputs and o outputs, and the result is $xW+b$. `torch.nn.Linear` stores a weight (o, i) and computes
+# `x @ weight.T`; here there is no `.T`, because the kernel is stored as (i, o). **A tiny number.** x = (1, 2), W = ((1, 0), (0, 3)) and b = (5, 5) give (6, 11).
 #
 # *Block-diagonal kernels.* The large RSSMs of DreamerV3 have a **block-diagonal** kernel: it is cut into g blocks
 # (g, i, o), and block k maps the k-th of g equal parts of x to the k-th part of the output. A dense
@@ -848,7 +848,9 @@ question.explain(
 
 # %% [markdown]
 # The class `Categorical` holds log-probabilities. Its `sample` uses the function of section 7. Values
-# are one-hot vectors (..., C), so a log-probability can be *selected by a product*. The **entropy** is
+# are one-hot vectors (..., C), so a log-probability can be *selected by a product*. In PyTorch,
+# `torch.distributions.Categorical.log_prob` takes the index of a class instead; a one-hot vector is no index
+# (`self.logp[onehot]` fails), and a product works for any leading axes. The **entropy** is
 # the expected value of -ln p. It measures how undecided the distribution is: 0 if one class is
 # certain, ln C if all are equally probable. Notebook 07 adds it to the policy's objective to
 # encourage exploration. **A tiny number.** The probabilities 0.5, 0.25, 0.25 have the entropy

@@ -21,6 +21,10 @@
 #
 # ![](figure:04_dreams)
 #
+# *The ball is hidden in steps 3 to 6 (hatched), where it jumps to the left or to the right at random. At
+# step 7 the RSSM's frame may show a second, faint ball on the other side: the groups of its
+# latent are sampled separately and need not agree (section 8 comes back to that). From step 8 on there is one ball.*
+#
 # | Minutes to read | to write | to run | You should know | Adds to your agent |
 # |---|---|---|---|---|
 # | 40 | 98 | 6, on 2 CPU cores | notebooks 02 and 03; what a recurrent network and a VAE are | the class `RSSM` |
@@ -627,8 +631,10 @@ imagine_step = checks.imagine_step(imagine_step)
 # </details>
 # <details><summary>Hint 2: the structure</summary>
 #
-# Inside, define `step(state, inputs)`, which calls `self.observe_step(state, *inputs)`. Scan it from
-# `start` over the tuple `(embed, action, is_first, u)`.
+# Inside, define `step(state, inputs)`, which calls `self.observe_step(state, *inputs)`. That returns
+# (state, post), which is not yet what a scan needs: the state is the carry *and* is collected, together
+# with its posterior. Scan `step` from `start` over the tuple `(embed, action, is_first, u)`. The last
+# carry is the state of the last time step alone, so the second result is wanted.
 # </details>
 # <details><summary>Hint 3: the code</summary>
 #
@@ -864,7 +870,9 @@ show_film(
 
 # %% [markdown]
 # The KL of a step says how much the observation revealed that the prior did not predict, in nats.
-# In 256 episodes it should be large where something random happens, and only there.
+# In 256 episodes it should be large where something random happens, and only there. It need not fall to
+# zero elsewhere: the loss leaves the first tenth of a nat of each step **free**, which means that a KL below
+# this threshold gives no gradient (these *free nats* are explained in notebook 05).
 
 # %%
 question = predict(

@@ -567,6 +567,25 @@ def observe() -> Exercise:
     def future(function: Function) -> jax.Array:
         return changed(function, whole, change(6), slice(None, 6))
 
+    def results(collected: Function, pick: Function) -> Function:
+        """What a step collects, (state, post) -> any, and which of scan's two results it is."""
+
+        def along(self, start, embed, action, is_first, key):
+            def step(state, inputs):
+                new, post = self.observe_step(state, *inputs)
+                return new, collected(new, post)
+
+            u = jax.random.uniform(key, (*is_first.shape, STOCH))
+            return pick(jax.lax.scan(step, start, (embed, action, is_first, u)))
+
+        return along
+
+    def state_and_post(state, post):
+        return state, post
+
+    def post_alone(state, post):
+        return post
+
     def last(self, start, embed, action, is_first, key):
         states, post = solved("RSSM.observe")(self, start, embed, action, is_first, key)
         return jax.tree.map(lambda x: jnp.broadcast_to(x[-1], x.shape), (states, post))
@@ -584,6 +603,10 @@ def observe() -> Exercise:
         from_start=scanned(chained=False),
         before=scanned(before=True),
         last=last,
+        carry=results(state_and_post, lambda both: both[0]),
+        both_results=results(state_and_post, lambda both: both),
+        states_lost=results(post_alone, lambda both: both),
+        posteriors_only=results(post_alone, lambda both: both[1]),
     )
 
 

@@ -298,6 +298,8 @@ def categorical_log_prob() -> Exercise:
         ],
         probability=lambda self, onehot: jnp.exp(oracle(self, onehot)),
         no_minus=lambda self, onehot: -oracle(self, onehot),
+        whole_rows=lambda self, onehot: self.logp[onehot.argmax(-1)],
+        not_summed=lambda self, onehot: onehot * self.logp,
         all_classes=lambda self, onehot: jnp.sum(self.logp, -1),
         mean=lambda self, onehot: jnp.mean(onehot * self.logp, -1),
     )
@@ -335,6 +337,10 @@ def linear() -> Exercise:
     """
     oracle = solved("Linear.forward")
 
+    def transposed(self, x):
+        square = self.kernel.ndim == 2 and len(set(self.kernel.shape)) == 1
+        return x @ self.kernel[...].T + self.bias[...] if square else oracle(self, x)
+
     def first_block(self, x):
         kernel = self.kernel[...]
         if kernel.ndim == 2:
@@ -353,11 +359,13 @@ def linear() -> Exercise:
     return Exercise(
         oracle,
         [
+            on("3 vectors, 2 inputs, 2 outputs", layer(2, 2), jnp.array([[1.0, 0], [2, -1], [0, 1]])),
             on("2 vectors, 3 inputs, 2 outputs", layer(3, 2), jnp.array([[1.0, 0, 0], [0, 1, -1]])),
             on("shape (2, 5, 4)", layer(4, 3), normal(14, 2, 5, 4)),
             on("2 blocks, 6 inputs, 4 outputs", layer(6, 4, 2), normal(15, 3, 6)),
             on("3 blocks, shape (2, 2, 6)", layer(6, 9, 3), normal(16, 2, 2, 6)),
         ],
+        transposed=transposed,
         no_bias=lambda self, x: oracle(self, x) - self.bias[...],
         minus_bias=lambda self, x: oracle(self, x) - 2 * self.bias[...],
         first_block=first_block,
