@@ -170,6 +170,24 @@ def try_plans(world: Any, state: Any, actions: jax.Array) -> Outlook:
     return jax.lax.scan(step, (state, jnp.ones(actions.shape[1], bool)), actions)[1]
 
 
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def following(world: Any, state: Any, image: jax.Array, steps: int) -> jax.Array:
+    """Whether the player who follows the ball is alive (steps, N), in the environment itself.
+
+    It goes on from the environment's own states and their images (N, 10, 10, 4); `sticky` is 0.
+    """
+
+    def step(carry: tuple, _: None) -> tuple:
+        state, alive, image = carry
+        action = toward(column_of(image, breakout.PADDLE), column_of(image, breakout.BALL))
+        keys = jax.random.split(jax.random.key(0), len(action))
+        state, new = jax.vmap(world.step)(state, action, keys)
+        alive = alive & ~new.is_last
+        return (state, alive, new.obs["image"]), alive
+
+    return jax.lax.scan(step, (state, jnp.ones(len(image), bool), image), None, steps)[1]
+
+
 def score(outlook: Outlook) -> np.ndarray:
     """Bricks while alive, plus BONUS times the probability to be alive at the end; (H, N) -> (N,).
 
@@ -189,11 +207,17 @@ class Fork(NamedTuple):
 
     def chosen(self) -> tuple[np.ndarray, np.ndarray]:
         """(imagined, real) scores (M,) of the plan with the highest imagined score."""
+        return self._of_the_best(self.hoped), self._of_the_best(self.came)
+
+    def survival(self) -> tuple[np.ndarray, np.ndarray]:
+        """(imagined, real) probabilities (M,) that the same plan is alive at the end."""
+        ends = (np.asarray(side.alive[-1]) for side in (self.imagined, self.real))
+        imagined, real = (self._of_the_best(end.reshape(self.hoped.shape)) for end in ends)
+        return imagined, real
+
+    def _of_the_best(self, values: np.ndarray) -> np.ndarray:
         best = self.hoped.argmax(1)[:, None]
-        return (
-            np.take_along_axis(self.hoped, best, 1)[:, 0],
-            np.take_along_axis(self.came, best, 1)[:, 0],
-        )
+        return np.take_along_axis(values, best, 1)[:, 0]
 
 
 def fork(

@@ -29,7 +29,8 @@
 # * derive the world model's objective from the evidence lower bound (ELBO) of a variational autoencoder;
 # * explain why an agent under partial observability needs a filter, and which parts of the RSSM are one;
 # * write encoder, decoder and heads, and the loss of each;
-# * write the KL losses with stop-gradients and free nats, and say which network each one trains;
+# * write the KL losses with stop-gradients and free nats (a threshold below which the KL trains nothing), and say
+#   which network each one trains;
 # * train the model, and judge its open-loop predictions against two baselines and a negative control;
 # * find a planted bug in a world model from its curves, gradients and predictions.
 
@@ -104,8 +105,8 @@ sg = jax.lax.stop_gradient
 # logarithm). So the cheapest state holds what explains the observations, and what can be predicted.
 #
 # DreamerV3 minimises the negative of this bound with three changes, which sections 4 and 5 explain: it
-# counts the KL twice, each time with a **stop-gradient** on one side; it leaves the first nats **free**;
-# and it does not insist on likelihoods. After that the objective is no lower bound any more.
+# counts the KL twice, each time with a **stop-gradient** on one side; it leaves the first nats **free**,
+# which means that a KL below a threshold trains nothing; and it does not insist on likelihoods. After that the objective is no lower bound any more.
 #
 # **A tiny number.** A VAE with one binary latent: prior (0.5, 0.5), posterior (0.9, 0.1). The decoder gives the
 # image probability 0.8 under class 0 and 0.2 under class 1. The first term is
@@ -171,8 +172,8 @@ class Encoder(nnx.Module):
 # %% [markdown]
 # **Exercise 1: `Encoder.build`** · easy · important · 4 minutes
 #
-# Make the encoder's only layer, `self.mlp`: an `Mlp` of notebook 03. All parts of an observation,
-# written flat and joined, are its input. `Mlp(inputs, units, layers, rng)` has no output layer unless
+# Make the encoder's only network, `self.mlp`: an `Mlp` of notebook 03 with `c.layers` hidden layers of
+# `c.units`. All parts of an observation, written flat and joined, are its input. `Mlp(inputs, units, layers, rng)` has no output layer unless
 # you ask for one, and the embedding needs none.
 #
 # <details><summary>Hint 1: the idea</summary>
@@ -210,8 +211,8 @@ build = checks.encoder_layers(build)
 # %% [markdown]
 # **Exercise 2: `Encoder.embed`** · medium · important · 8 minutes
 #
-# Embed observations with any number of leading axes: one, or (T, B) of them. A cell is stored as a byte, 0 or
-# 255, so divide an image by 255. The numbers of a vector have any magnitude, so take their symlog.
+# Embed observations with any number of leading axes: none, or (T, B) for example. An image is stored in bytes from 0
+# to 255 (a cell of a grid is 0 or 255), so divide it by 255. The numbers of a vector have any magnitude, so take their symlog.
 #
 # Shapes: `obs[name]` is (..., *space.shape), for example (T, B, 10, 10, 4); the result is (..., units).
 #
@@ -372,7 +373,7 @@ predict = checks.predict(predict)
 # %%
 logit = jnp.log(0.01 / 0.99)  # of a cell that is on
 squared = jax.grad(lambda x: (jax.nn.sigmoid(x) - 1.0) ** 2)
-cross = jax.grad(lambda x: dreamer.binary_cross_entropy(x, 1.0))
+cross = jax.grad(lambda x: binary_cross_entropy(x, 1.0))
 print(
     f"gradient for the logit: cross entropy {cross(logit):.3f}, squared error {squared(logit):.3f}"
 )
@@ -647,6 +648,12 @@ def floor(free_nats: float) -> None:
 notebook.slide(floor, 0.0, 2.5, 1.0, "free nats")
 
 # %% [markdown]
+# <details><summary>The picture that you should see, with 1 nat free</summary>
+#
+# ![](figure:05_free_nats)
+# </details>
+
+# %% [markdown]
 # ## 6 · The world-model loss
 #
 # The **world-model loss** is one pass of the filter along B sequences of T time steps, and the five losses on what it
@@ -852,7 +859,7 @@ print(f"{play.steps.reward.size:,} time steps, {episodes:,} episodes; config: {c
 
 # %%
 question = notebook.predict(
-    "Which loss rises for hundreds of updates, while all others fall?",
+    "Which loss falls, rises, and falls again, while all others only fall?",
     ["recon", "reward", "cont", "dyn"],
 )
 
@@ -875,7 +882,7 @@ where = {
     name: in_sequence.losses["dyn"][x].mean() for name, x in (("first", first), ("others", ~first))
 }
 question.explain(
-    "`dyn`. Within the first hundred updates it falls to the floor of the free nats: posterior and prior become the same, "
+    "`dyn`. At first it falls towards the floor of the free nats: posterior and prior become the same, "
     "because a z that the decoder does not use yet only costs. As the decoder learns to use z, the posterior "
     "becomes informative, and the prior has something to predict: dyn rises. Then the prior catches up. It stays at "
     f"{where['first']:.2f} nats at the first step of an episode, because there h is blank and the start of "
@@ -892,14 +899,17 @@ question.explain(
 #
 # ## 9 · Who teaches whom
 #
+# The drawing below shows all paths at once. It also has the losses of actor and critic, which you write in notebook 07; for
+# the world model, look at the rest.
+#
+# ![](figure:diagram_gradients)
+#
 # A **gradient map** shows how strongly each loss moves each network: the norm of that loss's gradient for that
 # network's parameters. Zeros are of two kinds. Most mean that there is *no path*: the reward loss does not depend on the decoder.
 # Only a few are due to a *stop-gradient*: there is a path, and it is cut. To tell the two apart, compute the map a second time with the
 # stop-gradients of `kl_losses` taken away. A zero that disappears was a stop-gradient, and is marked S.
 #
-# ![](figure:diagram_gradients)
-#
-# On the left each time step counts as an episode of its own (is_first is True everywhere), so nothing passes through time. On the
+# On the left map each time step counts as an episode of its own (is_first is True everywhere), so nothing passes through time. On the
 # right the 16 time steps follow one another.
 
 # %%
@@ -1015,11 +1025,11 @@ print(alt.replace("; ", "\n"))
 mine, control = (wrong["the paddle's plane"][k][0] for k in ("open loop", "another's actions"))
 different = float((actions[0] != others[0]).any(-1).mean())
 question.explain(
-    f"{control[0]:.2f}, against {mine[0]:.2f} with the right actions: {different:.0%} of the first actions differ, and most "
-    "of those put the paddle into a wrong cell (not all: at the wall it cannot move). A model that does not "
-    "listen to its actions would have the same error twice. Nobody told yours which cells are a paddle. "
-    "The right map shows where it errs: along the two diagonals on which the ball falls, hardly "
-    "where nothing ever changes."
+    f"{control[0]:.2f}, against {mine[0]:.2f} with the right actions. {different:.0%} of the first actions differ, and if each "
+    f"of them put the paddle into a wrong cell, the error would be {2 * different:.2f} (it is less where a wall stops the paddle "
+    "anyway). A model that does not listen to its actions would have the same error twice. Nobody told yours which cells are a paddle. "
+    "The right map shows where the open loop errs: along the two diagonals on which the ball falls, most of all where they "
+    "meet the side walls, hardly where nothing ever changes."
 )
 
 # %% [markdown]

@@ -359,7 +359,11 @@ def linear() -> Exercise:
     return Exercise(
         oracle,
         [
-            on("3 vectors, 2 inputs, 2 outputs", layer(2, 2), jnp.array([[1.0, 0], [2, -1], [0, 1]])),
+            on(
+                "3 vectors, 2 inputs, 2 outputs",
+                layer(2, 2),
+                jnp.array([[1.0, 0], [2, -1], [0, 1]]),
+            ),
             on("2 vectors, 3 inputs, 2 outputs", layer(3, 2), jnp.array([[1.0, 0, 0], [0, 1, -1]])),
             on("shape (2, 5, 4)", layer(4, 3), normal(14, 2, 5, 4)),
             on("2 blocks, 6 inputs, 4 outputs", layer(6, 4, 2), normal(15, 3, 6)),
