@@ -124,6 +124,18 @@ def encoder_of(inputs, units=None, layers=None):
     return build
 
 
+def linear_encoder(self, c, rng):
+    self.mlp = d.Linear(15, c.units, rng)
+
+
+def embed_with(image):
+    def function(self, obs):
+        grid = image(obs["grid"]).reshape(*obs["speed"].shape[:-1], -1)
+        return self.mlp(jnp.concatenate([grid, d.symlog(obs["speed"])], -1))
+
+    return function
+
+
 def embed_in_order(self, obs):
     parts = [obs["speed"], obs["grid"] / 255]
     parts[0] = d.symlog(parts[0])
@@ -131,12 +143,12 @@ def embed_in_order(self, obs):
     return self.mlp(jnp.concatenate([x.reshape(*lead, -1) for x in parts], -1))
 
 
-def decoder_of(bias, inputs=14):
+def decoder_of(bias, inputs=14, width=7, outputs=0):
     def build(self, c, rng):
-        self.mlp = d.Mlp(inputs, c.units, c.layers, rng)
+        self.mlp = d.Mlp(inputs, c.units, c.layers, rng, outputs)
         spaces = self.spaces.items()
         self.heads = d.nnx.data(
-            {k: d.Linear(c.units, s.size, rng, bias=bias(s.is_image)) for k, s in spaces}
+            {k: d.Linear(width, s.size, rng, bias=bias(s.is_image)) for k, s in spaces}
         )
 
     return build
@@ -158,6 +170,18 @@ def loss_of(feat_of=lambda x: x, obs_of=lambda x: x, after=lambda x: x):
     return function
 
 
+def cell_loss(arguments):
+    """The loss with other arguments of the binary cross entropy."""
+
+    def function(self, feat, obs):
+        raw = self.predict(feat)
+        cells = d.binary_cross_entropy(*arguments(raw["grid"], obs["grid"] / 255))
+        numbers = (raw["speed"] - d.symlog(obs["speed"])) ** 2
+        return cells.sum((-3, -2, -1)) + numbers.sum(-1)
+
+    return function
+
+
 def heads_of(**changes):
     def function(self, c, obs_space, actions, rng):
         build_model(self, c, obs_space, actions, rng)
@@ -166,6 +190,11 @@ def heads_of(**changes):
             setattr(self, name, d.Mlp(14, c.units, layers, rng, outputs, scale=scale))
 
     return function
+
+
+def exchanged_lengths(self, c, obs_space, actions, rng):
+    build_model(self, c, obs_space, actions, rng)
+    self.rssm = d.RSSM(c, actions, c.units, rng)
 
 
 def forgot(name):
@@ -188,14 +217,27 @@ def changed(**fields):
     return function
 
 
-def in_kl(post_first):
+def kl_of(arguments):
+    """The losses with other arguments of the KL, made from (rssm, start, states, post)."""
+
     def function(agent, c, batch, key):
         losses, states = world_model_loss(agent, c, batch, key)
         embedded = agent.encoder.embed(batch.steps.obs)
         _, post = agent.rssm.observe(batch.start, embedded, batch.action, batch.steps.is_first, key)
-        pair = post, agent.rssm.prior(states.deter)
-        dyn, rep = kl_losses(*(pair if post_first else pair[::-1]), c.free_nats)
+        dyn, rep = kl_losses(*arguments(agent.rssm, batch.start, states, post), c.free_nats)
         return losses | {"dyn": dyn, "rep": rep}, states
+
+    return function
+
+
+def late_prior(rssm, start, states, post):
+    return post, rssm.prior(jnp.concatenate([start.deter[None], states.deter[:-1]]))
+
+
+def scaled(change):
+    def function(agent, c, batch, key):
+        losses, states = world_model_loss(agent, c, batch, key)
+        return {k: change(k, x) for k, x in losses.items()}, states
 
     return function
 
@@ -230,6 +272,11 @@ def forgetful(loss, optimizer, params, memory, *inputs):
     return new, memory, extra
 
 
+def value_returned(loss, optimizer, params, memory, *inputs):
+    new, memory, _ = train_step(loss, optimizer, params, memory, *inputs)
+    return new, memory, loss(params, *inputs)[0]
+
+
 def without_params(loss, optimizer, params, memory, *inputs):
     gradient, extra = jax.grad(loss, has_aux=True)(params, *inputs)
     steps, memory = optimizer.update(gradient, memory)
@@ -250,25 +297,34 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("encoder_layers", encoder_of(15, layers=1), "hidden layers, not one"),
     ("encoder_layers", encoder_of(15, units=5), "width inside the RSSM"),
     ("encoder_layers", encoder_of(3), "wrong numbers"),
+    ("encoder_layers", lambda self, c, rng: d.Mlp(15, c.units, c.layers, rng), "must assign it"),
+    ("encoder_layers", linear_encoder, "must be an Mlp, not a Linear"),
     ("embed", lambda self, obs: embed(self, obs | {"grid": 255.0 * obs["grid"]}), "by 255"),
     (
         "embed",
         lambda self, obs: embed(self, obs | {"speed": d.symexp(obs["speed"])}),
         "take their symlog",
     ),
+    ("embed", embed_with(lambda x: x // 255), "rounds down"),
+    ("embed", embed_with(lambda x: d.symlog(x / 255)), "only divided by 255"),
     ("embed", embed_in_order, "sorted(self.spaces.items())"),
     ("embed", lambda self, obs: embed(self, obs)[..., None], "wrong shape: (4, 3, 7, 1)"),
     ("decoder_layers", decoder_of(lambda image: 0.0), "bias of an image's head is -4"),
     ("decoder_layers", decoder_of(lambda image: -4.0), "for images only"),
     ("decoder_layers", decoder_of(lambda image: 4.0 * image), "sign of the bias"),
     ("decoder_layers", decoder_of(lambda image: -4.0 * image, 6), "whole feature"),
+    ("decoder_layers", decoder_of(lambda image: -4.0 * image, 8), "not D + S."),
+    ("decoder_layers", decoder_of(lambda image: -4.0 * image, width=14), "output of the MLP"),
+    ("decoder_layers", decoder_of(lambda image: -4.0 * image, outputs=7), "heads are the output"),
     ("predict", lambda self, f: predict(self, f)["grid"], "return a dictionary with the names"),
     (
         "predict",
         lambda self, f: predict(self, f) | {"grid": jax.nn.sigmoid(predict(self, f)["grid"])},
         "return logits",
     ),
-    ("predict", each(lambda x: x.reshape(*x.shape[:2], -1)), "wrong shape"),
+    ("predict", each(lambda x: x.reshape(*x.shape[:2], -1)), "the shape of its observation"),
+    ("predict", each(lambda x: x.reshape(-1, *x.shape[2:])), "leading axes are lost"),
+    ("predict", each(lambda x: x[0]), "wrong shape"),
     ("predict", each(lambda x: 2 * x), "wrong numbers"),
     ("reconstruction_loss", loss_of(after=lambda x: x / 15), "wrong numbers"),
     (
@@ -281,14 +337,23 @@ WRONG: list[tuple[str, Callable, str]] = [
         loss_of(obs_of=lambda obs: obs | {"speed": d.symexp(obs["speed"])}),
         "compare with symlog",
     ),
+    (
+        "reconstruction_loss",
+        cell_loss(lambda x, y: (jax.nn.sigmoid(x), y)),
+        "leave out the sigmoid",
+    ),
+    ("reconstruction_loss", cell_loss(lambda x, y: (y, x)), "arguments of binary_cross_entropy"),
     ("reconstruction_loss", loss_of(feat_of=sg), "no gradient reaches the features"),
     ("reconstruction_loss", loss_of(after=lambda x: x.mean()), "wrong shape: ()"),
     ("build_model", heads_of(reward=(1, 9, 1.0)), "must not predict rewards"),
     ("build_model", heads_of(reward=(1, 1, 0.0)), "one for each two-hot bin"),
     ("build_model", heads_of(cont=(1, 9, 1.0)), "one output: a logit"),
     ("build_model", heads_of(cont=(1, 1, 0.0)), "only the reward head begins at zero"),
+    ("build_model", heads_of(cont=(1, 0, 1.0)), "continue head has no output layer"),
+    ("build_model", heads_of(reward=(1, 0, 0.0)), "reward head has no output layer"),
+    ("build_model", exchanged_lengths, "embedding's length first"),
     ("build_model", heads_of(reward=(2, 9, 0.0), cont=(2, 1, 1.0)), "one hidden layer each"),
-    ("build_model", forgot("reward"), "an attribute is None"),
+    ("build_model", forgot("reward"), "self.reward is None"),
     (
         "kl_losses",
         lambda post, prior, free: kl_losses(prior, post, free),
@@ -325,6 +390,22 @@ WRONG: list[tuple[str, Callable, str]] = [
         "do not subtract",
     ),
     ("kl_losses", lambda post, prior, free: kl_losses(post, prior, free)[0], "1 arrays where 2"),
+    ("kl_losses", lambda post, prior, free: kl_losses(post, prior, 1.0), "take free_nats"),
+    (
+        "kl_losses",
+        lambda post, prior, free: (
+            kl_losses(post, prior, free)[0],
+            0.1 * kl_losses(post, prior, free)[1],
+        ),
+        "weighs rep by 0.1",
+    ),
+    (
+        "kl_losses",
+        lambda post, prior, free: (
+            (jnp.maximum(free, jnp.sum(jnp.exp(post) * (post - prior), -1)),) * 2
+        ),
+        "the last TWO axes",
+    ),
     (
         "world_model_loss",
         changed(is_first=lambda b: jnp.zeros_like(b.steps.is_first)),
@@ -333,14 +414,33 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("world_model_loss", changed(action=lambda b: jnp.roll(b.action, -1, 0)), "its own action"),
     ("world_model_loss", changed(is_terminal=lambda b: b.steps.is_last), "you use is_last"),
     ("world_model_loss", undiscounted, "discount factor is missing"),
-    ("world_model_loss", in_kl(False), "takes the posterior first"),
+    (
+        "world_model_loss",
+        kl_of(lambda rssm, start, states, post: (rssm.prior(states.deter), post)),
+        "takes the posterior first",
+    ),
     (
         "world_model_loss",
         changed(reward=lambda b: jnp.concatenate([0 * b.steps.reward[:1], b.steps.reward[:-1]])),
         "arrives WITH the observation",
     ),
+    (
+        "world_model_loss",
+        lambda g, c, b, k: world_model_loss(
+            g, c, b._replace(start=jax.tree.map(jnp.zeros_like, b.start)), k
+        ),
+        "begin at batch.start",
+    ),
+    (
+        "world_model_loss",
+        kl_of(lambda rssm, start, s, post: (s.stoch, rssm.prior(s.deter))),
+        "not the sample z",
+    ),
+    ("world_model_loss", kl_of(late_prior), "the h of the step before"),
+    ("world_model_loss", scaled(lambda k, x: x * (0.1 if k == "rep" else 1)), "weighs the losses"),
+    ("world_model_loss", scaled(lambda k, x: x.mean()), "wrong shape: () where (6, 3)"),
     ("world_model_loss", without("rep"), "a dictionary with the names"),
-    ("world_model_loss", lambda *x: world_model_loss(*x)[0], "ValueError"),
+    ("world_model_loss", lambda *x: world_model_loss(*x)[0], "return two things"),
     ("weighted_sum", lambda x, c: sum(v.sum() for v in x.values()), "wrong numbers"),
     ("weighted_sum", lambda x, c: sum(v.mean() for v in x.values()), "all losses count alike"),
     ("weighted_sum", lambda x, c: weighted_sum(x, c) / 5, "number of losses"),
@@ -349,6 +449,12 @@ WRONG: list[tuple[str, Callable, str]] = [
         lambda x, c: weighted_sum(x, c) - (c.recon - 1) * x["recon"].mean(),
         "take c.recon",
     ),
+    (
+        "weighted_sum",
+        lambda x, c: weighted_sum(x, c) + 0.2 * (x["rep"].mean() - x["replay_value"].mean()),
+        "are exchanged: rep 0.1",
+    ),
+    ("weighted_sum", lambda x, c: float(weighted_sum(x, c)), "it stopped"),
     ("weighted_sum", lambda x, c: weighted_sum({k: 1 + 0 * v for k, v in x.items()}, c), "wrong"),
     (
         "train_step",
@@ -361,6 +467,9 @@ WRONG: list[tuple[str, Callable, str]] = [
         "along the plain gradient",
     ),
     ("train_step", stepping(lambda p, g, s: p), "did not move"),
+    ("train_step", stepping(lambda p, g, s: s), "steps instead of the parameters"),
+    ("train_step", lambda *x: train_step(*x)[::2], "return three things"),
+    ("train_step", value_returned, "the loss's extra"),
     ("train_step", forgetful, "return the NEW memory"),
     ("train_step", without_params, "ValueError"),
 ]

@@ -36,6 +36,32 @@ def without_start(rollout):
     return jax.tree.map(lambda x: x[1:], rollout[0]), rollout[1]
 
 
+def nth(states, n):
+    return jax.tree.map(lambda x: x[n], states)
+
+
+def behind(start, states):
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, states)
+
+
+def exchanged(agent, start, actions, key):
+    noise = jax.random.uniform(key, (*actions.shape[:2], agent.rssm.c.stoch))
+    states = [start]
+    for action, u in zip(actions, noise):
+        states.append(agent.rssm.imagine_step(states[-1], u, action))
+    return stack(states[1:])
+
+
+def start_last(*inputs):
+    states, actions = imagine(*inputs)
+    return jax.tree.map(lambda x: jnp.roll(x, -1, 0), states), actions
+
+
+def start_twice(agent, start, *inputs):
+    states, actions = imagine(agent, start, *inputs)
+    return behind(start, nth(states, slice(None, -1))), actions
+
+
 def shifted(start, states):
     """The states before each step."""
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), start, states)
@@ -64,11 +90,21 @@ WRONG: list[tuple[str, Callable, str]] = [
         "begins at the start again",
     ),
     ("imagine_plan", lambda g, s, a, k: imagine_plan(g, s, a, jax.random.key(0)), "wrong numbers"),
+    ("imagine_plan", lambda *x: nth(imagine_plan(*x), -1), "the last state alone"),
+    (
+        "imagine_plan",
+        lambda *x: (nth(imagine_plan(*x), -1), imagine_plan(*x)),
+        "both results of the scan",
+    ),
+    ("imagine_plan", lambda g, s, a, k: behind(s, imagine_plan(g, s, a, k)), "is among your"),
+    ("imagine_plan", exchanged, "are exchanged"),
     (
         "imagine",
         lambda g, s, h, k: without_start(imagine(g, s, h, k)),
-        "wrong shape: (5, 3, 8) where (6, 3, 8)",
+        "the start is missing",
     ),
+    ("imagine", start_last, "at the end"),
+    ("imagine", start_twice, "occurs twice"),
     ("imagine", lambda g, s, h, k: imagine(g, s, h, k, from_start=True), "the carried state"),
     ("imagine", lambda g, s, h, k: late(g, imagine(g, s, h, k)[0], k), "BEFORE the step"),
     ("imagine", lambda g, s, h, k: imagine(g, s, h, k)[0], "2 arrays where 3"),

@@ -113,6 +113,26 @@ def test_the_states_of_a_collection_go_on_as_the_play_does():
     assert np.array_equal(real.reward, data.at_offsets(play.steps.reward, at, [1, 2, 3]))
 
 
+def test_the_follower_goes_on_from_a_moment_as_it_played():
+    world = dataclasses.replace(worlds.make("minatar/breakout"), sticky=0.0)
+    play, states = data.collect_states(world, 60, 4, jax.random.key(0), im.half_follow)
+    here = jax.tree.map(lambda x: x[20, ::2], states)
+    alive = im.following(world, here, play.steps.obs["image"][20, ::2], 15)
+    ends = np.logical_or.accumulate(play.steps.is_last[21:36, ::2])
+    assert np.array_equal(alive, ~ends)
+
+
+def test_the_survival_of_the_chosen_plan_by_hand():
+    sides = [
+        im.Outlook(jnp.zeros(()), jnp.zeros(()), jnp.zeros((1, 20)).at[0, i].set(1.0))
+        for i in (3, 15)
+    ]
+    hoped = np.zeros((2, 10))
+    hoped[0, 3] = hoped[1, 5] = 2.0
+    imagined, real = im.Fork(*sides, hoped, hoped).survival()
+    assert imagined.tolist() == [1.0, 0.0] and real.tolist() == [0.0, 1.0]
+
+
 def test_plans_and_their_scores_by_hand():
     plans = im.plan_for(jnp.array([4, 4, 4]), jnp.array([2, 4, 7]), 4)
     assert plans.T.tolist() == [[1, 1, 0, 0], [0, 0, 0, 0], [2, 2, 2, 0]]

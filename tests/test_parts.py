@@ -312,6 +312,7 @@ def test_a_function_without_source_passes_but_is_not_kept(
         (SYMLOG.replace("jnp.log1p(jnp.abs(x))", "helper(x)"), "uses `helper`, which your noteb"),
         (SYMLOG.replace("x: jax.Array", "x: Numbers"), "uses `Numbers`, which your notebook may"),
         ("@compiled\n" + SYMLOG, "uses `compiled`, which your notebook may have"),
+        (SYMLOG.replace("jnp.log1p", "dreamer.log1p"), "leave out `dreamer.`"),
         (SYMLOG.replace("symlog(x:", "symlog(x, y:"), "must begin with `def symlog(x)`"),
         (SYMLOG.replace("def symlog", "def my_symlog"), "must begin with `def symlog(x)`"),
         (SYMLOG.replace("x: jax.Array", "x: jax.Array = 1"), "must begin with `def symlog(x)`"),

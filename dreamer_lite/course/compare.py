@@ -26,6 +26,9 @@ REMEDIES = {
     "NonConcreteBooleanIndexError": "Inside jit a boolean mask cannot select elements, because "
     "their number is unknown: use jnp.where, or multiply by the mask.",
     "TracerBoolConversionError": "Inside jit an array has no value for `if`: use jnp.where.",
+    "got <class 'my_dreamer.State'>": "A State holds two arrays: "
+    "jax.tree.map(lambda *x: jnp.stack(x), *states) stacks both.",
+    "Found data on value of type": "Put the layers into nnx.data({...}), not into a plain dict.",
     "inconsistent sizes for array axes": "What all examples share is not mapped: in_axes None.",
     "and 'dict'": "A pytree has no arithmetic of its own: use jax.tree.map.",
     "'dict' and": "A pytree has no arithmetic of its own: use jax.tree.map.",

@@ -271,6 +271,8 @@ def trouble(name: str, text: str) -> str:
     if _signature(found[0]) != right:
         return f"must begin with `{right}`."
     if strange := sorted(_names_read(text) - _names_there()):
+        if strange == ["dreamer"]:
+            return "names `dreamer`, the file in which it will stand itself: leave out `dreamer.`."
         return (
             f"uses `{'`, `'.join(strange)}`, which your notebook may have, but not the file: "
             "define or import that inside the function."

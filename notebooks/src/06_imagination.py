@@ -285,9 +285,9 @@ def imagine(agent: Dreamer, start: State, horizon: int, key: jax.Array) -> tuple
 imagine = checks.imagine(imagine)
 
 # %% [markdown]
-# Two policies act in your model, and neither touches the environment. One is the actor of an agent that has not been
-# trained, which acts nearly at random. The other is written by hand: it decodes the imagined state, and moves the paddle
-# towards the ball that it finds there. The continue head (notebook 05) predicts the probability that an episode goes on;
+# Two policies act in your model. One is the actor of an agent that has not been trained, which acts nearly at random. The
+# other is written by hand: it decodes the imagined state, and moves the paddle towards the ball that it finds there. For
+# comparison, both also go on from the same moments in the environment. The continue head (notebook 05) predicts the probability that an episode goes on;
 # the product of these probabilities is the probability that a rollout is still alive.
 
 # %%
@@ -374,7 +374,8 @@ for (cause, effect), (slope, fraction) in depends.items():
 # * **open loop**: imagined h steps ahead, each step from the imagined state before it;
 # * **one step**: imagined one step ahead, from the state that the model *observed* just before the frame.
 #
-# If the two are level, then steps are hard and errors do not add up. If the open loop grows away, errors compound.
+# If the two are level, then single steps are hard and errors do not add up. If the open loop grows away, errors compound. Both
+# predict the same frames, so their difference is taken moment by moment; it can be clear although the two bands overlap.
 #
 # The **baselines** know no rules: *repeat the last frame* that was observed, and *the mean image of the data set*. The negative control
 # is *another moment's rollout*: a model that produced plausible frames, but not of this moment, would be as good.
@@ -648,7 +649,8 @@ question.explain(
 #
 # **Model exploitation** is what happens when an optimizer maximises a model's *prediction*: it finds the inputs at which the model is wrong in
 # its favour. Ten plans are enough to see it. For the plan with the highest imagined score, compare that
-# score with the real one, at moments that the data covered, and at the follower's moments that they did not.
+# score with the real one, at moments that random play covered, and at the follower's moments that it did not. The last column of the
+# table says how much of the difference is survival: the imagined probability that the plan is alive at the end, minus the real one. The rest is bricks.
 
 # %%
 places = {"covered": (test, game, any_moment), "not covered": (far, far_game, far_moments)}

@@ -44,6 +44,11 @@ def _noise(agent: Any, key: jax.Array, steps: int) -> jax.Array:
     return jax.random.uniform(key, (steps, ROLLOUTS, agent.rssm.c.stoch))
 
 
+def _behind(start: Any, states: Any) -> Any:
+    """The start in front of the states."""
+    return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), start, states)
+
+
 @part("imagine_plan")
 def imagine_plan() -> Exercise:
     """`mine(agent, start, actions, key)` -> the H imagined states (H, N, ...).
@@ -69,6 +74,19 @@ def imagine_plan() -> Exercise:
     def before(agent, start, actions, key):
         return roll(agent, start, actions, _noise(agent, key, len(actions)))[0]
 
+    def last(agent, start, actions, key):
+        return jax.tree.map(lambda x: x[-1], oracle(agent, start, actions, key))
+
+    def both_results(*inputs):
+        return last(*inputs), oracle(*inputs)
+
+    def with_start(agent, start, actions, key):
+        return _behind(start, oracle(agent, start, actions, key))
+
+    def exchanged(agent, start, actions, key):
+        u = _noise(agent, key, len(actions))
+        return roll(agent, start, u, actions)[1]
+
     def from_start(agent, start, actions, key):
         step = jax.vmap(agent.rssm.imagine_step, (None, 0, 0))
         return step(start, actions, _noise(agent, key, len(actions)))
@@ -83,8 +101,9 @@ def imagine_plan() -> Exercise:
     def causality(function: Callable) -> Any:
         """How many numbers of 3 states change with the 2 actions after them; whether others do."""
         states = [function(agent, start, a, key) for a in (actions, later)]
-        changed = jax.tree.map(lambda a, b: jnp.sum(a[:3] != b[:3]), *states)
-        return (*changed, jnp.any(states[0].deter[3] != states[1].deter[3]))
+        pairs = [*zip(*map(jax.tree.leaves, states), strict=True)]
+        changed = [jnp.sum(a[:3] != b[:3]) for a, b in pairs]
+        return (*changed, jnp.any(pairs[0][0][3] != pairs[0][1][3]))
 
     return Exercise(
         oracle,
@@ -92,7 +111,11 @@ def imagine_plan() -> Exercise:
             on("3 imagined rollouts of 5 steps by a small RSSM", agent, start, actions, key),
             Part("other actions at steps 4 and 5 leave the first 3 states as they are", causality),
         ],
+        last=last,
+        both_results=both_results,
+        with_start=with_start,
         before=before,
+        exchanged=exchanged,
         from_start=from_start,
         one_noise=with_noise(lambda u: jnp.broadcast_to(u[:1], u.shape)),
         backwards=backwards,
@@ -107,7 +130,11 @@ def imagine() -> Exercise:
     """
     oracle = solved("imagine")
 
-    def roll(agent, start, horizon, key, act=None, one_key=False):
+    def start_last(agent, start, horizon, key):
+        states, actions = roll(agent, start, horizon, key, kept="no start")
+        return jax.tree.map(lambda x, xs: jnp.concatenate([xs, x[None]]), start, states), actions
+
+    def roll(agent, start, horizon, key, act=None, one_key=False, kept=None):
         u_key, action_key = jax.random.split(key)
         keys = jax.random.split(action_key, horizon)
         keys = jnp.broadcast_to(keys[:1], keys.shape) if one_key else keys
@@ -119,16 +146,20 @@ def imagine() -> Exercise:
             key, u = inputs
             action = choose(start if act == "start" else state, key)
             new = agent.rssm.imagine_step(state, action, u)
-            return new, (new, choose(new, key) if act == "late" else action)
+            action = choose(new, key) if act == "late" else action
+            return new, (state if kept == "old" else new, action)
 
         xs = keys, _noise(agent, u_key, horizon)
         states, actions = jax.lax.scan(step, start, xs)[1]
-        return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), start, states), actions
+        return (states if kept == "no start" else _behind(start, states)), actions
 
     inputs = small_agent(), small_start(), STEPS, jax.random.key(32)
     return Exercise(
         oracle,
         [on("3 imagined rollouts of 5 steps with a small actor", *inputs)],
+        no_start=functools.partial(roll, kept="no start"),
+        start_last=start_last,
+        start_twice=functools.partial(roll, kept="old"),
         late=functools.partial(roll, act="late"),
         one_key=functools.partial(roll, one_key=True),
         from_start=functools.partial(roll, act="start"),

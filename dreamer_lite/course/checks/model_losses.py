@@ -13,7 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dreamer_lite.course.checks.exercise import flags, normal, part, solved, solved_agent, uniform
+from dreamer_lite.course.checks.exercise import (
+    flags,
+    named,
+    normal,
+    part,
+    solved,
+    solved_agent,
+    uniform,
+)
 from dreamer_lite.course.compare import Exercise, Part, on
 from dreamer_lite.worlds.base import Space, TimeStep
 
@@ -21,6 +29,8 @@ sg = jax.lax.stop_gradient
 SPACES = {"speed": Space((3,), "float32"), "grid": Space((2, 3, 2), "uint8")}
 WORLD = types.SimpleNamespace(obs_space=SPACES, action_space=Space((), "int32", 3))
 NUMBERS, FEATURE = 15, 14  # of an observation; of a feature, D + S C
+OBSERVED = "a `grid` of 12 cells and a `speed` of 3 numbers"
+HEADS = ("reward", "cont")
 LOSSES = ("recon", "reward", "cont", "dyn", "rep")
 
 
@@ -44,28 +54,43 @@ def numbers() -> np.random.Generator:
 
 
 def observations(seed: int, *lead: int) -> dict[str, jax.Array]:
-    """Cells that are 0 or 255, and numbers of some size."""
-    cells = 255 * (uniform(seed, *lead, 2, 3, 2) > 0.5)
+    """Cells of any brightness, and numbers of some size."""
+    cells = 255.99 * uniform(seed, *lead, 2, 3, 2)
     return {"speed": 5 * normal(seed + 1, *lead, 3), "grid": cells.astype(jnp.uint8)}
 
 
-def sizes(mlp: Any) -> jax.Array:
-    """Inputs, hidden layers, their width, and outputs (0: none) of an `Mlp`."""
-    if mlp is None:
-        raise TypeError("an attribute is None: the method must make all that its docstring names")
+def attribute(owner: Any, name: str) -> Any:
+    """What a method made. Raises TypeError in a sentence if it did not."""
+    found = getattr(owner, name, None)
+    if found is None:
+        raise TypeError(f"self.{name} is None: the method must assign it")
+    return found
+
+
+def sizes(owner: Any, name: str = "mlp") -> jax.Array:
+    """Inputs, hidden layers, their width, and outputs (0: none) of an attribute that is an `Mlp`.
+
+    Raises TypeError in a sentence.
+    """
+    mlp = attribute(owner, name)
+    if type(mlp).__name__ != "Mlp":  # that of the reader's file is another class
+        raise TypeError(f"self.{name} must be an Mlp, not a {type(mlp).__name__}")
     layers, out = list(mlp.linears), mlp.out
     inputs, width = layers[0].kernel.shape if layers else (0, 0)
     return jnp.array([inputs, len(layers), width, out.bias.shape[0] if out else 0])
 
 
-def by_name(result: Any, names: Iterable[str]) -> tuple:
-    """The values of a dictionary in the order of their names. Raises TypeError in a sentence."""
+def by_name(result: Any, names: Iterable[str]) -> Any:
+    """The values of a dictionary as a NamedTuple, in the order of their names.
+
+    Raises TypeError in a sentence.
+    """
     names = sorted(names)
     if result is None:
         return (None,)
     if not isinstance(result, dict) or sorted(result) != names:
         raise TypeError(f"return a dictionary with the names {', '.join(names)}")
-    return tuple(result[name] for name in names)
+    return named({name: result[name] for name in names})
 
 
 @part("Encoder.build")
@@ -75,7 +100,7 @@ def encoder_layers() -> Exercise:
 
     def measure(function: Callable) -> jax.Array:
         encoder = made("Encoder", "build", function, c, SPACES, numbers())
-        return sizes(getattr(encoder, "mlp", None))
+        return sizes(encoder)
 
     def mlp(inputs: int, units: int = c.units, layers: int = c.layers, outputs: int = 0):
         def build(self, c, rng):
@@ -85,7 +110,7 @@ def encoder_layers() -> Exercise:
 
     return Exercise(
         solved("Encoder.build"),
-        [Part("inputs, layers, width and outputs of mlp, for 12 cells and 3 numbers", measure)],
+        [Part(f"inputs, layers, width and outputs of mlp, for {OBSERVED}", measure)],
         grid_only=mlp(12),
         one_layer=mlp(NUMBERS, layers=1),
         rssm_width=mlp(NUMBERS, units=c.hidden),
@@ -99,11 +124,13 @@ def embed() -> Exercise:
     d = solved_agent()
     encoder = d.Encoder(small(), SPACES, numbers())
 
-    def variant(scale: float = 255.0, squash: Any = d.symlog, order: Any = sorted) -> Callable:
+    def variant(image: Any = None, squash: Any = d.symlog, order: Any = sorted) -> Callable:
+        image = image or (lambda x: x / 255)
+
         def function(self, obs):
             flat = []
             for name, space in order(self.spaces.items()):
-                x = obs[name] / scale if space.is_image else squash(obs[name])
+                x = image(obs[name]) if space.is_image else squash(obs[name])
                 flat.append(x.reshape(*x.shape[: x.ndim - len(space.shape)], -1))
             return self.mlp(jnp.concatenate(flat, -1))
 
@@ -112,10 +139,12 @@ def embed() -> Exercise:
     return Exercise(
         solved("Encoder.embed"),
         [
-            on("observations (4, 3, ...): 12 cells and 3 numbers", encoder, observations(0, 4, 3)),
+            on(f"observations (4, 3, ...): {OBSERVED}", encoder, observations(0, 4, 3)),
             on("one observation without leading axes", encoder, observations(2)),
         ],
-        not_scaled=variant(scale=1.0),
+        not_scaled=variant(image=lambda x: x / 1.0),
+        rounded=variant(image=lambda x: x // 255),
+        squashed=variant(image=lambda x: d.symlog(x / 255)),
         no_symlog=variant(squash=lambda x: x),
         order=variant(order=list),
     )
@@ -128,18 +157,21 @@ def decoder_layers() -> Exercise:
 
     def measure(function: Callable) -> tuple:
         decoder = made("Decoder", "build", function, c, SPACES, numbers())
-        own = sizes(getattr(decoder, "mlp", None))
-        heads = [decoder.heads[name] for name in sorted(SPACES)]
+        heads = [attribute(decoder, "heads")[name] for name in sorted(SPACES)]
         shapes = jnp.array([head.kernel.shape for head in heads])
-        return own, shapes, jnp.array([head.bias[...].mean() for head in heads])
+        biases = jnp.array([head.bias[...].mean() for head in heads])
+        return named({"mlp": sizes(decoder), "kernels": shapes, "biases": biases})
 
-    def variant(inputs: int = FEATURE, cells: float = -4.0, others: float = 0.0) -> Callable:
+    def variant(
+        inputs: int = FEATURE, cells: float = -4.0, others: float = 0.0, outputs: int = 0,
+        width: int = c.units,
+    ) -> Callable:  # fmt: skip
         def build(self, c, rng):
             d = solved_agent()
-            self.mlp = d.Mlp(inputs, c.units, c.layers, rng)
+            self.mlp = d.Mlp(inputs, c.units, c.layers, rng, outputs)
             self.heads = d.nnx.data(
                 {
-                    name: d.Linear(c.units, s.size, rng, bias=cells if s.is_image else others)
+                    name: d.Linear(width, s.size, rng, bias=cells if s.is_image else others)
                     for name, s in self.spaces.items()
                 }
             )
@@ -150,6 +182,9 @@ def decoder_layers() -> Exercise:
         solved("Decoder.build"),
         [Part("sizes of mlp; kernels of the heads; mean of their biases", measure)],
         deter_only=variant(inputs=c.deter),
+        groups_only=variant(inputs=c.deter + c.stoch),
+        heads_of_features=variant(width=FEATURE),
+        with_outputs=variant(outputs=c.units),
         no_bias=variant(cells=0.0),
         bias_everywhere=variant(others=-4.0),
         bias_sign=variant(cells=4.0),
@@ -173,18 +208,23 @@ def predict() -> Exercise:
 
         return function
 
-    def flat(self, feat):
-        raw = solved("Decoder.predict")(self, feat)
-        return {name: x.reshape(*feat.shape[:-1], -1) for name, x in raw.items()}
+    def reshaped(lead: Callable, shaped: bool) -> Callable:
+        def function(self, feat):
+            raw = solved("Decoder.predict")(self, feat)
+            rest = {name: space.shape if shaped else (-1,) for name, space in SPACES.items()}
+            return {name: x.reshape(*lead(feat), *rest[name]) for name, x in raw.items()}
+
+        return function
 
     return Exercise(
         solved("Decoder.predict"),
         [
-            Part("features (4, 3, F), outputs for 12 cells and 3 numbers", measure),
+            Part(f"features (4, 3, F), outputs for {OBSERVED}", measure),
             Part("one feature (F,)", functools.partial(measure, feat=feat[0, 0])),
         ],
         probabilities=after(jax.nn.sigmoid),
-        not_shaped=flat,
+        not_shaped=reshaped(lambda feat: feat.shape[:-1], shaped=False),
+        one_batch_axis=reshaped(lambda feat: (-1,), shaped=True),
     )
 
 
@@ -216,6 +256,12 @@ def reconstruction_loss() -> Exercise:
     def squared(raw, target):
         return (jax.nn.sigmoid(raw) - target) ** 2
 
+    def sigmoid_first(raw, target):
+        return d.binary_cross_entropy(jax.nn.sigmoid(raw), target)
+
+    def exchanged(raw, target):
+        return d.binary_cross_entropy(target, raw)
+
     feat, obs = 3 * normal(6, 4, 3, FEATURE), observations(7, 4, 3)
     return Exercise(
         solved("Decoder.reconstruction_loss"),
@@ -230,6 +276,8 @@ def reconstruction_loss() -> Exercise:
         no_symlog=variant(squash=lambda x: x),
         averaged=variant(reduce=jnp.mean),
         squared_error=variant(cells=squared),
+        sigmoid_first=variant(cells=sigmoid_first),
+        exchanged=variant(cells=exchanged),
         half=variant(half=0.5),
         no_gradient=lambda self, feat, obs: sg(variant()(self, feat, obs)),
     )
@@ -240,18 +288,19 @@ def build_model() -> Exercise:
     """`mine(self, c, obs_space, actions, rng)` makes encoder, rssm, decoder, reward and cont."""
     c = small()
 
-    def measure(function: Callable) -> tuple:
+    def measure(function: Callable) -> Any:
         agent = made("Dreamer", "build_model", function, c, WORLD, 0)
-        attributes = ("encoder", "decoder", "reward", "cont")
-        found: list[Any] = [getattr(agent, name, None) for name in attributes]
-        encoder, decoder, *heads = found
-        nets = [getattr(encoder, "mlp", None), getattr(decoder, "mlp", None), *heads]
-        networks = [*map(sizes, nets)]
-        own = [agent.rssm.from_action, agent.rssm.post_net, agent.rssm.prior_net]
-        begins = [jnp.any(head.out.kernel[...] != 0) for head in heads]
-        return *networks, *map(sizes, own), jnp.stack(begins)
+        found = {name: sizes(attribute(agent, name)) for name in ("encoder", "decoder")}
+        rssm = attribute(agent, "rssm")
+        found |= {name: sizes(rssm, name) for name in ("from_action", "post_net", "prior_net")}
+        found |= {name: sizes(agent, name) for name in HEADS}
+        outputs = [getattr(agent, name).out for name in HEADS]
+        zero = [jnp.all(out.kernel[...] == 0) if out else jnp.array(False) for out in outputs]
+        return named(found | {"zero": jnp.stack(zero)})
 
-    def variant(reward: Any = None, cont: Any = None, embed: int = c.units) -> Callable:
+    def variant(
+        reward: Any = None, cont: Any = None, embed: int = c.units, exchange: bool = False
+    ) -> Callable:
         def function(self, c, obs_space, actions, rng):
             d = solved_agent()
             heads = dict(layers=1, outputs=c.bins, scale=0.0), dict(layers=1, outputs=1)
@@ -261,7 +310,7 @@ def build_model() -> Exercise:
             self.encoder, self.decoder = (
                 kind(c, obs_space, rng) for kind in (d.Encoder, d.Decoder)
             )
-            self.rssm = d.RSSM(c, embed, actions, rng)
+            self.rssm = d.RSSM(c, *((actions, embed) if exchange else (embed, actions)), rng)
             self.reward = d.Mlp(FEATURE, c.units, rng=rng, **reward_head)
             self.cont = d.Mlp(FEATURE, c.units, rng=rng, **cont_head)
 
@@ -275,7 +324,10 @@ def build_model() -> Exercise:
         one_reward=variant(reward=dict(outputs=1)),
         cont_bins=variant(cont=dict(outputs=c.bins)),
         cont_zero=variant(cont=dict(scale=0.0)),
+        cont_hidden=variant(cont=dict(outputs=0)),
+        reward_hidden=variant(reward=dict(outputs=0)),
         raw_embed=variant(embed=NUMBERS),
+        exchanged=variant(exchange=True),
     )
 
 
@@ -314,6 +366,10 @@ def kl_losses() -> Exercise:
     def swapped(post, prior, free):
         return oracle(post, prior, free)[::-1]
 
+    def weighted(post, prior, free):
+        dyn, rep = oracle(post, prior, free)
+        return dyn, 0.1 * rep
+
     tiny = jnp.log(jnp.array([[[0.9, 0.1], [0.5, 0.5]]])), jnp.log(jnp.full((1, 2, 2), 0.5))
     logs = [jax.nn.log_softmax(1.5 * normal(seed, 6, 3, 4)) for seed in (19, 20)]
     return Exercise(
@@ -335,6 +391,9 @@ def kl_losses() -> Exercise:
         averaged=variant(reduce=lambda terms, free: terms.sum(-1).mean(-1)),
         not_clipped=variant(clip=lambda free, x: x),
         ceiling=variant(clip=jnp.minimum),
+        one_nat=lambda post, prior, free: oracle(post, prior, 1.0),
+        weighted=weighted,
+        no_group_sum=variant(reduce=lambda terms, free: terms.sum(-1)),
         subtracted=variant(clip=lambda free, x: jnp.maximum(x - free, 0)),
         no_stop=variant(stops=(same, same)),
         dyn_not_stopped=variant(stops=(same, sg)),
@@ -379,15 +438,19 @@ def world_model_loss() -> Exercise:
     key = jax.random.key(3)
 
     def measure(function: Callable, batch: Any = batch) -> tuple:
-        losses, states = function(agent, c, batch, key)
-        return *by_name(losses, LOSSES), *states
+        result = function(agent, c, batch, key)
+        if result is None:
+            return (None,)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError("return two things, the dictionary of losses and the states")
+        return by_name(result[0], LOSSES), result[1]
 
     def across_the_reset(function: Callable) -> jax.Array:
         """Losses of sequence 0 from its reset on that change with the observations before it."""
         grid = batch.steps.obs["grid"].at[:3, 0].set(0)
         other = batch._replace(steps=batch.steps._replace(obs=batch.steps.obs | {"grid": grid}))
-        pairs = zip(measure(function), measure(function, other), strict=True)
-        return jnp.stack([jnp.sum(a[3:, 0] != b[3:, 0]) for a, b in pairs])
+        pairs = zip(*map(jax.tree.leaves, (measure(function), measure(function, other))))
+        return jnp.stack([jnp.sum(jnp.abs(a - b)[3:, 0] > 1e-5) for a, b in pairs])
 
     def variant(**changes: Any) -> Callable:
         def function(agent, c, batch, key):
@@ -395,8 +458,13 @@ def world_model_loss() -> Exercise:
             first = jnp.zeros_like(steps.is_first) if "no_reset" in changes else steps.is_first
             action = jnp.roll(batch.action, -1, 0) if "own" in changes else batch.action
             embed = agent.encoder.embed(steps.obs)
-            states, post = agent.rssm.observe(batch.start, embed, action, first, key)
+            start = jax.tree.map(jnp.zeros_like, batch.start) if "blank" in changes else batch.start
+            states, post = agent.rssm.observe(start, embed, action, first, key)
             feat, prior = d.feature(states), agent.rssm.prior(states.deter)
+            if "late_prior" in changes:
+                prior = agent.rssm.prior(jnp.concatenate([start.deter[None], states.deter[:-1]]))
+            if "sampled" in changes:
+                post = states.stoch
             if "swapped" in changes:
                 post, prior = prior, post
             dyn, rep = d.kl_losses(post, prior, changes.get("free", c.free_nats))
@@ -408,7 +476,7 @@ def world_model_loss() -> Exercise:
                 "reward": d.two_hot_loss(agent.reward(feat), reward),
                 "cont": d.binary_cross_entropy(agent.cont(feat)[..., 0], cont),
                 "dyn": dyn,
-                "rep": rep,
+                "rep": rep * changes.get("weight", 1.0),
             }
             return losses, states
 
@@ -427,6 +495,10 @@ def world_model_loss() -> Exercise:
         no_discount=variant(discount=1.0),
         one_nat=variant(free=1.0),
         late_reward=variant(late=True),
+        late_prior=variant(late_prior=True),
+        blank_start=variant(blank=True),
+        sampled=variant(sampled=True),
+        weighted=variant(weight=0.1),
     )
 
 
@@ -455,11 +527,18 @@ def weighted_sum() -> Exercise:
     right = {"recon": c.recon, "rep": 0.1, "replay_value": 0.3}
     return Exercise(
         oracle,
-        [on("5 losses of different shapes, recon weighs 2", losses, c)],
+        [
+            on("5 losses of different shapes, recon weighs 2", losses, c),
+            Part(
+                "its gradient for the losses",
+                lambda f: named(jax.grad(lambda x: f(x, c))(losses)),
+            ),
+        ],
         summed=variant(right, jnp.sum),
         no_weights=variant({}),
         no_recon=variant(right | {"recon": 1.0}),
         replay_left_out=variant(right | {"replay_value": 1.0}),
+        rep_and_replay=variant(right | {"rep": 0.3, "replay_value": 0.1}),
         divided=lambda losses, c: oracle(losses, c) / len(losses),
     )
 
@@ -477,12 +556,20 @@ def train_step() -> Exercise:
     params = {"w": normal(50, 3), "b": jnp.float32(0.5)}
     inputs = normal(51, 4, 3), normal(52, 4)
 
-    def twice(function: Callable) -> tuple:
+    def twice(function: Callable) -> Any:
         """Two steps, so that what the optimizer remembers counts."""
         now, memory, extra = params, optimizer.init(params), {}
         for _ in range(2):
-            now, memory, extra = function(loss, optimizer, now, memory, *inputs)
-        return *jax.tree.leaves(now), *jax.tree.leaves(memory), extra["error"]
+            result = function(loss, optimizer, now, memory, *inputs)
+            if result is None:
+                return (None,)
+            if not isinstance(result, tuple) or len(result) != 3:
+                raise TypeError("return three things, params, memory and extra")
+            now, memory, extra = result
+        if jax.tree.structure(extra) != jax.tree.structure({"error": 0}):
+            raise TypeError("the third result is the loss's extra, as `loss` returned it")
+        leaves = {f"memory_{i}": x for i, x in enumerate(jax.tree.leaves(memory))}
+        return named({**now, **leaves, **extra})
 
     def variant(**changes: Any) -> Callable:
         def function(loss, optimizer, params, memory, *inputs):
@@ -493,6 +580,7 @@ def train_step() -> Exercise:
             if "plain" in changes:
                 steps = jax.tree.map(lambda g: -0.1 * g, gradient)
             moved = params if "unmoved" in changes else optax.apply_updates(params, steps)
+            moved = steps if "steps" in changes else moved
             extra = loss(moved, *inputs)[1] if "late" in changes else extra
             return moved, memory if "forgetful" in changes else new, extra
 
@@ -504,6 +592,7 @@ def train_step() -> Exercise:
         wrong_sign=variant(up=True),
         no_optimizer=variant(plain=True),
         not_moved=variant(unmoved=True),
+        steps_returned=variant(steps=True),
         memory_lost=variant(forgetful=True),
         extra_after=variant(late=True),
     )
