@@ -110,3 +110,4 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("imagine", lambda g, s, h, k: imagine(g, s, h, k)[0], "2 arrays where 3"),
     ("imagine", lambda g, s, h, k: imagine(g, s, h - 1, k), "wrong shape"),
 ]
+WRONG = [(name, functools.partial(wrong), words) for name, wrong, words in WRONG]

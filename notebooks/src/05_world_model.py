@@ -666,7 +666,8 @@ notebook.slide(floor, 0.0, 2.5, 1.0, "free nats")
 # | `action` | (T, B, A) | the action *before* each observation |
 # | `start` | State (B, ...) | the state before the first time step |
 #
-# The state comes from observing alone: the prior is evaluated beside the posterior, at every $h_t$, and nothing
+# The state comes from observing alone: `agent.rssm.observe(start, embed, action, is_first, key)` of notebook 04 returns the
+# states and the posterior's log-probabilities. The prior is evaluated beside the posterior, at every $h_t$, and nothing
 # is imagined here.
 
 # %% [markdown]
@@ -868,7 +869,7 @@ chunk = max(1, updates // (5 if FAST else 30))  # updates between two pictures
 short = min(updates, 600)  # of an early copy, for section 11
 params = training.run(updates, chunk, "05_curve", keep=short)
 early = training.kept
-print(f"{updates:,} updates in {training.seconds:.0f} s, compilation included")
+print(f"{updates:,} updates; the copy for section 11 is of update {short}")
 
 
 # %% tags=["plumbing"]
