@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from dreamer_lite.commands.agents import beside, check_out, load_agent, make_world, say_which
+from dreamer_lite.commands.agents import beside, check_out, load_agent, say_which
 from dreamer_lite.commands.output import refusing, say
 
 
@@ -11,14 +11,13 @@ def page(args: argparse.Namespace) -> int:
     """Write the page of an agent."""
     out = args.out or beside(args.agent, "dream.html")
     check_out(out, ".html")
-    config, params, info = load_agent(args.agent, args.world)
-    world = make_world(config.world)
-    say_which(args.agent, info)
+    agent = load_agent(args.agent, args.world)
+    say_which(args.agent, agent.info)
     from dreamer_lite.page import collect, html
     from dreamer_lite.runs import disk
 
     with refusing():  # an agent whose episodes are all too short
-        data = collect(config, params, world, info, args.seed)
+        data = collect(agent, args.seed)
     text = html(data).encode()
     disk.replace(out, text)
     trust = {name: data["trust"][name] for name in ("auc", "auc_steps", "good", "frames")}

@@ -9,12 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from dreamer_lite import worlds
 from dreamer_lite.agent.agent import Params
 from dreamer_lite.config import Config
 from dreamer_lite.evaluation.dreams import ages
 from dreamer_lite.evaluation.players import make_player
 from dreamer_lite.evaluation.rollouts import start_as_many
 from dreamer_lite.page import trust
+from dreamer_lite.runs.agents import LoadedAgent
 from dreamer_lite.training import streams
 from dreamer_lite.worlds import AnyWorld, is_hosted
 
@@ -25,17 +27,15 @@ AHEAD = 30  # recorded steps after a moment, where the page has no rules of the 
 MOST_BYTES = 5_000_000  # of recorded observations: fewer moments, if they are larger
 
 
-def collect(
-    config: Config, params: Params, world: AnyWorld, info: Mapping[str, Any], seed: int = 0
-) -> dict[str, Any]:
+def collect(agent: LoadedAgent, seed: int = 0) -> dict[str, Any]:
     """All data of the page, as plain JSON. The agent acts for a while to find starting moments.
-
-    `info` is the agent's, see `runs.agents.LoadedAgent`.
 
     Raises:
       ValueError: no episode is long enough to start from; one sentence.
       WorldError: an environment breaks.
     """
+    config, params, info = agent
+    world = worlds.make_read(config.world)
     player = make_player(config, world)
     stage = start_as_many(player, params, seed, WORLDS, "page")
     _, trace = player.play(params, stage, STEPS)

@@ -293,7 +293,10 @@ class Page {
       parts.push(`Reality: reward ${fixed(real.reward, 2)}${seen && `, ${seen}`}.`);
       if (real.isLast) parts.push("The real episode has ended.");
     } else parts.push("Reality is unknown.");
-    if (now.imagined > 0) parts.push(sayTrust(now));
+    if (now.imagined > 0) {
+      if (predicted.cont < ENDED) parts.push("The dream has ended; what follows means little.");
+      parts.push(sayTrust(now));
+    }
     return parts.filter(Boolean).join(" ");
   }
 }
