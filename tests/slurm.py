@@ -1,6 +1,7 @@
 """A real Slurm on this machine, for tests: its daemons, with all their files in one folder."""
 
 import contextlib
+import getpass
 import os
 import shutil
 import socket
@@ -31,7 +32,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
 MpiDefault=none
-KillWait=60
+KillWait=30
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
@@ -86,7 +87,16 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
         idle = ["sinfo", "--noheader", "--format=%T"]
         ask = lambda: subprocess.run(idle, env=environment, capture_output=True, text=True)  # noqa: E731
         wait_for(lambda: ask().stdout.strip() == "idle", 60, out.name)
+        opened.callback(clear, environment)
         yield environment
+
+
+def clear(environment: dict[str, str]) -> None:
+    """End all jobs, whose processes would live on without Slurm."""
+    user = f"--user={getpass.getuser()}"
+    subprocess.run(["scancel", user], env=environment, check=False)
+    ask = ["squeue", "--noheader", user]
+    wait_for(lambda: not subprocess.run(ask, env=environment, capture_output=True).stdout, 60)
 
 
 def end(process: subprocess.Popen) -> None:

@@ -10,10 +10,7 @@ import small_run
 
 from dreamer_lite import worlds
 from dreamer_lite.__main__ import main
-from dreamer_lite.runs import run as runs
-from dreamer_lite.runs.errors import RunError
 from dreamer_lite.training import sharding
-from dreamer_lite.training.progress import Limits
 
 FOUR = {
     "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4",
@@ -64,13 +61,6 @@ def test_what_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
         "dreamer-lite: 4 devices cannot share batch=6 evenly: choose multiples of 4, or "
         "--devices 1.\n"
     )
-
-
-def test_worlds_on_the_host_are_refused(tmp_path: Path) -> None:
-    config = small_run.config()
-    hosted = type(config)(**{**vars(config), "world": "gym/CartPole-v1"})
-    with pytest.raises(RunError, match=r"^--devices all needs a world in JAX, but gym/Cart"):
-        runs.run(hosted, tmp_path, Limits(updates=2), all_devices=True)
 
 
 def test_one_device_is_no_mesh(capsys: pytest.CaptureFixture) -> None:

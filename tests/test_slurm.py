@@ -1,10 +1,12 @@
 """A sweep on a real Slurm: one job is preempted and requeued, another cancelled in mid-run."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import slurm
@@ -37,22 +39,33 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         }
 
 
+STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays() -> Iterator[None]:
+    """The commands that a test has started end with it."""
+    yield
+    for child in STARTED:
+        child.kill()
+        child.wait()
+    STARTED.clear()
+
+
 def start(words: list[str], out: Path, environment: dict[str, str]) -> subprocess.Popen:
     command = [sys.executable, "-m", "dreamer_lite", "sweep", *small_run.FLAGS, "--seeds", "0-1"]
     command += ["--set", "entropy=0.1,0.2", "--updates", str(UPDATES), "--out", str(out), *words]
-    return subprocess.Popen(
-        command,
-        cwd=small_run.ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    pipes: Any = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    STARTED.append(subprocess.Popen(command, cwd=small_run.ROOT, env=environment, **pipes))
+    return STARTED[-1]
 
 
-def order(words: list[str], environment: dict[str, str]) -> str:
+def order(words: list[str], environment: dict[str, str], check: bool = True) -> str:
     """The output of a command of Slurm."""
-    return subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout
+    pipes: Any = dict(capture_output=True, text=True)
+    result = subprocess.run(words, env=environment, **pipes)
+    assert not check or result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def job_of(out: Path, name: str) -> str:
@@ -84,7 +97,8 @@ def test_four_runs_of_which_one_is_preempted_and_one_cancelled(
     out = tmp_path / "slurm"
     child = start(["--executor", "slurm", "--slurm", "timeout_min=60"], out, environment)
     preempted = find(out)
-    order(["scancel", "--signal=USR2", job_of(out, preempted)], environment)
+    # Slurm 22.05 sends the signal, and then says that the job cannot be altered now.
+    order(["scancel", "--signal=USR2", job_of(out, preempted)], environment, check=False)
     cancelled = find(out, but=preempted)
     order(["scancel", job_of(out, cancelled)], environment)
     text, err = child.communicate(timeout=900)
@@ -175,3 +189,17 @@ def test_without_srun_the_sentence_says_what_else_there_is(tmp_path: Path, monke
     with pytest.raises(RunError, match=r"There is no Slurm on this machine .*--executor local"):
         sweep_slurm.Slurm(sweep, {})
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_tasks_of_srun_train_one_run(environment: dict[str, str], tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "dreamer_lite", "train", *small_run.FLAGS, "--devices", "all"]
+    words += ["--updates", "11", "--run", str(tmp_path / "run")]
+    pipes: Any = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    own = environment | {"XLA_FLAGS": ""}  # one device for each task
+    STARTED.append(subprocess.Popen(["srun", "-n", "2", *words], env=own, **pipes))
+    text, err = STARTED[0].communicate(timeout=900)
+    assert STARTED[0].returncode == 0, err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["updates"], summary["processes"], summary["devices"]) == (11, 2, 2)
+    assert text.count("Saved in") == 1, "one of the tasks reports"

@@ -1,4 +1,4 @@
-"""`bench`: the speed of updates, the time of their parts, or how their time grows."""
+"""`bench`: the speed of updates, the time of their parts, how their time grows, what they send."""
 
 import argparse
 import json
@@ -13,13 +13,18 @@ def bench(args: argparse.Namespace) -> int:
     if args.growth:
         check_out(args.growth, ".png", ".svg")
     from dreamer_lite.agent import devices
-    from dreamer_lite.tools import bench, growth, profile
+    from dreamer_lite.tools import bench, growth, profile, traffic
 
     with refusing():
         devices.first()
         presets = bench.split_presets(args.preset) or list(bench.STANDARD)
         for preset in presets:
             bench.problem(preset)
+    if args.devices:
+        sent = {preset: traffic.measure(preset) for preset in presets}
+        text = "\n".join(f"{preset}\n{traffic.in_words(sizes)}" for preset, sizes in sent.items())
+        say(json.dumps(sent) if args.json else text)
+        return 0
     if args.growth:
         grown = growth.growth(presets[0], note)
         growth.plot(grown, presets[0]).savefig(args.growth, dpi=150)

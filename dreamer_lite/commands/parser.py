@@ -74,6 +74,8 @@ def make_parser() -> Parser:
     shown.add_argument("--profile", action="store_true", help="time of each part of an update")
     text = "plot the time of an update against batch size, horizon and starts, as a .png or .svg"
     shown.add_argument("--growth", type=Path, metavar="FILE", help=text)
+    text = "bytes that devices exchange in an update with `train --devices all`, for each size"
+    shown.add_argument("--devices", action="store_true", help=text)
 
     sub = command(plot.plot, "plot the training curves of runs, or of the settings of a sweep")
     drawn = sub.add_mutually_exclusive_group(required=True)
@@ -102,8 +104,12 @@ def add_train(sub: argparse.ArgumentParser) -> None:
     limit.add_argument("--steps", type=whole(1), help="agent steps")
     text = "gradient updates; without a limit, training continues until Ctrl-C, which saves"
     limit.add_argument("--updates", type=whole(1), help=text)
-    text = "all: split the work over all devices (environments in JAX only)"
+    text = "all: split the work over all devices, and in Slurm's srun over those of all tasks"
     sub.add_argument("--devices", choices=("all", "1"), default="1", help=text)
+    text = "train in several processes, on any machines: the address of the first of them"
+    sub.add_argument("--coordinator", metavar="HOST:PORT", help=text)
+    sub.add_argument("--processes", type=whole(1), metavar="N", help="how many there are")
+    sub.add_argument("--process", type=whole(0), metavar="I", help="the number of this one, from 0")
     sub.add_argument("--run", type=Path, help="folder; default: runs/WORLD-SIZE-sSEED[-nN]")
     text = "begin a new run with the networks of this agent: a run folder, a file, a shipped agent"
     sub.add_argument("--from", dest="origin", metavar="AGENT", help=text)

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dreamer_lite.commands.agents import NO_EPISODE, typed, with_error
 from dreamer_lite.commands.output import Refused, note, refusing, say, write_out
@@ -24,17 +24,44 @@ Record = dict[str, Any]
 
 
 def train(args: argparse.Namespace) -> int:
-    """Make or continue a run, with a progress bar."""
-    if args.minutes is args.steps is args.updates is None:
-        note("No limit given: training until you press Ctrl-C, which saves.")
+    """Make or continue a run, with a progress bar; in one process, or together with others."""
+    from dreamer_lite.training import hosts
+
+    together = (args.coordinator, args.processes, args.process)
+    try:
+        if args.devices == "all" or any(x is not None for x in together):
+            with refusing():
+                hosts.connect(*together)
+        if not hosts.asked_for():
+            return make_or_continue(args)
+        with hosts.noticing_deaths():
+            return make_or_continue(args)
+    except hosts.HostError as error:
+        leave_the_others(str(error))
+
+
+def leave_the_others(sentence: str) -> NoReturn:
+    """End this process at once; JAX would wait for the processes that are gone."""
+    with contextlib.suppress(OSError):
+        write_out()
+    note(f"dreamer-lite: {sentence}")
+    os._exit(1)
+
+
+def make_or_continue(args: argparse.Namespace) -> int:
+    """`train` after the processes of the run, if there are several, have found each other."""
     from dreamer_lite import presets, worlds
     from dreamer_lite.agent import devices
     from dreamer_lite.runs import agents, process
     from dreamer_lite.runs import run as runs
+    from dreamer_lite.training import hosts
     from dreamer_lite.training.progress import Limits
 
     with refusing():
         devices.first()
+        first = hosts.is_first()
+        if first and args.minutes is args.steps is args.updates is None:
+            note("No limit given: training until you press Ctrl-C, which saves.")
         worlds.make(args.world)
         settled = presets.make_config(args.world, args.size, **settings(args.set))
         settled = dataclasses.replace(settled, seed=args.seed, seeds=args.seeds)
@@ -54,21 +81,25 @@ def train(args: argparse.Namespace) -> int:
                 limits,
                 stop=stop,
                 elapsed=process.age_of_process(),
-                all_devices=args.devices == "all",
+                all_devices=args.devices == "all" or hosts.several(),
                 mirror_folder=args.mirror,
                 origin=began,
                 tell=lambda sentence: note(f"dreamer-lite: {sentence}"),
             )
-        if runs.finished(folder, limits):
+        if hosts.first_does(lambda: runs.finished(folder, limits)):
+            if not first:
+                return 0
             note(f"{folder} has reached this limit already: a higher limit would continue it.")
             return report(folder, args.world)
         try:
-            follow(records, limits)
+            follow(records, limits, quiet=not first)
         except FloatingPointError as error:
             raise FloatingPointError(
                 f"{error} Training stopped; {folder} keeps the last good checkpoint. The same "
                 "settings would fail again: start another run with a smaller --set learning_rate."
             ) from error
+    if not first:
+        return 128 + stop.signal if stop.signal else 0
     if not stop.signal:
         return report(folder, args.world)
     for tell in (lambda: report(folder, args.world), write_out):
@@ -84,9 +115,9 @@ def leave(number: int, _frame: Any) -> None:
     os._exit(128 + number)
 
 
-def follow(records: Generator[Record, None, None], limits: Any) -> None:
+def follow(records: Generator[Record, None, None], limits: Any, quiet: bool = False) -> None:
     """Show the records as they come: a bar, or lines where stderr is no terminal."""
-    show = bar if sys.stderr.isatty() else lines
+    show = (lambda news, _: news) if quiet else bar if sys.stderr.isatty() else lines
     with contextlib.closing(records):  # after an error here, the run is saved and released at once
         for _ in show(records, limits):
             pass

@@ -30,6 +30,7 @@ import numpy as np
 from dreamer_lite import files
 from dreamer_lite.runs import disk
 from dreamer_lite.runs.errors import MALFORMED, CheckpointError, explained, in_short, reason
+from dreamer_lite.training import hosts
 from dreamer_lite.training.state import RunState
 
 FORMAT = 1  # of checkpoints and agent files; a higher one is refused
@@ -129,7 +130,17 @@ def _orbax() -> Any:
         import orbax.checkpoint
 
     logging.getLogger("absl").setLevel(logging.ERROR)  # its warnings need no action
-    return orbax.checkpoint.Checkpointer(orbax.checkpoint.PyTreeCheckpointHandler(use_zarr3=True))
+    if not hosts.several():
+        handler = orbax.checkpoint.PyTreeCheckpointHandler(use_zarr3=True)
+        return orbax.checkpoint.Checkpointer(handler)
+    # The first process alone writes and reads; Orbax would otherwise wait for the others.
+    alone = orbax.checkpoint.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix="dreamer_lite"
+    )
+    handler = orbax.checkpoint.PyTreeCheckpointHandler(
+        use_zarr3=True, multiprocessing_options=alone
+    )
+    return orbax.checkpoint.Checkpointer(handler, multiprocessing_options=alone)
 
 
 # Reading
@@ -160,6 +171,18 @@ def restore(folder: Path, like: RunState) -> tuple[RunState, dict[str, Any]]:
     place, meta = verified(folder)
     arrays = read(place, "agent") | read(place, "run")
     return rebuild(arrays, like, f"Checkpoint {place}"), meta
+
+
+def restore_on_all(folder: Path, like: RunState) -> RunState:
+    """`restore` for a run of several processes: the first one reads, and all get the state."""
+    if not hosts.several():
+        return restore(folder, like)[0]
+
+    def load() -> dict[str, np.ndarray]:
+        place, _ = verified(folder)
+        return read(place, "agent") | read(place, "run")
+
+    return rebuild(hosts.share(load), like, f"The checkpoint in {folder}")
 
 
 def while_it_changes(folder: Path, load: Callable[[], Result]) -> Result:
@@ -336,9 +359,12 @@ def rebuild(arrays: Mapping[str, np.ndarray], like: Any, what: str) -> Any:
         if saved.shape != wanted.shape or saved.dtype != wanted.dtype:
             odd = [name_on_disk(path)]
             break
+        sharded = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+        if sharded and not leaf.is_fully_addressable:
+            rebuilt.append(hosts.place(saved, leaf))
+            continue
         array = jnp.array(saved)  # a copy: memory that numpy owns cannot be donated
         array = jax.random.wrap_key_data(array) if _is_key(leaf) else array
-        sharded = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
         rebuilt.append(jax.device_put(array, leaf.sharding) if sharded else array)
     if odd:
         raise CheckpointError(

@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -33,7 +33,7 @@ from dreamer_lite.runs import checkpoints, disk, mirror, process, records
 from dreamer_lite.runs.description import RESULTS, check_settings, compare_versions, make_summary
 from dreamer_lite.runs.errors import MALFORMED, RunError, explained
 from dreamer_lite.runs.records import Log, Record
-from dreamer_lite.training import hosted, memory, replay, sharding
+from dreamer_lite.training import hosted, hosts, memory, replay, sharding
 from dreamer_lite.training import loop as training
 from dreamer_lite.training.loop import Driver, train
 from dreamer_lite.training.progress import Limits
@@ -74,7 +74,8 @@ def run(
     reached its limits yields no records. Checkpoints come with the first record, then every
     `save_every` seconds, and at the end: at a limit, when `stop()` turns true, or when the caller
     closes the iterator. `elapsed` is the time in seconds that this process took before the call.
-    `all_devices` shards the work over all local devices; a run may continue with another number.
+    `all_devices` shards the work over all devices, those of other processes included (`hosts`); a
+    run may continue with another number of devices and processes.
     `mirror_folder` gets a copy of the run now and then and at the end. Where that copy is ahead of
     `folder`, as on a new machine, the run continues from it. If a copy fails, `tell` is called and
     the next copy tries again; only the copy at the end must succeed.
@@ -95,15 +96,19 @@ def run(
     if mirror_folder is not None:
         mirror.keep_apart(mirror_folder, folder)
     with contextlib.ExitStack() as opened:
-        lock = opened.enter_context(process.lock_folder(folder, tell))
-        if mirror_folder is not None:
-            mirror.check(mirror_folder)
-            mirror.take_home(mirror_folder, config, folder, tell)
-        summary = _claim(config, folder, tell)
-        if finished(folder, limits):
+
+        def claim() -> tuple[dict[str, Any], bool]:
+            opened.enter_context(process.lock_folder(folder, tell))
+            if mirror_folder is not None:
+                mirror.check(mirror_folder)
+                mirror.take_home(mirror_folder, config, folder, tell)
+            return _claim(config, folder, tell), finished(folder, limits)
+
+        summary, done = hosts.first_does(claim)
+        if done:
             return (record for record in ())
         world, driver, state = _start(config, folder, bool(summary), all_devices, driver, origin)
-        opened.pop_all()  # from here on, `records` closes the lock
+        lock = opened.pop_all()  # from here on, `records` closes the lock
     started -= summary.get("wall_seconds", 0.0)
     first = summary.get("first_update_seconds", 0.0)
     repeat = getattr(world, "repeat", 1)  # environments in JAX repeat no action
@@ -114,7 +119,7 @@ def run(
 
 def _records(
     files: "_Files",
-    lock: IO,
+    lock: contextlib.ExitStack,
     driver: Driver,
     state: RunState,
     limits: Limits,
@@ -124,12 +129,13 @@ def _records(
 ) -> Generator[Record, None, None]:
     """Train, write and save as `run` says. Holds the lock until it ends or is closed."""
     record, due = None, 0.0
-    with lock, Log(files.folder / "metrics.jsonl") as log, _closing(driver):
+    with lock, _open_log(files.folder) as log, _closing(driver):
         progress = train(files.config, driver, state, limits, files.seconds())
         for record, state in progress:
             files.first_update_seconds = files.first_update_seconds or files.seconds()
-            log.write(record)
-            if (begun := time.perf_counter()) >= due:
+            if log is not None:
+                log.write(record)
+            if (begun := hosts.agree(time.perf_counter())) >= due:
                 files.save(state, record, log, copy=time.perf_counter() >= files.mirror_due)
                 ended = time.perf_counter()
                 # A large replay takes seconds to write, so it is written less often.
@@ -137,15 +143,21 @@ def _records(
             try:
                 watch(state)
                 yield record
-                stopping = stop()
+                stopping = hosts.any_of(stop())
             except BaseException:  # closed by the caller, or Ctrl-C: the state is whole
-                files.save(state, record, log, copy=True)
+                if not hosts.several():  # the others may not be here
+                    files.save(state, record, log, copy=True)
                 raise
             if stopping:
                 break
         # After an error in training this is not reached: the state was donated to the failed step.
         if record is not None:
             files.save(state, record, log, copy=True, must_copy=True)
+
+
+def _open_log(folder: Path) -> contextlib.AbstractContextManager[Log | None]:
+    """The log of the records; none on a process that writes no files."""
+    return Log(folder / "metrics.jsonl") if hosts.is_first() else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
@@ -193,18 +205,23 @@ class _Files:
         return time.perf_counter() - self.started
 
     def save(
-        self, state: RunState, record: Record, log: Log, copy: bool, must_copy: bool = False
+        self, state: RunState, record: Record, log: Log | None, copy: bool, must_copy: bool = False
     ) -> None:
         """Records first, then the checkpoint, then the summary, then the copy in the mirror.
 
         A state that is not finite is not saved. If the copy fails, the user is told; the error is
-        raised only if `must_copy`.
+        raised only if `must_copy`. Of several processes, all must call this, and one writes.
         """
+        used, state = len(state.updates.sharding.device_set), hosts.whole(state)
+        if log is None:
+            return
         summary = make_summary(record, self.seconds(), self.first_update_seconds, self.repeat)
         if self.origin:
             summary["from"] = self.origin
-        if (used := len(state.updates.sharding.device_set)) > 1:
+        if used > 1:
             summary["devices"] = used
+        if hosts.several():
+            summary["processes"] = jax.process_count()
         meta = {"config": to_dict(self.config), "summary": summary, "metrics": log.sync()}
         if self.config.seeds > 1:
             summary["seeds"] = self.config.seeds
@@ -226,11 +243,11 @@ def make_driver(config: Config, world: AnyWorld, all_devices: bool = False) -> D
     """The training loop: compiled with the environment if that is written in JAX, else around it.
 
     Raises:
-      ValueError: as `make_agent` and `sharding.make_mesh`; several seeds or devices for an
-        environment that is not written in JAX.
+      ValueError: as `make_agent` and `sharding.make_mesh`; several seeds for an environment that is
+        not written in JAX.
     """
+    mesh = sharding.make_mesh(config) if all_devices else None
     if not worlds.is_hosted(world):
-        mesh = sharding.make_mesh(config) if all_devices else None
         return training.make_driver(config, cast(World, world), mesh)
     outside = f"{config.world} does not run inside the compiled training loop"
     choose = f"or choose one of {', '.join(worlds.names())}"
@@ -238,11 +255,7 @@ def make_driver(config: Config, world: AnyWorld, all_devices: bool = False) -> D
         raise ValueError(
             f"seeds is {config.seeds}, but {outside}: train its seeds one by one, {choose}."
         )
-    if all_devices:
-        raise ValueError(
-            f"--devices all needs a world in JAX, but {outside}: use --devices 1, {choose}."
-        )
-    return hosted.make_driver(config, world)
+    return hosted.make_driver(config, world, mesh)
 
 
 # Opening a run folder
@@ -297,7 +310,7 @@ def _start(
         raise RunError(str(error)) from error
     state = driver.init(config.seed)
     if resume:
-        state, _ = checkpoints.restore(folder / "state", state)
+        state = checkpoints.restore_on_all(folder / "state", state)
     elif origin is not None:
         state = _begin_from(state, origin)
     return world, driver, state

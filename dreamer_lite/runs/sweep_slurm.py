@@ -12,6 +12,7 @@ import contextlib
 import getpass
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -65,7 +66,9 @@ class Job(Checkpointable):
             # Slurm may have sent SIGTERM to all processes already. A second one would end the child
             # at once, but SIGHUP only ever asks for the first time.
             self.child.send_signal(signal.SIGHUP)
-            self.child.wait()
+            # This is a signal handler: `__call__` may hold the lock of `child.wait` already.
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
         return submitit.helpers.DelayedSubmission(Job(self.sweep, self.run))
 
 

@@ -4,6 +4,9 @@ The counterpart of `loop.make_driver` for environments whose steps cannot be com
 storing are one small compiled call; the updates are another, which the device computes while the
 host steps the environments.
 
+On several devices (`sharding`) the batch and the replay are spread as for environments in JAX.
+Every process steps its own part of the W environments.
+
 A checkpoint cannot hold such an environment. A run that goes on starts its environments anew: the
 stream of the replay then has an `is_first` step without an end before it; see `replay.gather`.
 """
@@ -15,12 +18,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from dreamer_lite.agent import learner as learning
 from dreamer_lite.agent.agent import Params
 from dreamer_lite.agent.learner import Metrics
 from dreamer_lite.config import Config
 from dreamer_lite.training import loop as training
+from dreamer_lite.training import sharding
 from dreamer_lite.training.loop import Driver
 from dreamer_lite.training.progress import keep_score
 from dreamer_lite.training.state import RunState
@@ -57,23 +62,28 @@ class EnvPool:
             end()
 
 
-def seed_from(seed: int, steps: int) -> int:
+def seed_from(seed: int, steps: int, process: int = 0) -> int:
     """A seed in [0, 2^31) for environments of a training that begins, or goes on after `steps`."""
-    return int(np.random.SeedSequence((seed, steps)).generate_state(1)[0] >> 1)
+    own = (process,) if process else ()
+    return int(np.random.SeedSequence((seed, steps, *own)).generate_state(1)[0] >> 1)
 
 
-def make_driver(config: Config, world: HostedWorld) -> Driver:
+def make_driver(config: Config, world: HostedWorld, mesh: Mesh | None = None) -> Driver:
     """The driver for environments on the host; see `loop.Driver`. At least 1 step per call.
+
+    With a mesh, see `sharding.make_mesh`, the work is spread over its devices.
 
     Raises:
       ValueError: as `make_agent`. Its `advance` raises `worlds.hosted.WorldError`.
     """
-    program = training.make_program(config, world)
+    program = training.make_program(config, world, mesh)
     learn = jax.jit(functools.partial(training.learn, program))
-    pool = EnvPool(world, config.worlds)
-    options = compiler_options()
+    pool = EnvPool(world, config.worlds // (jax.process_count() if mesh else 1))
+    options = compiler_options() if mesh is None else None
+    places = sharding.of_state(config, mesh)
+    of_actions, of_metrics = (mesh and sharding.spread(mesh, axis) for axis in (0, None))
 
-    @jax.jit
+    @functools.partial(jax.jit, out_shardings=places)
     def begin(learner, key: jax.Array) -> RunState:
         _, run_key = jax.random.split(key)  # as the fused driver, so that both draw alike
         return training.blank_state(program, learner, run_key)
@@ -81,7 +91,12 @@ def make_driver(config: Config, world: HostedWorld) -> Driver:
     def init(seed: int) -> RunState:
         return begin(learning.init(program.learner, seed), jax.random.key(seed))
 
-    @functools.partial(jax.jit, donate_argnums=1, compiler_options=options)
+    @functools.partial(
+        jax.jit,
+        donate_argnums=1,
+        out_shardings=None if mesh is None else (places, of_actions),
+        compiler_options=options,
+    )
     def policy_step(
         params: Params, state: RunState, timestep: TimeStep
     ) -> tuple[RunState, jax.Array]:
@@ -91,21 +106,25 @@ def make_driver(config: Config, world: HostedWorld) -> Driver:
         state, action, _ = training.policy_step(program, params, state, timestep)
         return state, action
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1), compiler_options=options)
+    @functools.partial(
+        jax.jit,
+        donate_argnums=(0, 1),
+        out_shardings=None if mesh is None else (places, of_metrics),
+        compiler_options=options,
+    )
     def learn_often(state: RunState, sums: Metrics, updates: int) -> tuple[RunState, Metrics]:
         return training.learn_times(learn, (state, sums), updates)
 
     def advance(state: RunState, times: int, steps: int, updates: int) -> tuple[RunState, Metrics]:
-        pool.begin(seed_from(config.seed, int(state.steps)))
+        pool.begin(seed_from(config.seed, int(state.steps), jax.process_index()))
         sums = training.zero_metrics(learn, state)
         for _ in range(times):
             for left in reversed(range(steps)):
                 learner = state.learner
-                state, action = policy_step(
-                    learner.params, state._replace(learner=None), pool.timestep
-                )
+                timestep = sharding.from_hosts(pool.timestep, mesh)
+                state, action = policy_step(learner.params, state._replace(learner=None), timestep)
                 state = state._replace(learner=learner)
-                chosen = np.asarray(action)
+                chosen = sharding.on_this_host(action)
                 if updates and not left:  # the device learns while the host steps the environments
                     state, sums = learn_often(state, sums, updates)
                 pool.step(chosen)

@@ -18,8 +18,8 @@ from dreamer_lite.agent import learner as learning
 from dreamer_lite.agent.agent import Params, act, initial_carry
 from dreamer_lite.agent.learner import Learner, LearnerState, Metrics, make_learner
 from dreamer_lite.config import Config
+from dreamer_lite.training import hosts, sharding
 from dreamer_lite.training import replay as rp
-from dreamer_lite.training import sharding
 from dreamer_lite.training.progress import (
     Limits,
     check_finite,
@@ -245,7 +245,11 @@ def train(
     start = time.perf_counter() - seconds
     steps_each, updates_each = config.schedule
     steps, learnt = (int(x.flat[0]) for x in jax.device_get((state.steps, state.updates)))
-    while not limits.reached(time.perf_counter() - start, steps * config.worlds, learnt):
+
+    def passed() -> float:
+        return hosts.agree(time.perf_counter() - start)
+
+    while not limits.reached(passed(), steps * config.worlds, learnt):
         if max(steps + steps_each, learnt + updates_each) > LAST:
             return
         if steps < config.steps_before_learning - steps_each:

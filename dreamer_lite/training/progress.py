@@ -9,6 +9,7 @@ import numpy as np
 
 from dreamer_lite.agent.learner import Metrics
 from dreamer_lite.config import Config
+from dreamer_lite.training import hosts
 from dreamer_lite.training.state import COUNTED, EPISODES, EnvState, RunState
 
 
@@ -60,7 +61,8 @@ def check_returns(envs: EnvState, updates: int, config: Config) -> None:
     An infinite reward need not show in a loss, but it would stay in the replay and in checkpoints.
     """
     for name in ("score", "scores"):
-        for agent in np.argwhere(~np.isfinite(np.asarray(getattr(envs, name))))[:1, 0]:
+        values = np.asarray(hosts.whole(getattr(envs, name)))
+        for agent in np.argwhere(~np.isfinite(values))[:1, 0]:
             whose = f" of seed {config.seed + agent}" if config.seeds > 1 else ""
             raise FloatingPointError(
                 f"A reward of {config.world}{whose} was not finite before update {updates}."

@@ -23,12 +23,12 @@ AXIS = "devices"  # the one axis of a mesh
 
 
 def make_mesh(config: Config) -> Mesh | None:
-    """All local devices, to spread a run over; None if there is only one.
+    """All devices of all processes, to spread a run over; None if there is only one.
 
     Raises:
       ValueError: what is to be spread cannot be divided evenly.
     """
-    devices = jax.local_devices()
+    devices = jax.devices()
     names = ("batch", "worlds") if config.seeds == 1 else ("seeds",)
     odd = [f"{n}={getattr(config, n)}" for n in names if getattr(config, n) % len(devices)]
     if odd:
@@ -71,3 +71,19 @@ def of_state(config: Config, mesh: Mesh | None) -> Any:
     replay = Replay(second, second, second, second, added=whole, queued=whole)  # (L, W, ...)
     envs = EnvState(first, first, first, first, scores=whole, episodes=whole)  # (W, ...)
     return RunState(whole, replay, envs, key=whole, steps=whole, updates=whole)
+
+
+def from_hosts(tree: Any, mesh: Mesh | None) -> Any:
+    """Arrays (w, ...) of numpy, of which every process has its own part, as one (W, ...)."""
+    if mesh is None:
+        return tree
+    place = functools.partial(jax.make_array_from_process_local_data, spread(mesh, 0))
+    return jax.tree.map(place, tree)
+
+
+def on_this_host(array: jax.Array) -> np.ndarray:
+    """The part (w, ...) of an array (W, ...) that lies on this process's devices."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    own = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data) for shard in own])
