@@ -196,8 +196,7 @@ def test_the_tasks_of_srun_train_one_run(environment: dict[str, str], tmp_path: 
     words = [sys.executable, "-m", "dreamer_lite", "train", *small_run.FLAGS, "--devices", "all"]
     words += ["--updates", "11", "--run", str(tmp_path / "run")]
     pipes: Any = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    own = environment | {"XLA_FLAGS": ""}  # one device for each task
-    STARTED.append(subprocess.Popen(["srun", "-n", "2", *words], env=own, **pipes))
+    STARTED.append(subprocess.Popen(["srun", "-n", "2", *words], env=environment, **pipes))
     text, err = STARTED[0].communicate(timeout=900)
     assert STARTED[0].returncode == 0, err
     summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
