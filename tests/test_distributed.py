@@ -115,7 +115,7 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(tmp_path: Path) -
     ended([start(alone(folder, 11), devices=2)])
     where = address()
     said = ended([start(command(folder, where, number, 31)) for number in (0, 1)])
-    assert "update 31" in said[0] and "update" not in said[1], "one process shows the progress"
+    assert "updates/s" in said[0] and "updates/s" not in said[1], "one shows the progress"
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     assert (summary["updates"], summary["processes"], summary["devices"]) == (31, 2, 2)
     where = address()
