@@ -22,7 +22,7 @@
 #
 # | Minutes to read | to write | to run | You should know | Adds to your agent |
 # |---|---|---|---|---|
-# | 40 | 85 | 6, on 2 CPU cores | notebooks 03, 05 and 06 | policy, λ-returns, losses of actor and critic |
+# | 40 | 85 | 5, on 2 CPU cores | notebooks 03, 05 and 06 | policy, λ-returns, losses of actor and critic |
 #
 # **You will be able to**
 #
