@@ -34,13 +34,13 @@ SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 # What the cells of a notebook have printed, shown and failed with.
+# A folded cell shows no prompt; it is done when those after it are, for they run in order.
 STATE = """() => {
   const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')];
   const prompts = cells.map(c => c.querySelector('.jp-InputPrompt').textContent);
   const bad = ['application/vnd.jupyter.stderr', 'application/vnd.jupyter.error'];
   return {
-    cells: cells.length,
-    done: prompts.filter(p => /\\[\\d+\\]/.test(p)).length,
+    done: prompts.map(p => p === '' || /\\[\\d+\\]/.test(p)),
     trouble: [...document.querySelectorAll('.jp-OutputArea-output')]
       .filter(o => bad.includes(o.dataset.mimeType)).map(o => o.textContent.slice(-400)),
   };
@@ -152,7 +152,7 @@ class Student:
     def run_all(self, seconds: float) -> None:
         """Run all cells and wait until every one is done, without a word on stderr."""
         self.menu("Run All Cells")
-        self.wait_for(lambda done, cells: done == cells, seconds)
+        self.wait_for(all, seconds)
 
     def run_above(self, code: str, seconds: float) -> None:
         """Run all cells above the one with this code."""
@@ -163,13 +163,13 @@ class Student:
             ".findIndex(cell => cell.textContent.includes(code))",
             code,
         )
-        self.wait_for(lambda done, cells: done >= above, seconds)
+        self.wait_for(lambda done: all(done[:above]), seconds)
 
     def run_on(self, code: str, seconds: float) -> None:
         """Run the cell with this code and all below it."""
         self.select(code)
         self.menu("Run Selected Cell and All Below")
-        self.wait_for(lambda done, cells: done == cells, seconds)
+        self.wait_for(all, seconds)
 
     def menu(self, item: str) -> None:
         """Choose something in the menu *Run*."""
@@ -182,13 +182,13 @@ class Student:
             f".jp-CodeCell:has-text({json.dumps(code)}) .jp-InputPrompt"
         ).first.click()
 
-    def wait_for(self, enough: Callable[[int, int], bool], seconds: float) -> None:
-        """Wait until enough(cells done, cells) and the kernel rests; no error may appear."""
+    def wait_for(self, enough: Callable[[list[bool]], bool], seconds: float) -> None:
+        """Wait until enough(which cells are done) and the kernel rests; no error may appear."""
 
         def done() -> bool:
             state = self.page.evaluate(STATE)
             assert not state["trouble"], state["trouble"]
-            return enough(state["done"], state["cells"]) and self.kernel_is("idle")
+            return enough(state["done"]) and self.kernel_is("idle")
 
         wait(done, seconds, lambda: f"not done after {seconds} s: {self.page.evaluate(STATE)}")
 
