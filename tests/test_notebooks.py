@@ -928,7 +928,15 @@ def test_the_source_runs_as_a_script_and_its_claims_hold(source, monkeypatch, ca
     CLAIMS[source.stem](names)
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+# Half of what `make test` would take, were the notebooks that train larger models not slow tests.
+LIGHT = ("00", "01", "02", "03", "10")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [pytest.param(s, marks=[] if s.stem[:2] in LIGHT else pytest.mark.slow) for s in SOURCES],
+    ids=NAMES,
+)
 def test_run_all_on_an_untouched_student_copy_finishes(source, tmp_path):
     path = shutil.copy(build.places(source)[0][0], tmp_path)
     notebook = nbformat.read(path, 4)
