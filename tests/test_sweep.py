@@ -17,6 +17,7 @@ import scipy.stats
 import small_run
 
 from dreamer_lite.__main__ import main
+from dreamer_lite.commands import sweep as command
 from dreamer_lite.runs import sweep as sweeps
 from dreamer_lite.runs import sweep_local
 from dreamer_lite.runs.errors import RunError
@@ -276,6 +277,21 @@ def test_long_tables_show_what_is_at_work() -> None:
         "a=0",
         "all",
     ]
+
+
+def test_on_a_terminal_the_table_is_drawn_over_the_one_before(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("LINES", "20")
+    total = sweeps.Row("all 1 runs", Counter(["done"]), [1.0], 0.0)
+    screen = command.Screen()
+    for _ in range(3):
+        screen(Progress([total], total))
+        screen(Progress([total], total))  # too soon: not drawn
+        screen.due = 0.0
+    drawn = capsys.readouterr().err
+    assert drawn.count("all 1 runs") == 3
+    assert drawn.count("\x1b[2A") == 2, "up by the head and the one line"
+    assert all(len(line) < 40 + len("\x1b[2A\x1b[K\x1b[J") for line in drawn.splitlines())
 
 
 def test_slots_share_the_machine_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,6 +153,7 @@ def _records(
         # After an error in training this is not reached: the state was donated to the failed step.
         if record is not None:
             files.save(state, record, log, copy=True, must_copy=True)
+            hosts.any_of(False)  # no process leaves before the first one has written
 
 
 def _open_log(folder: Path) -> contextlib.AbstractContextManager[Log | None]:
