@@ -340,6 +340,11 @@ def test_bands_end_where_the_first_seed_ends() -> None:
     assert bands.band([long, short], "seconds").x[-1] == 10
 
 
+def test_lines_of_many_settings_differ() -> None:
+    looks = [bands.style(number) for number in range(49)]
+    assert len({(look["color"], look["linestyle"]) for look in looks}) == 49
+
+
 def test_plot_of_a_sweep(fake, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = tmp_path / "sweep"
     sweep = make(folder)

@@ -89,7 +89,7 @@ def draw(settings: Mapping[str, Sequence[Curve]], title: str = "") -> Figure:
         for axes, x, unit in zip(panels, ("frames", "seconds"), (1000, 60)):
             found = band(curves, x)
             named = f"{plots.plain(label)} ({many(len(curves))})"
-            axes.plot(found.x / unit, found.iqm, label=named, **plots.style(number, POINTS))
+            axes.plot(found.x / unit, found.iqm, label=named, **style(number))
             color = plots.COLOURS[number % len(plots.COLOURS)]
             axes.fill_between(found.x / unit, found.low, found.high, alpha=0.2, color=color)
     plots.decorate(panels[0], "environment frames (thousands)", "return (interquartile mean)")
@@ -97,6 +97,12 @@ def draw(settings: Mapping[str, Sequence[Curve]], title: str = "") -> Figure:
     panels[0].legend(frameon=False, fontsize=9)
     figure.suptitle(plots.plain(title), fontsize=12)
     return figure
+
+
+def style(number: int) -> dict[str, Any]:
+    """That of line `number`; when the colours come round again, their dashes are others."""
+    dashes = plots.DASHES[(number + number // len(plots.COLOURS)) % len(plots.DASHES)]
+    return plots.style(number, POINTS) | {"linestyle": dashes}
 
 
 def many(seeds: int) -> str:
