@@ -144,7 +144,7 @@ PRESETS_AT_SIZE: dict[tuple[str, str], dict[str, Any]] = {
         updates_per_call=50,
     ),
     # To encode and imagine an Atari game on a CPU within minutes. With the paper's 16 x 64 and all
-    # starts Road Runner has 5 to 72 points after 12 minutes in place of 875 to 1,825: 3 of 3 seeds.
+    # starts Road Runner has 5 to 72 points after 12 minutes instead of 875 to 1,825: 3 of 3 seeds.
     # The trials are in assets/README.md.
     ("atari", "pixels-cpu"): dict(
         worlds=4,

@@ -350,6 +350,7 @@ def run(source: Path) -> str:
     settings = {"PYTHONPATH": os.pathsep.join(paths), "DREAMER_LITE_FIGURES": str(figures)}
     settings["DREAMER_LITE_PARTS"] = tempfile.mkdtemp()  # nobody's my_dreamer.py is touched
     os.environ |= settings | {"DREAMER_LITE_STRICT": "1"}
+    os.environ.setdefault("DREAMER_LITE_RUNS", tempfile.mkdtemp())  # nor are anybody's runs
     os.environ.pop("DREAMER_LITE_FAST", None)
     start = time.perf_counter()
     NotebookClient(

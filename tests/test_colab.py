@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from dreamer_lite import files
 from dreamer_lite.course import colab, notebook
+from dreamer_lite.runs import places
 
 
 @pytest.fixture
@@ -105,17 +106,70 @@ def test_jax_flax_and_numpy_are_never_asked_for():
     assert {"optax", "ale-py", "jupytext"} <= asked
 
 
-def test_google_drive_is_mounted_on_colab_only(monkeypatch, tmp_path):
-    with pytest.raises(RuntimeError, match="on Colab only: name a local folder"):
-        colab.drive("runs")
-    mounted = []
+@pytest.fixture
+def drive(monkeypatch, tmp_path):
+    """Colab with a Google Drive; what is put into `said` is raised by the next mount."""
+    said = []
+
+    def mount(place):
+        if said:
+            raise said.pop()
+        assert place == str(tmp_path)
+
     fake = types.ModuleType("google.colab.drive")
-    fake.mount = mounted.append  # pyright: ignore
+    fake.mount = mount  # pyright: ignore
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     monkeypatch.setitem(sys.modules, "google.colab.drive", fake)
     monkeypatch.setattr(files, "DRIVE", tmp_path)
-    assert colab.drive("runs") == tmp_path / "MyDrive" / "runs" and colab.drive("runs").is_dir()
-    assert set(mounted) == {str(tmp_path)}
+    return said
+
+
+def test_google_drive_is_mounted_on_colab_only(drive, tmp_path, monkeypatch):
+    assert colab.drive(wanted=False) is None and not any(tmp_path.iterdir())
+    assert colab.drive() == tmp_path / "MyDrive" / "dreamer-lite" and colab.drive().is_dir()  # pyright: ignore
+    monkeypatch.delitem(sys.modules, "google.colab")
+    assert colab.drive() is None
+
+
+def test_a_mount_that_is_refused_or_fails_is_one_sentence(drive, tmp_path, capsys):
+    for error in (ValueError("mount failed"), RuntimeError("credential propagation")):
+        drive.append(error)
+        assert colab.drive() is None
+        out = capsys.readouterr().out
+        assert out.startswith(f"Google Drive could not be mounted ({error}): all files stay")
+        assert out.count("\n") == 1
+    (tmp_path / "MyDrive").write_text("a full or foreign disk")
+    assert colab.drive() is None and "could not be mounted" in capsys.readouterr().out
+
+
+def test_files_are_offered_for_download_on_colab_only(monkeypatch, tmp_path, capsys):
+    colab.download(tmp_path / "film.mp4")
+    offered = []
+
+    def download(path):
+        offered.append(path)
+        if path.endswith(".json"):
+            raise RuntimeError("blocked")
+
+    fake = types.ModuleType("google.colab.files")
+    fake.download = download  # pyright: ignore
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setitem(sys.modules, "google.colab.files", fake)
+    colab.download(tmp_path / "film.mp4", tmp_path / "agent.json")
+    assert offered == [str(tmp_path / "film.mp4"), str(tmp_path / "agent.json")]
+    assert capsys.readouterr().out.startswith("agent.json was not downloaded (blocked)")
+
+
+def test_kaggle_installs_what_is_missing_and_keeps_runs_in_its_output(pip, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "google.colab")
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+    monkeypatch.setenv("DREAMER_LITE_RUNS", "")  # put back by monkeypatch
+    monkeypatch.delenv("DREAMER_LITE_RUNS")
+    colab.setup()
+    assert len(pip) == 1 and "mediapy" in wanted(pip[0][0])
+    assert places.home() == Path("/kaggle/working/runs")
+    assert "menu Settings, Accelerator" in capsys.readouterr().out
+    assert colab.drive() is None
 
 
 def test_pictures_are_shown_by_what_colabs_ipython_knows(monkeypatch):

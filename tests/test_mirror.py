@@ -102,6 +102,7 @@ def test_files_of_overwritten_rows_are_used_again(tmp_path: Path) -> None:
     assert len(chunks(tmp_path / "copy")) == count
     assert {f.name for f in (tmp_path / "copy").iterdir()} == {
         "slot-0", "slot-1", "metrics.jsonl", *chunks(tmp_path / "copy"),
+        "agent.safetensors", "agent.json", "summary.json",
     }  # fmt: skip
 
 

@@ -103,7 +103,39 @@ def test_sizes_fit_the_device() -> None:
     assert planner.sizes("dmc/walker-walk", "cpu") == ("small", "1m")
     assert planner.sizes("dmc/walker-walk/pixels", "cpu") == ("pixels-cpu",)
     assert planner.sizes("atari/pong", "gpu") == ("1m", "12m", "25m")
+    assert planner.sizes("dmc/walker-walk", "gpu") == ("small", "1m")
+    assert planner.sizes("atari/road_runner", "gpu") == ("pixels-cpu", "1m")
     assert planner.sizes("catch", "gpu") == ("tiny",)
+
+
+def test_estimates_for_a_gpu() -> None:
+    """By hand: 5,991 launches of 5 us, 5.2 GFLOP at 2 TFLOP/s, 10 ms around."""
+    assert planner.estimated_seconds(make_config("dmc/walker-walk", "small")) == pytest.approx(
+        0.029955 + 0.0026 + 0.010
+    )
+    for world in ("catch", "dmc/walker-walk/pixels"):
+        assert math.isnan(planner.estimated_seconds(make_config(world)))
+
+
+@pytest.mark.parametrize(
+    "world, size, least",
+    [("dmc/walker-walk", "small", 900), ("atari/road_runner", "pixels-cpu", 9000),
+     ("atari/pong", "1m", -4)],
+)  # fmt: skip
+def test_the_table_of_notebook_09_is_what_the_planner_estimates(world, size, least) -> None:
+    source = small_run.ROOT / "notebooks" / "src" / "09_full_run.py"
+    names = {"dmc/walker-walk": "Walker Walk", "atari/road_runner": "Road Runner"}
+    for platform, device in (("cpu", "2 CPU cores"), ("gpu", "T4, L4, A100")):
+        sized = size if platform == "gpu" else planner.sizes(world, "cpu")[0]
+        minutes = planner.minutes_for(world, platform)
+        line = f"# | {device} | {names.get(world, 'Pong')} | `{sized}` | {minutes:g} |"
+        assert line in source.read_text(encoding="utf-8")
+    assert planner.sizes(world, "gpu")[0] == size
+    config = make_config(world, size)
+    plan = planner.plan(
+        config, planner.minutes_for(world, "gpu"), planner.estimated_seconds(config)
+    )
+    assert plan.low >= least
 
 
 @pytest.mark.parametrize("minutes, seconds", [(0, 1), (-1, 1), (1, 0)])

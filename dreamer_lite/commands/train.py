@@ -52,7 +52,7 @@ def make_or_continue(args: argparse.Namespace) -> int:
     """`train` after the processes of the run, if there are several, have found each other."""
     from dreamer_lite import presets, worlds
     from dreamer_lite.agent import devices
-    from dreamer_lite.runs import agents, process
+    from dreamer_lite.runs import agents, places, process
     from dreamer_lite.runs import run as runs
     from dreamer_lite.training import hosts
     from dreamer_lite.training.progress import Limits
@@ -65,9 +65,7 @@ def make_or_continue(args: argparse.Namespace) -> int:
         worlds.make(args.world)
         settled = presets.make_config(args.world, args.size, **settings(args.set))
         settled = dataclasses.replace(settled, seed=args.seed, seeds=args.seeds)
-    name = f"{args.world.replace('/', '-')}-{settled.size}-s{settled.seed}"
-    many = f"-n{settled.seeds}" if settled.seeds > 1 else ""
-    folder = args.run or Path("runs") / (name + many)
+    folder = args.run or places.home() / places.name(settled)
     if folder.suffix == agents.SUFFIX:
         raise Refused(f"{folder} is the name of an agent file: choose another folder with --run.")
     limits = Limits(args.minutes, args.steps, args.updates)

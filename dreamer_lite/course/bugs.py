@@ -43,7 +43,7 @@ RSSM = (
         "RSSM.imagine_step",
         "self.prior(deter)",
         "self.posterior(deter, jnp.zeros((*deter.shape[:-1], self.c.units)))",
-        "**`imagine_step` sampled from the posterior, with zeros in place of an embedding.** "
+        "**`imagine_step` sampled from the posterior, with zeros instead of an embedding.** "
         "Training never calls `imagine_step`, so losses, KL and perturbation maps are those of a "
         "healthy model. Only the open loop shows the bug: from the first imagined frame on, ball "
         "and paddle are in wrong places, although the prior has learned where they should be.",

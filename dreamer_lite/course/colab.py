@@ -1,13 +1,14 @@
-"""Sets a notebook up after its bootstrap cell; on Colab, installs the packages it lacks.
+"""Sets a notebook up after its bootstrap cell; on Colab and Kaggle, installs what is missing.
 
-Colab's own jax, flax and numpy are never touched: replacing them swaps the GPU build for a CPU one.
-Whatever is installed is written into a constraints file first, so that pip can only add. Standard
+The machine's jax, flax and numpy are never touched: replacing them swaps the GPU build for a CPU
+one. What is installed is written into a constraints file first, so that pip can only add. Standard
 library only, because this runs before anything is installed. The GL back end that renders Walker is
 chosen by the module that renders, not here.
 """
 
 import importlib
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
@@ -21,6 +22,13 @@ from dreamer_lite import __version__, assets, files, notices
 
 PYTHON = sys.version_info[:2]
 NEVER = ("jax", "jaxlib", "flax", "numpy")
+FOLDER = "dreamer-lite"  # on Google Drive: mirrors of runs, agents and films
+KAGGLE = "/kaggle/working"  # what a saved version of a Kaggle notebook keeps
+GPU_MENU = {
+    "Colab": "menu Runtime, Change runtime type, T4 GPU, Save",
+    "Kaggle": "menu Settings, Accelerator, GPU T4 x2",
+    "": "",
+}
 
 # dm_control wants labmaze, which has no wheel for Python 3.13 and which its suite does not use.
 DM_CONTROL = "dm_control>=1.0.50"
@@ -35,8 +43,13 @@ def on_colab() -> bool:
     return "google.colab" in sys.modules
 
 
+def on_kaggle() -> bool:
+    """Whether this is a Kaggle notebook."""
+    return "KAGGLE_KERNEL_RUN_TYPE" in os.environ
+
+
 def setup(*extras: str) -> None:
-    """Install what is missing, on Colab only; print versions and device. May be run twice.
+    """Install what is missing, on Colab and Kaggle; print versions and device. May be run twice.
 
     From here on the library's warnings are printed to stdout: nbgrader takes anything on stderr for
     a failure. `extras` are those of pyproject.toml: "atari", "dmc".
@@ -49,7 +62,9 @@ def setup(*extras: str) -> None:
     wanted = requirements(*extras)
     notices.say_plainly(print)
     notices.print_anything()
-    if on_colab():
+    if on_kaggle():
+        os.environ.setdefault("DREAMER_LITE_RUNS", f"{KAGGLE}/runs")
+    if on_colab() or on_kaggle():
         install(wanted)
     have = installed()
     needed = dict.fromkeys([*NEVER, *map(distribution, requirements())])
@@ -59,25 +74,48 @@ def setup(*extras: str) -> None:
             "kernel of the clone's .venv, or open this notebook by `make lab`."
         )
     print(describe())
-    if on_colab() and "gpu" not in describe():
+    menu = GPU_MENU["Colab" if on_colab() else "Kaggle" if on_kaggle() else ""]
+    if menu and "gpu" not in describe():
         print(
-            "No GPU here. Notebooks 00 to 07 do not need one. For a GPU: menu Runtime, "
-            "Change runtime type, T4 GPU, Save; then run all cells again."
+            f"No GPU here. Only notebook 09 needs one, for Pong and for images. For a GPU: {menu}; "
+            "then run all cells again."
         )
 
 
-def drive(folder: str) -> Path:
-    """Mount Google Drive, on Colab, which asks for permission; `folder` in it, made if missing.
+def drive(wanted: bool = True) -> Path | None:
+    """On Colab, if `wanted`: the folder "dreamer-lite" on Google Drive, made if it is missing.
 
-    Raises:
-      RuntimeError: not on Colab.
+    Mounting asks for permission. If that is refused or fails, a sentence says so and what happens
+    then. None without Drive, and everywhere but on Colab.
+    """
+    if not (wanted and on_colab()):
+        return None
+    try:
+        importlib.import_module("google.colab.drive").mount(str(files.DRIVE))
+        place = Path(files.DRIVE) / "MyDrive" / FOLDER
+        place.mkdir(parents=True, exist_ok=True)
+        return place
+    except Exception as error:  # colabtools raises several types, its own among them
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        print(
+            f"Google Drive could not be mounted ({why}): all files stay on this machine, which "
+            "Colab deletes in the end; notebook 09 offers them for download before that."
+        )
+        return None
+
+
+def download(*paths: Path) -> None:
+    """Offer files to the browser, on Colab; elsewhere they are where the reader's other files are.
+
+    A browser that refuses is named in a sentence: the files stay in Colab's file list.
     """
     if not on_colab():
-        raise RuntimeError("Google Drive can be mounted on Colab only: name a local folder.")
-    importlib.import_module("google.colab.drive").mount(str(files.DRIVE))
-    place = Path(files.DRIVE) / "MyDrive" / folder
-    place.mkdir(parents=True, exist_ok=True)
-    return place
+        return
+    for path in paths:
+        try:
+            importlib.import_module("google.colab.files").download(str(path))
+        except Exception as error:  # no browser, or one that blocks downloads
+            print(f"{path.name} was not downloaded ({error}): take it from Colab's list of files.")
 
 
 def requirements(*extras: str) -> list[str]:

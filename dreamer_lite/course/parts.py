@@ -148,7 +148,7 @@ def shift(text: str, columns: int) -> str:
             if name not in ("COMMENT", "NL"):
                 begins = name in ("NEWLINE", "INDENT", "DEDENT", "ENCODING")
     except (tokenize.TokenError, SyntaxError):
-        pass  # no Python, which whoever compiles it will say
+        pass  # no Python; compiling it will say so
     lines = text.splitlines()
     for at, line in enumerate(lines):
         if at not in fixed and line.strip():
@@ -331,7 +331,7 @@ def _check_again(name: str, text: str) -> str:
 
 
 def placed(texts: Mapping[str, str]) -> Iterator[Chunk]:
-    """The pieces of `notebooks/dreamer.py` with these texts in place of the course's."""
+    """The pieces of `notebooks/dreamer.py` with these texts instead of the course's."""
     for chunk in solution():
         if chunk.name in texts:
             chunk = chunk._replace(text=shift(texts[chunk.name], len(chunk.indent)))
@@ -339,7 +339,7 @@ def placed(texts: Mapping[str, str]) -> Iterator[Chunk]:
 
 
 def assemble(texts: Mapping[str, str]) -> types.ModuleType:
-    """A module of the whole agent with these parts in place of the course's.
+    """A module of the whole agent with these parts instead of the course's.
 
     Raises what the code raises when it is run, for instance a SyntaxError.
     """
@@ -369,7 +369,7 @@ def function(name: str, text: str) -> Callable[..., Any]:
 def load(force: Mapping[str, str] | None = None) -> types.ModuleType:
     """The agent as a module: the reader's parts, the course's for the rest. Says whose they are.
 
-    `force` puts texts in place of parts without a check, to see what a wrong part does.
+    `force` puts texts instead of parts without a check, to see what a wrong part does.
     """
     mine = read()
     print(*mine.refused.values(), sep="\n", end="\n" if mine.refused else "")

@@ -23,6 +23,30 @@ from dreamer_lite.runs import run as runs
 UPDATES = 20  # timed
 ENOUGH = 0.9  # a plan that reaches this fraction of a curve's rise has minutes to spare
 
+# (environment, "cpu" or "gpu"): minutes after which there is something to see. CPUs: measured, on
+# one or two cores. GPUs: `estimated_seconds`, until somebody has measured them.
+MINUTES = {
+    ("dmc/walker-walk", "cpu"): 30.0,
+    ("dmc/walker-walk", "gpu"): 45.0,
+    ("atari/road_runner", "cpu"): 20.0,
+    ("atari/road_runner", "gpu"): 15.0,
+    ("atari/pong", "cpu"): 60.0,
+    ("atari/pong", "gpu"): 60.0,
+}
+OTHERS = 60.0  # minutes
+
+# (environment or its family, size): kernel launches of an update compiled for a T4 (jax 0.7.2), and
+# billions of floating-point operations in its matrix products.
+COMPILED = {
+    ("dmc", "small"): (5_991, 5.2),
+    ("dmc", "1m"): (10_722, 31.0),
+    ("atari", "pixels-cpu"): (3_711, 4.5),
+    ("atari", "1m"): (10_884, 96.4),
+}
+LAUNCH = 5e-6  # seconds a launch: what is usual, not measured here
+RATE = 2e12  # operations per second, a quarter of a T4's peak in float32
+AROUND = 0.010  # seconds of acting and of the simulator beside an update: assumed
+
 
 class ReferenceCurve(NamedTuple):
     """A training curve: return against environment frames."""
@@ -81,11 +105,31 @@ def sizes(world: str, platform: str = "") -> tuple[str, ...]:
     """
     if world in worlds.names() or world.startswith("gym/"):
         return ("tiny",)
+    small = "pixels-cpu" if "pixels" in world or world.startswith("atari/") else "small"
     if (platform or jax.default_backend()) != "cpu":
-        return ("1m", "12m", "25m")
-    if "pixels" in world or world.startswith("atari/"):
-        return ("pixels-cpu",)  # `1m` takes ten times as long, see assets/speed.md
-    return ("small", "1m")
+        # first the size with which we have learnt it on a CPU, where we have
+        return (small, "1m") if f"{world} {small}" in references() else ("1m", "12m", "25m")
+    # with images `1m` takes a CPU ten times as long, see assets/speed.md
+    return (small,) if small == "pixels-cpu" else (small, "1m")
+
+
+def minutes_for(world: str, platform: str = "") -> float:
+    """Minutes after which there is something to see, on a device of this platform."""
+    kind = "cpu" if (platform or jax.default_backend()) == "cpu" else "gpu"
+    return MINUTES.get((world, kind), OTHERS)
+
+
+def estimated_seconds(config: Config) -> float:
+    """An estimate of the seconds per update on a T4, acting and simulator included; NaN: unknown.
+
+    Launches of the compiled program at LAUNCH each, floating-point operations at RATE, and AROUND.
+    It says nothing about other settings than those of the presets.
+    """
+    compiled = COMPILED.get((config.world.split("/")[0], config.size))
+    if compiled is None or "pixels" in config.world:
+        return np.nan
+    launches, billions = compiled
+    return launches * LAUNCH + billions * 1e9 / RATE + AROUND
 
 
 def seconds_per_update(config: Config, updates: int = UPDATES) -> float:

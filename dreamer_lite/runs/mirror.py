@@ -3,6 +3,7 @@
     DIR/slot-0, slot-1     the run without its replay: the newest copy and the one before
     DIR/replay-0000, ...   time steps of the replay, each written once
     DIR/metrics.jsonl      the progress records
+    DIR/agent.safetensors  the newest agent, with agent.json; and summary.json
 
 Such a folder is slow, uploads at any time, and moves deleted files to a trash that uses up the
 quota. Therefore each time step is written once, files are few and overwritten in place, and
@@ -20,7 +21,7 @@ import itertools
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,6 +75,22 @@ def push(folder: Path, state: RunState, meta: Mapping[str, Any], metrics: Path) 
         raise OSError(
             f"Could not copy the run to {folder} ({reason(error)}): make sure that it can be "
             "written and has room, or leave --mirror out; the run itself is intact."
+        ) from error
+
+
+def add(folder: Path, run: Path, names: Iterable[str]) -> None:
+    """Copy files of the run folder, such as its agent and films, into the mirror, in place.
+
+    Raises OSError if they cannot be written; one sentence.
+    """
+    try:
+        _check_mounted(folder)
+        for name in names:
+            _overwrite(folder / name, (run / name).read_bytes())
+    except OSError as error:
+        raise OSError(
+            f"Could not copy {', '.join(names)} to {folder} ({reason(error)}): make sure that it "
+            "can be written and has room; the run itself is intact."
         ) from error
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from dreamer_lite import worlds
 from dreamer_lite.agent.agent import Params
 from dreamer_lite.config import Config, to_dict
-from dreamer_lite.runs import checkpoints, disk, mirror, process, records
+from dreamer_lite.runs import agents, checkpoints, disk, mirror, places, process, records
 from dreamer_lite.runs.description import RESULTS, check_settings, compare_versions, make_summary
 from dreamer_lite.runs.errors import MALFORMED, RunError, explained
 from dreamer_lite.runs.records import Log, Record
@@ -210,8 +210,9 @@ class _Files:
     ) -> None:
         """Records first, then the checkpoint, then the summary, then the copy in the mirror.
 
-        A state that is not finite is not saved. If the copy fails, the user is told; the error is
-        raised only if `must_copy`. Of several processes, all must call this, and one writes.
+        The mirror gets the agent as a file, too. A state that is not finite is not saved. If the
+        copy fails, the user is told; the error is raised only if `must_copy`. Of several processes,
+        all must call this, and one writes.
         """
         used, state = len(state.updates.sharding.device_set), hosts.whole(state)
         if log is None:
@@ -233,6 +234,8 @@ class _Files:
             return
         try:
             mirror.push(self.mirror_folder, state, meta, self.folder / "metrics.jsonl")
+            agents.export(self.folder, self.folder / places.AGENT)
+            mirror.add(self.mirror_folder, self.folder, [*places.FILES, "summary.json"])
         except OSError as error:
             if must_copy:
                 raise

@@ -666,8 +666,7 @@ for (label, place), values in gaps.items():
 # must predict when. Half of its data are of a player who shows that hardly ever, and it had more to learn in as many updates: its reconstruction loss ends several
 # times above that of the other model. So coverage of *states* is necessary, and not enough: the data must also hold the actions that a planner will try, and the model must have
 # fitted them. More plans, or a policy that is trained for many updates, search harder for such errors. Notebook 07 measures that.
-
-# %% [markdown]
+#
 # Three kinds of error end a rollout, and each has its own remedy:
 #
 # | error | cause | remedy |

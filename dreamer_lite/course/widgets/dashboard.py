@@ -52,7 +52,7 @@ _active: list["Dashboard"] = []  # one training at a time: two would share the c
 
 
 class Dashboard:
-    """A run up to `updates` updates that one can watch, pause, resume and stop.
+    """A run up to `updates` updates, or `minutes`, that one can watch, pause, resume and stop.
 
     `folder` is a run folder; a run that it holds is resumed from its checkpoint. The default is a
     temporary one, made by `start` and removed when the process ends. `driver` replaces the training
@@ -64,13 +64,15 @@ class Dashboard:
     def __init__(
         self,
         config: Config,
-        updates: int,
+        updates: int | None,
         folder: str | Path = "",
         driver: Driver | None = None,
         background: bool | None = None,
         mirror: str | Path = "",
+        minutes: float | None = None,
     ):
-        self.config, self.updates, self.driver = config, updates, driver
+        self.config, self.driver = config, driver
+        self.limits = Limits(minutes, updates=updates)
         self.given = Path(folder) if folder else None
         self.mirror = Path(mirror) if mirror else None
         self.background = background
@@ -195,7 +197,7 @@ class Dashboard:
             steps = runs.run(
                 self.config,
                 self.folder,
-                Limits(updates=self.updates),
+                self.limits,
                 stop=lambda: self._stop.is_set() or asked(),
                 mirror_folder=self.mirror,
                 driver=self.driver,
@@ -213,7 +215,7 @@ class Dashboard:
         except Exception as error:
             self.error = error
         finally:
-            done = bool(self.records) and self.records[-1]["updates"] >= self.updates
+            done = bool(self.records) and runs.finished(self.folder, self.limits)
             self.state = "failed" if self.error else "finished" if done else "stopped"
             self._refresh(last=True)
 
@@ -258,7 +260,7 @@ class Dashboard:
     def _progress(self) -> str:
         if self.error is not None:
             return f"failed: {in_a_sentence(self.error)} {self._saved()}".strip()
-        text = describe(self.state, self.records, self.updates, self.config.free_nats)
+        text = describe(self.state, self.records, self.limits, self.config.free_nats)
         ended = self.records and self.state in ("stopped", "finished")
         return f"{text}. {self._saved()}" if ended else text
 

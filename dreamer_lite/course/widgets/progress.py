@@ -17,6 +17,7 @@ from dreamer_lite.config import Config
 from dreamer_lite.evaluation.open_loop import decode
 from dreamer_lite.runs.records import Record
 from dreamer_lite.show import plots
+from dreamer_lite.training.progress import Limits
 from dreamer_lite.worlds import AnyWorld
 
 AHEAD = 7  # imagined steps in the strip
@@ -41,16 +42,23 @@ def make_preview(config: Config, world: AnyWorld) -> Callable[..., dict[str, jax
     return preview
 
 
-def describe(state: str, records: Sequence[Record], updates: int, free_nats: float) -> str:
-    """How far a run of so many updates is, its speed, return and losses, in one sentence."""
+def describe(state: str, records: Sequence[Record], limits: Limits, free_nats: float) -> str:
+    """How far a run with these limits is, its speed, return and losses, in one sentence."""
     if not records:
         compiles = ": it compiles first, for about 20 s on 2 CPU cores"
         return state + (compiles if state == "starting" else "")
     last = records[-1]
     speed = np.mean([record["updates_per_second"] for record in records[-RECENT:]])
-    text = f"{state}, update {last['updates']:,} of {updates:,}, {speed:.1f} updates/s"
-    if state == "running" and len(records) > 1:
-        text += f", about {duration((updates - last['updates']) / max(speed, 1e-9))} left"
+    text, left = f"{state}, update {last['updates']:,}", []
+    if limits.updates is not None:
+        text += f" of {limits.updates:,}"
+        left.append((limits.updates - last["updates"]) / max(speed, 1e-9))
+    if limits.minutes is not None:
+        text += f", minute {last['seconds'] / 60:.1f} of {limits.minutes:g}"
+        left.append(60 * limits.minutes - last["seconds"])
+    text += f", {speed:.1f} updates/s"
+    if state == "running" and len(records) > 1 and left:
+        text += f", about {duration(max(0.0, min(left)))} left"
     if plots.fewest_episodes(last):
         text += f"; return {last['return_mean']:.2f} ± {last['return_stderr']:.2f}"
     else:
