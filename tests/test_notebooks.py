@@ -39,6 +39,12 @@ import lint  # noqa: E402
 SOURCES = build.sources()
 NAMES = [source.stem for source in SOURCES]
 
+@pytest.fixture(autouse=True)
+def no_runs(monkeypatch, tmp_path_factory):
+    """Notebook 10 takes the newest agent of the clone: none of a developer's runs."""
+    monkeypatch.setenv("DREAMER_LITE_RUNS", str(tmp_path_factory.getbasetemp() / "runs"))
+
+
 SMALL = '''# ---
 # jupyter:
 #   jupytext:
