@@ -34,7 +34,8 @@ IMAGES = {"min_std", "max_std", "moving_scale"}  # of continuous actions and of 
 
 def updated(tag: str, updates: int = 3, **changes):
     """The parameters and metrics after some updates with these hyperparameters."""
-    learner = make_learner(golden_config(tag, **(SMALL | changes)), *spaces(tag))
+    config = dataclasses.replace(golden_config(tag, **SMALL), **changes)
+    learner = make_learner(config, *spaces(tag))
     state, batch = learning.init(learner, 0), golden_batch(tag)
     update = jax.jit(functools.partial(learning.update, learner))
     metrics = {}
