@@ -763,6 +763,7 @@ def claims_06(names: dict) -> None:
     alive = {label: line[-1].mean() for label, line in names["alive"].items()}
     assert abs(alive["imagined, at random"] - alive["real, at random"]) < 0.15
     assert alive["imagined, follows the ball"] > 1.5 * alive["imagined, at random"]
+    assert alive["real, follows the ball"] > 3 * alive["real, at random"]
     bars = {label: mean for label, (mean, _) in names["bars"].items()}
     assert bars["by its own rollouts"] > 1.1 * bars["by another moment's rollouts"]
     assert bars["by its own rollouts"] > 1.1 * bars["a plan at random"]

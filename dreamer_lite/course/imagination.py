@@ -292,7 +292,8 @@ def with_bands(
         decorate(axes, xlabel, ylabel)
         axes.set_ylim(bottom=0)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    columns = len(labels) if closer else 2  # one panel alone is too narrow for more
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 

@@ -203,7 +203,8 @@ notebook.show_film(
 by_plane = ((predicted - real) ** 2).sum((2, 3)).mean(1)  # (H, 4)
 planes = dict(zip(("paddle", "ball", "trail of the ball", "bricks"), by_plane.T))
 question.explain(
-    f"Over {len(lasting.time)} moments, at steps 1, 5 and 15, in cells:\n\n"
+    f"The {max(planes, key=lambda k: planes[k][4])}: at step 5 it has the largest error. Over {len(lasting.time)} moments, at "
+    "steps 1, 5 and 15, in cells:\n\n"
     + "\n".join(f"* {k}: {x[0]:.3f}, {x[4]:.3f}, {x[-1]:.3f}" for k, x in planes.items())
     + "\n\nA paddle or a ball in a wrong cell costs 2. The paddle follows the actions, which the model is given, so it is easy. "
     "The ball turns at walls, bricks and paddle, and a brick is lost only where the ball hit: their errors have the same cause."
@@ -284,9 +285,9 @@ def imagine(agent: Dreamer, start: State, horizon: int, key: jax.Array) -> tuple
 imagine = checks.imagine(imagine)
 
 # %% [markdown]
-# Two policies act in your model, and neither touches the environment. One is the actor of an agent that has not been
-# trained, which acts nearly at random. The other is written by hand: it decodes the imagined state, and moves the paddle
-# towards the ball that it finds there. The continue head (notebook 05) predicts the probability that an episode goes on;
+# Two policies act in your model. One is the actor of an agent that has not been trained, which acts nearly at random. The
+# other is written by hand: it decodes the imagined state, and moves the paddle towards the ball that it finds there. For
+# comparison, both also go on from the same moments in the environment. The continue head (notebook 05) predicts the probability that an episode goes on;
 # the product of these probabilities is the probability that a rollout is still alive.
 
 # %%
@@ -306,6 +307,9 @@ alive = {
 }
 ends = np.asarray(data.at_offsets(test.steps.is_last, any_moment, np.arange(1, HORIZON + 1)))
 alive["real, at random"] = 1.0 - np.logical_or.accumulate(ends)
+here = jax.tree.map(lambda x: x[0], data.at_offsets(game, any_moment, [0]))
+now = data.at_offsets(test.steps.obs["image"], any_moment, [0])[0]
+alive["real, follows the ball"] = 1.0 * np.asarray(im.following(world, here, now, HORIZON))
 
 # %% tags=["plumbing"]
 # @title Draw the fraction of rollouts that are alive
@@ -320,9 +324,11 @@ notebook.show(
 survived = {label: float(line[-1].mean()) for label, line in alive.items()}
 question.explain(
     f"{100 * survived['imagined, at random']:.0f} of 100 in imagination, {100 * survived['real, at random']:.0f} in the environment: "
-    "the model has learned when an episode ends, because it was trained on random play. And a policy that never touched the "
-    f"environment can be told from a better one: following the ball, {100 * survived['imagined, follows the ball']:.0f} survive. "
-    "That is all that an actor needs to learn from."
+    "the model has learned when an episode ends, because it was trained on random play. And imagination alone can tell a better "
+    f"policy from a worse one: following the ball, {100 * survived['imagined, follows the ball']:.0f} survive in imagination, and "
+    f"{100 * survived['real, follows the ball']:.0f} if the same player really goes on from these moments. Where the two numbers differ, "
+    "the model errs: a player who follows the ball soon leaves what random play has shown (section 7). But the order of the two "
+    "policies is right, and an order is what an actor needs to learn from."
 )
 
 # %% [markdown]
@@ -369,7 +375,8 @@ for (cause, effect), (slope, fraction) in depends.items():
 # * **open loop**: imagined h steps ahead, each step from the imagined state before it;
 # * **one step**: imagined one step ahead, from the state that the model *observed* just before the frame.
 #
-# If the two are level, then single steps are hard and errors do not add up. If the open loop grows away, errors compound.
+# If the two are level, then single steps are hard and errors do not add up. If the open loop grows away, errors compound. Both
+# predict the same frames, so their difference is taken moment by moment; it can be clear although the two bands overlap.
 #
 # The **baselines** know no rules: *repeat the last frame* that was observed, and *the mean image of the data set*. The negative control
 # is *another moment's rollout*: a model that produced plausible frames, but not of this moment, would be as good.
@@ -422,11 +429,13 @@ print(alt.replace("; ", "\n"))
 crossing = np.flatnonzero(lines["open loop"][0] >= lines["mean image"][0])
 where = f"At step {crossing[0] + 1}" if len(crossing) else "Not within 15 steps"
 spread = np.sort(errors["open loop"][-1])
+more, half = behavior.interval(errors["open loop"][-1] - errors["one step"][-1])
 question.explain(
     f"{where}. After 15 steps the open loop errs by {lines['open loop'][0][-1]:.2f} cells, one step by "
-    f"{lines['one step'][0][-1]:.2f}: errors compound. But the mean hides something: half of the rollouts err by less than "
-    f"{np.median(spread):.2f} cells at step 15, and the worst tenth by more than {np.quantile(spread, 0.9):.2f}. Most rollouts are right to the "
-    "cell, some have lost the ball. Section 7 shows which."
+    f"{lines['one step'][0][-1]:.2f}. Both predict the same frames, so compare them moment by moment: the open loop errs by "
+    f"{more:.2f} ± {half:.2f} cells more. The mean hides something: at step 15 {(spread < 0.5).mean():.0%} of the rollouts err by "
+    f"less than half a cell, and the worst tenth by more than {np.quantile(spread, 0.9):.2f}. Most rollouts are right to the cell; "
+    "a few have lost the ball, and these make the mean."
 )
 
 # %% [markdown]
@@ -461,7 +470,6 @@ question = notebook.predict(
 )
 
 # %%
-here = jax.tree.map(lambda x: x[0], data.at_offsets(game, any_moment, [0]))
 imagine_plans = im.under_a_plan(dreamer, c, model.graph)
 forks = im.fork(world, imagine_plans, params, begin, here, jax.random.key(seed), HORIZON)
 columns = [0, 3, 6, 9]  # try others
@@ -493,7 +501,8 @@ question.explain(
 # environment. The comparison: a plan at random, and, as the negative control, the plan that *another* moment's rollouts prefer.
 
 # %%
-bars = {label: behavior.interval(x) for label, x in im.choices(forks).items()}
+chosen = im.choices(forks)
+bars = {label: behavior.interval(x) for label, x in chosen.items()}
 figure = Figure(figsize=(7.4, 2.6), layout="constrained")
 axes = figure.add_subplot()
 means, halves = np.array(list(bars.values())).T
@@ -503,7 +512,13 @@ axes.set(xlabel="real score in 15 steps: bricks, plus 1 if alive at the end")
 words = "; ".join(f"{k} {m:.2f} ± {e:.2f}" for k, (m, e) in bars.items())
 alt = f"Real score of the plan chosen at {len(fates)} moments, by who chose: {words}."
 notebook.show(figure, alt, "06_chosen")
-print(words.replace("; ", "\n"))
+
+# %%
+hit = np.isclose(chosen["by its own rollouts"], chosen["the best in hindsight"]).mean()
+print(
+    words.replace("; ", "\n"),
+    f"\nAt {hit:.0%} of the moments no other plan would have brought more.",
+)
 
 # %% [markdown]
 # <details><summary>The bars that you should see</summary>
@@ -637,11 +652,12 @@ question.explain(
 #
 # **Model exploitation** is what happens when an optimizer maximises a model's *prediction*: it finds the inputs at which the model is wrong in
 # its favour. Ten plans are enough to see it. For the plan with the highest imagined score, compare that
-# score with the real one, at moments that the data covered, and at the follower's moments that they did not.
+# score with the real one, at moments that random play covered, and at the follower's moments that it did not. The last column of the
+# table says how much of the difference is survival: the imagined probability that the plan is alive at the end, minus the real one. The rest is bricks.
 
 # %%
 places = {"covered": (test, game, any_moment), "not covered": (far, far_game, far_moments)}
-gaps = {}
+gaps, survival = {}, {}
 for place, (source, envs, moments) in places.items():
     for label, weights in {"random play": params, "both players": wide}.items():
         latent = observe(weights, source, jax.random.key(seed))
@@ -652,21 +668,27 @@ for place, (source, envs, moments) in places.items():
         )
         hoped, came = branches.chosen()
         gaps[label, place] = [behavior.interval(x) for x in (hoped, came, hoped - came)]
+        survival[label, place] = behavior.interval(np.subtract(*branches.survival()))
 
 # %%
-print("model of        moments       imagined score    real score      difference")
-for (label, place), values in gaps.items():
-    print(f"{label:15} {place:12}", *(f"{m:6.2f} ± {e:.2f}    " for m, e in values))
+print("model of        moments       imagined score   real score     difference     of it survival")
+for pair, values in gaps.items():
+    numbers = (f"{mean:8.2f} ± {half:.2f}" for mean, half in [*values, survival[pair]])
+    print(f"{pair[0]:15} {pair[1]:12}", *numbers)
 
 # %% [markdown]
-# The difference is what the planner hoped for in vain. The model of random play is exploited where its data have not been, and hardly where they have.
+# The difference is what the model overestimates. The model of random play is exploited where its data have not been, and not where they have: away from
+# its data it rebuilds the wall (section 7), and its planner expects bricks that are long gone.
 #
 # The model of both players is exploited at both kinds of moments, although section 7 showed small errors for it. This is no contradiction. Section 7 measured
-# the error along the actions that the *follower* took, and the follower hardly ever loses the ball. The ten plans here do lose it, in most cases, and the model
-# must predict when. Half of its data are of a player who shows that hardly ever, and it had more to learn in as many updates: its reconstruction loss ends several
-# times above that of the other model. So coverage of *states* is necessary, and not enough: the data must also hold the actions that a planner will try, and the model must have
-# fitted them. More plans, or a policy that is trained for many updates, search harder for such errors. Notebook 07 measures that.
+# the error along the actions that the *follower* took, and the follower hardly ever loses the ball. Many of the ten plans here do lose it, and the model
+# must predict when. Half of its data are of a player who shows that hardly ever, and in half-broken walls nobody else has played. So this planner overestimates survival
+# as well, which the last column shows. The model also had more to learn in as many updates: its reconstruction loss ends several times above that of the other model.
 #
+# So coverage of *states* is necessary, and not enough: the data must also hold the actions that a planner will try, and the model must have
+# fitted them. More plans, or a policy that is trained for many updates, search harder for such errors. Notebook 07 measures that.
+
+# %% [markdown]
 # Three kinds of error end a rollout, and each has its own remedy:
 #
 # | error | cause | remedy |
