@@ -403,7 +403,10 @@ def course(folder: Path, wanted: list[str]) -> str:
 
 
 def drop_widgets(notebook: NotebookNode) -> None:
-    """Without the widget's state its view only says that a model is missing."""
+    """Without the widget's state its view only says that a model is missing.
+
+    Of a dream page only the sentence above it stays: it holds an agent, 1.6 MB in each version.
+    """
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [
@@ -411,6 +414,9 @@ def drop_widgets(notebook: NotebookNode) -> None:
                 for output in cell.outputs
                 if "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
             ]
+            for output in cell.outputs:
+                if (page := output.get("data", {}).get("text/html")) is not None:
+                    output["data"]["text/html"] = re.sub(r"(?s)<iframe .*?</iframe>", "", page)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -54,9 +54,28 @@ def test_00_plays_films_and_lets_its_reader_steer(student):
     student.run_all(240)
     films = student.films()
     assert films and all(film["seconds"] > 1 and film["width"] > 100 for film in films)
-    for label in ("left", "right", "agent decides", "restart"):
-        changes(student, ".widget-html img", lambda label=label: student.press(label))
+    dream = student.page.frame_locator("iframe[title^='The dream']")
+    status = dream.locator("[role=status]")
+    stage, page_frame = dream.locator(".stage"), student.page.locator("iframe")
+    page_frame.scroll_into_view_if_needed()  # out of sight it stands still
+    cells = student.page.locator(".jp-Cell").count()
+    stage.click()
+    for key, words in (("r", "Real moment 1"), ("ArrowLeft", "Step 1, left"), ("a", "Step 2")):
+        student.page.keyboard.press(key)
+        wait(lambda words=words: status.inner_text().startswith(words), 20, status.inner_text)
+    student.page.keyboard.press("b")  # in the Lab: a new cell below
+    assert student.page.locator(".jp-Cell").count() == cells, "the keys are the dream's"
     student.look("00")
+    student.page.click(".lm-MenuBar-itemLabel:text-is('File')")
+    student.page.click(".lm-Menu-itemLabel:text-is('Save Notebook')")
+    saved = student.lab.folder / "00_the_dream.ipynb"
+    wait(lambda: "<iframe" in saved.read_text(encoding="utf-8"), 60, lambda: "it was not saved")
+    student.page.reload()  # what was saved is there again, without a kernel's help
+    page_frame.wait_for(state="attached")
+    page_frame.scroll_into_view_if_needed()
+    stage.click()
+    student.page.keyboard.press("ArrowLeft")
+    wait(lambda: ", left" in status.inner_text(), 20, status.inner_text)
     student.check()
 
 

@@ -84,7 +84,7 @@ def checksum(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def show(data: Mapping[str, Any], height: int = 900) -> None:
+def show(data: Mapping[str, Any], height: int = 760) -> None:
     """Display the page in a notebook, in a frame of its own, `height` pixels high.
 
     It needs no kernel: it goes on while a cell runs, and is still there when the notebook is opened
@@ -95,8 +95,9 @@ def show(data: Mapping[str, Any], height: int = 900) -> None:
     page = escaping.escape(html(data), quote=True)
     display(
         HTML(
-            f'<div><iframe title="{escaping.escape(str(data["title"]), quote=True)}" '
+            "<p>Click on the images below, then use the arrow keys. If there are none, run this "
+            f'cell.</p><iframe title="{escaping.escape(str(data["title"]), quote=True)}" '
             f'sandbox="allow-scripts" style="width:100%;height:{height}px;border:0" '
-            f'srcdoc="{page}"></iframe></div>'
+            f'srcdoc="{page}"></iframe>'
         )
     )

@@ -62,7 +62,7 @@ from matplotlib.figure import Figure
 from dreamer_lite import worlds
 from dreamer_lite.course import parts
 from dreamer_lite.course.notebook import predict, show, show_film
-from dreamer_lite.course.widgets import Dream, steer
+from dreamer_lite.course.widgets import Dream, steer_in_page
 from dreamer_lite.evaluation import rollouts
 from dreamer_lite.runs import agents
 from dreamer_lite.show.plots import style
@@ -85,18 +85,19 @@ from dreamer_lite.show.plots import style
 # 2. press *left* many times. Does the paddle stay inside the grid?
 # 3. meet the ball and hit a brick. Is the reward predicted at the right step?
 # 4. let the *agent decide*. How long does it survive in its own imagination?
-# 5. press *new noise* and repeat your actions. What differs?
+# 5. press *new sample* and repeat your actions. What differs?
+# 6. press *observe reality* when the images have parted. How fast does the model find back?
 #
-# Press a button, or reach it with the Tab key and press the space bar. The buttons need a running
-# kernel: a page that only displays the notebook, such as GitHub, does not show them. A script takes
-# the actions of `plan` instead.
+# Click on the images, then use the arrow keys, or press a button. The networks run in your browser:
+# the images move on while cells run. A page that only displays the notebook, such as GitHub, does
+# not show them. A script takes the actions of `plan` instead.
 
 # %%
 agent = agents.load(agent_name)
 world = worlds.make(agent.config.world)
 game = rollouts.record(agent.config, agent.params, world, seed, episodes=2 if FAST else 3)
 dream = Dream(agent, game, seed=seed, reality=True)
-steer(dream, plan=["left", "left", "right", "stay"])
+steer_in_page(dream, plan=["left", "left", "right", "stay"])
 
 # %% [markdown]
 # Sooner or later the two images part. There are two reasons. The model has *errors*; and the

@@ -10,7 +10,7 @@ from dreamer_lite.course.widgets.ablations import Ablations
 from dreamer_lite.course.widgets.dashboard import Dashboard
 from dreamer_lite.course.widgets.dream import OWN, RECORDED, Dream
 from dreamer_lite.course.widgets.panel import Panel
-from dreamer_lite.course.widgets.player import DreamPlayer, steer
+from dreamer_lite.course.widgets.player import DreamPlayer, steer, steer_in_page
 from dreamer_lite.course.widgets.stepper import Stepper
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "Panel",
     "Stepper",
     "steer",
+    "steer_in_page",
 ]

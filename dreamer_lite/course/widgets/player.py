@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dreamer_lite import page
 from dreamer_lite.course import notebook
 from dreamer_lite.course.widgets.dream import OWN, RECORDED, Dream
 
@@ -219,6 +220,20 @@ def steer(dream: Dream, plan: Sequence[str], more: bool = False) -> None:
     for choice in plan:
         dream.step(choice)
         print(dream.words())
+
+
+def steer_in_page(dream: Dream, plan: Sequence[str]) -> None:
+    """The page of the dream's agent, in a notebook; it goes on without a kernel.
+
+    It has moments of its own to start from. In a script, the actions of `plan` one by one, in
+    words.
+
+    Raises ValueError for an unknown action, in a script.
+    """
+    if notebook.in_notebook():
+        page.show(page.collect(dream.agent, dream.seed))
+    else:
+        steer(dream, plan)
 
 
 def as_html(picture: np.ndarray, alt: str) -> str:

@@ -40,4 +40,9 @@ export function fixed(x, decimals) {
   return Number(text) === 0 ? text.replace("-", "") : text;
 }
 
-export const percent = (p) => `${Math.round(100 * p)} %`;
+export const percent = (p) => `${Math.round(100 * p)}\u00a0%`; // in one line
+
+/** How long a bar is. */
+export function setBar(bar, p) {
+  bar.style.width = `${Math.round(100 * p)}%`;
+}

@@ -1,5 +1,5 @@
 // What the model predicts and how sure it is: a table, heat maps, and the trust meter.
-import { canvas, el, fixed, percent } from "./elements.js";
+import { canvas, el, fixed, percent, setBar } from "./elements.js";
 import { drawHeatMap, emptyHeatMap, sayHeatMap } from "./heatmap.js";
 
 const DOUBTFUL = 0.5; // below this trust the page warns
@@ -62,7 +62,7 @@ export class Mind {
     const p = trust.probability;
     this.verdict.textContent = sayTrust({ trust, imagined });
     this.verdict.classList.toggle("warning", p < DOUBTFUL);
-    this.bar.style.width = percent(p).replace(" ", "");
+    setBar(this.bar, p);
     this.meter.setAttribute("aria-valuenow", Math.round(100 * p));
   }
 }
@@ -70,8 +70,8 @@ export class Mind {
 export function sayTrust({ trust, imagined }) {
   if (imagined === 0) return "The model observes: nothing is imagined yet.";
   const p = trust.probability;
-  const warning = p < DOUBTFUL ? "⚠ Do not trust this frame: " : "Trust: ";
-  return `${warning}it is good with a probability of ${percent(p)}.`;
+  const warning = p < DOUBTFUL ? "⚠ Do not trust it: " : "Trust: ";
+  return `${warning}this frame is good with a probability of ${percent(p)}.`;
 }
 
 /** What the trust meter is worth, by the numbers that were measured. */

@@ -2,7 +2,7 @@
 import { choicesOf, sayAction } from "./choices.js";
 import { asValues, painterOf } from "./draw.js";
 import { Dream, OWN, RECORDED } from "./dream.js";
-import { button, canvas, el, fixed, percent, slider } from "./elements.js";
+import { button, canvas, el, fixed, percent, setBar, slider } from "./elements.js";
 import { Mind, sayTrust } from "./mind.js";
 import { Plans } from "./plans.js";
 
@@ -176,6 +176,7 @@ class Page {
     }
   }
 
+  /** Goes on when the browser draws its next frame: not while the page is out of sight. */
   play() {
     this.playButton.textContent = "pause";
     const begun = performance.now();
@@ -183,7 +184,11 @@ class Page {
     else this.step(this.player);
     this.draw();
     const taken = performance.now() - begun;
-    this.timer = setTimeout(() => this.play(), Math.max(0, 1000 / this.speed - taken));
+    const wait = Math.max(0, 1000 / this.speed - taken);
+    const timer = setTimeout(
+      () => requestAnimationFrame(() => this.timer === timer && this.play()), wait,
+    );
+    this.timer = timer;
   }
 
   pause() {
@@ -267,7 +272,7 @@ class Page {
     for (const { bar, choice, made } of this.bars) {
       if (!policy.probs) continue;
       const p = policy.probs[choice.index];
-      bar.style.width = percent(p).replace(" ", "");
+      setBar(bar, p);
       made.setAttribute("aria-description", `policy ${percent(p)}`);
     }
   }
