@@ -39,6 +39,7 @@ import lint  # noqa: E402
 SOURCES = build.sources()
 NAMES = [source.stem for source in SOURCES]
 
+
 @pytest.fixture(autouse=True)
 def no_runs(monkeypatch, tmp_path_factory):
     """Notebook 10 takes the newest agent of the clone: none of a developer's runs."""
@@ -815,8 +816,10 @@ def claims_09(names: dict) -> None:
     assert {file.name for file in names["run_folder"].iterdir()} >= {
         "agent.safetensors", "episode.mp4", "metrics.jsonl", "state", "summary.json",
     }  # fmt: skip
-    assert set(names["scores"]) == {"trained", "untrained", "random"}
-    assert np.isfinite(list(names["scores"].values())).all()
+    assert names["config"] == plan.config and names["dashboard"].config == plan.config
+    assert set(names["returns"]) == {"trained", "untrained", "random"}
+    assert np.isfinite(list(names["returns"].values())).all()
+    assert names["frames"].shape[0] == 30
 
 
 def claims_10(names: dict) -> None:
