@@ -95,6 +95,20 @@ def _leaves(tree):
     return jax.tree.leaves(tree)
 
 
+def test_films_lie_beside_the_readers_agent(tmp_path) -> None:
+    frames = np.zeros((2, 16, 16, 3), np.uint8)
+    for folder, agent, place in (
+        (str(tmp_path / "films"), "catch", tmp_path / "films"),
+        ("", str(tmp_path), tmp_path),
+        ("", str(tmp_path / places.AGENT), tmp_path),
+    ):
+        films = judging.Films(folder, agent)
+        films.keep("play", frames, 10)
+        assert films.files() == [place / "play.mp4"] and not films.temporary
+        assert "play.mp4" in films.listed()
+    assert judging.Films("", "catch").temporary
+
+
 def test_episodes_fit_the_environment() -> None:
     assert judging.episodes_for(worlds.make("catch"), 0) == 100
     assert judging.episodes_for(worlds.make("catch"), 7) == 7

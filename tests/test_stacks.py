@@ -180,6 +180,7 @@ def test_a_full_run_is_copied_to_drive(stack, base, repository, tmp_path):
     (mirror,) = (home / "drive" / "MyDrive" / "dreamer-lite").iterdir()
     names = {file.name for file in mirror.iterdir()}
     assert {"metrics.jsonl", "replay-0000"} < names and names & {"slot-0", "slot-1"}
+    assert {"agent.safetensors", "agent.json", "summary.json", "episode.mp4"} < names
 
 
 INSTALL = (

@@ -59,19 +59,30 @@ def episodes_for(world: AnyWorld, wanted: int) -> int:
 
 
 class Films:
-    """The folder that films are written into: `folder`, or a temporary one."""
+    """The folder that films are written into.
 
-    def __init__(self, folder: str | Path = ""):
-        self.folder = Path(folder or tempfile.mkdtemp(prefix="dreamer-lite-"))
+    `folder`; or that of an agent of one's own, on Google Drive for one from there; or, for a
+    shipped agent, a temporary one.
+    """
+
+    def __init__(self, folder: str, agent: str):
+        path = Path(agent)
+        own = path.parent if path.suffix == agents.SUFFIX else path if path.is_dir() else None
+        kept = Path(folder) if folder else own
+        self.temporary = kept is None
+        self.folder = kept or Path(tempfile.mkdtemp(prefix="dreamer-lite-"))
 
     def keep(self, name: str, frames: np.ndarray, fps: float) -> None:
         """Write NAME.mp4."""
         video.write(self.folder / f"{name}.mp4", frames, fps)
 
+    def files(self) -> list[Path]:
+        """All films there."""
+        return sorted(self.folder.glob("*.mp4"))
+
     def listed(self) -> str:
         """One line for each film."""
-        files = sorted(self.folder.iterdir())
-        return "\n".join(f"{file}  {file.stat().st_size / 1000:.0f} kB" for file in files)
+        return "\n".join(f"{file}  {file.stat().st_size / 1000:.0f} kB" for file in self.files())
 
 
 # Returns

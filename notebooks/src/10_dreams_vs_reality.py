@@ -43,7 +43,8 @@ colab.setup("dmc", "atari")
 # are of that agent. Or write the name of a shipped agent, a run folder, or a `.safetensors` file.
 #
 # `episodes = 0` plays as many as suit the environment: 100, or 20 where each environment is a separate
-# simulator. `folder` is where the films are stored; empty means a temporary folder.
+# simulator. `folder` is where the films are stored; empty means beside your agent, or a temporary folder for a
+# shipped one.
 
 # %% tags=["parameters"]
 import os
@@ -71,8 +72,8 @@ from dreamer_lite.evaluation import rollouts
 from dreamer_lite.runs import places, process
 
 process.enable_compilation_cache()
-films = judging.Films(folder)
 agent_name, agent = judging.choose(agent_name, [places.home(), colab.drive(use_drive)])
+films = judging.Films(folder, agent_name)
 config, params = agent.config, agent.params
 world = worlds.make(config.world)  # says which package is missing, if one is
 settable = not worlds.is_hosted(world)  # can it be set to a moment of a recording?
@@ -551,7 +552,8 @@ question.explain(
 
 # %%
 print(films.listed())
-colab.download(*sorted(films.folder.iterdir()))
+if films.temporary:
+    colab.download(*films.files())  # on Colab; elsewhere they are on your disk
 print("In a terminal: dreamer-lite evaluate | record | dream --agent", agent_name)
 
 # %% [markdown]
