@@ -4,6 +4,9 @@ VENV ?= .venv
 MINUTES ?= 5
 RUN ?= runs/demo
 PYTHON ?=
+REPOSITORY ?=
+OUT ?=
+REF ?= colab
 ARGS ?=
 # Tests on up to four cores, as many as have 3 GB of free memory each (tests/conftest.py).
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
@@ -18,7 +21,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lab lint clean interpreter
+.PHONY: help demo test test-all lab lint publish clean interpreter
 
 help:
 	@echo "make demo    learn MinAtar Breakout for $(MINUTES) minutes, film the dream beside reality"
@@ -26,6 +29,8 @@ help:
 	@echo "             (hours: other stacks, a newcomer), and writes $(RECORD)"
 	@echo "make lab     the notebooks in JupyterLab"
 	@echo "make lint    ruff and basedpyright"
+	@echo "make publish REPOSITORY=https://github.com/OWNER/NAME OUT=DIR"
+	@echo "             what the branch \`colab\` holds: notebooks with badges; pushes nothing"
 	@echo "make clean   remove .venv and caches; runs/ stays"
 	@echo
 	@echo "demo takes MINUTES=$(MINUTES) and RUN=$(RUN); test and lab take ARGS=...;"
@@ -63,6 +68,10 @@ lint: $(READY)
 	@"$(BIN)/python" -m ruff check .
 	@"$(BIN)/python" -m ruff format --check .
 	@"$(BIN)/python" -m basedpyright --pythonpath "$(BIN)/python"
+
+# The workflow `publish` pushes this. REF names another branch, or a tag, that the badges open.
+publish: $(READY)
+	@"$(BIN)/python" notebooks/publish.py --repository "$(REPOSITORY)" --out "$(OUT)" --ref "$(REF)"
 
 clean:
 	@if [ -f "$(VENV)/pyvenv.cfg" ]; then rm -rf "$(VENV)"; fi

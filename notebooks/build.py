@@ -106,10 +106,17 @@ def setting(root: Path = ROOT) -> tuple[str, str]:
     return (repository, table.get("ref") or "main") if repository else ("", "")
 
 
-def build(source: Path, solved: bool, figures: bool = True, marked: bool = False) -> NotebookNode:
+def build(
+    source: Path,
+    solved: bool,
+    figures: bool = True,
+    marked: bool = False,
+    addresses: bool = True,
+) -> NotebookNode:
     """The notebook of a source, without outputs. Raises BadSource in one sentence.
 
-    A marked one keeps the regions of solutions and their marks, for nbgrader to clear.
+    A marked one keeps the regions of solutions and their marks, for nbgrader to clear. Without
+    `addresses`, relative links stay so, also where a repository is set: for a site of its pages.
     """
     notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
     names = [path.stem for path in sources(source.parents[1])]
@@ -123,6 +130,7 @@ def build(source: Path, solved: bool, figures: bool = True, marked: bool = False
         if cell.cell_type == "markdown":
             if "badges" in tags:
                 cell.source = bar(source.stem, names, solved)
+            cell.source = absolute(cell.source, solved) if addresses else cell.source
             cell.source = embed(cell.source, source) if figures else cell.source
         else:
             cell.outputs, cell.execution_count = [], None
@@ -218,13 +226,9 @@ def bootstrap() -> str:
 def bar(name: str, names: list[str], solved: bool) -> str:
     """Colab's badge, if the repository is set and on GitHub, and links to the notebooks beside."""
     links = []
-    repository, ref = setting()
-    if repository.startswith("https://github.com/"):
-        place = re.sub(r"^https://github\.com/|\.git$", "", repository)
-        folder = "notebooks/solutions" if solved else "notebooks"
-        address = f"https://colab.research.google.com/github/{place}/blob/{ref}/{folder}/{name}"
+    if folder := on_colab(solved):
         badge = "https://colab.research.google.com/assets/colab-badge.svg"
-        links.append(f"[![Open in Colab]({badge})]({address}.ipynb)")
+        links.append(f"[![Open in Colab]({badge})]({folder}/{name}.ipynb)")
     here = names.index(name)
     if here > 0:
         links.append(f"[← {names[here - 1]}]({names[here - 1]}.ipynb)")
@@ -233,6 +237,40 @@ def bar(name: str, names: list[str], solved: bool) -> str:
     if here + 1 < len(names):
         links.append(f"[{names[here + 1]} →]({names[here + 1]}.ipynb)")
     return " · ".join(links)
+
+
+def on_colab(solved: bool) -> str:
+    """Where Colab opens the notebooks; empty without a repository on GitHub: it opens no others."""
+    place, ref = on_github()
+    folder = "notebooks/solutions" if solved else "notebooks"
+    return f"https://colab.research.google.com/github/{place}/blob/{ref}/{folder}" if place else ""
+
+
+def on_github() -> tuple[str, str]:
+    """(OWNER/NAME, ref) of the repository that is set, or two empty strings."""
+    repository, ref = setting()
+    if not repository.startswith("https://github.com/"):
+        return "", ""
+    return re.sub(r"^https://github\.com/|\.git$", "", repository), ref
+
+
+def absolute(text: str, solved: bool) -> str:
+    """The text with links to files as addresses, for on Colab no files lie beside a notebook.
+
+    A notebook opens on Colab, anything else on GitHub. Without a repository there, no change.
+    """
+    place, ref = on_github()
+
+    def address(match: re.Match) -> str:
+        file, anchor = match[1], match[2]
+        if not (HERE / file).exists():  # code that looks like a link
+            return match[0]
+        if file.endswith(".ipynb"):
+            return f"]({on_colab(solved)}/{file}{anchor})"
+        path = os.path.relpath(HERE / file, ROOT).replace(os.sep, "/")
+        return f"](https://github.com/{place}/blob/{ref}/{path}{anchor})"
+
+    return re.sub(r"\]\(([\w./-]+)((?:#[\w-]*)?)\)", address, text) if place else text
 
 
 def embed(text: str, source: Path, folder: Path = ROOT / "assets" / "figures") -> str:

@@ -257,43 +257,6 @@ def test_outputs_stay_only_while_the_code_is_the_same(tmp_path, monkeypatch, cap
     assert build.main(["check"]) == 1 and capsys.readouterr().err == lost
 
 
-def test_publishing_keeps_outputs_and_passes_the_tests(tmp_path):
-    """As INSTRUCTORS.md says: an address into `repository`, build, and nothing else."""
-    copy = tmp_path / "copy"
-    away = shutil.ignore_patterns(".*", "runs", "build", "dist", "__pycache__", "*.egg-info")
-    shutil.copytree(ROOT, copy, ignore=away)
-    file = copy / "pyproject.toml"
-    text = file.read_text(encoding="utf-8")
-    before = re.findall(r'(?m)^repository = ".*"$', text)
-    assert len(before) == 1
-    address = "https://github.com/someone/dreamer-lite"
-    file.write_text(text.replace(before[0], f'repository = "{address}"'), encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(copy)}
-    make = [sys.executable, "notebooks/build.py", "build"]
-    names = "up_to_date or executed or badges or without_a_repository"
-    tests = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "tests/test_notebooks.py",
-    ]
-    for command in (make, [*tests, "-k", names]):
-        result = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
-        assert result.returncode == 0, result.stdout + result.stderr
-    for source in SOURCES:
-        for number, (path, _) in enumerate(build.places(source)):
-            old, new = (nbformat.read(f, 4) for f in (path, copy / path.relative_to(ROOT)))
-            assert "](https://colab.research.google.com/github/someone/" in new.cells[0].source
-            assert "/blob/main/notebooks/" in new.cells[0].source
-            first = lint.codes(new)[0].source
-            assert f'REPOSITORY, REF = "{address}", "main"' in first
-            outputs = [[cell.outputs for cell in lint.codes(nb)] for nb in (old, new)]
-            assert outputs[0] == outputs[1] and (number == 0 or any(outputs[1]))
-
-
 # The second edition: parts of the agent, folds, what a page shows.
 
 PLACES = '''"""An agent."""
