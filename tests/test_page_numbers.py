@@ -272,3 +272,22 @@ def test_the_page_computes_the_trust_of_the_fit(programs: Any) -> None:
         {"doubt": doubt[:, 0].tolist(), "fit": fit},
     )
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+DRAWN = """(text) => {
+  const [spaces, values] = JSON.parse(text);
+  const painter = page.painterOf("gym/Any-v0", spaces, [[0, 1], [0, 2]]);
+  const context = Object.assign(document.createElement("canvas"), painter).getContext("2d");
+  painter.draw(context, values);
+  const { data } = context.getImageData(0, 80, painter.width, 1);
+  const lit = [...data.filter((_, i) => i % 4 === 2)].map((blue) => blue > 200);
+  return [painter.say(values), lit.lastIndexOf(true)];
+}"""
+
+
+@needs_browser
+def test_numbers_of_any_environment_are_drawn_and_said(programs: Any) -> None:
+    spaces = {"vector": {"shape": [2], "dtype": "float32", "classes": 0}}
+    words, low = programs.evaluate(DRAWN, json.dumps([spaces, {"vector": [0.1, 2]}]))
+    assert words == "vector 0 0.10, vector 1 2.00"
+    assert programs.evaluate(DRAWN, json.dumps([spaces, {"vector": [0.9, 2]}]))[1] > low + 100
