@@ -7,6 +7,7 @@ PYTHON ?=
 REPOSITORY ?=
 OUT ?=
 REF ?= colab
+SITE ?=
 ARGS ?=
 # Tests on up to four cores, as many as have 3 GB of free memory each (tests/conftest.py).
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
@@ -19,9 +20,10 @@ RECORD := assets/verification.json
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SPHINX := $(VENV)/site
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lab lint publish clean interpreter
+.PHONY: help demo test test-all lab lint publish site clean interpreter
 
 help:
 	@echo "make demo    learn MinAtar Breakout for $(MINUTES) minutes, film the dream beside reality"
@@ -31,6 +33,8 @@ help:
 	@echo "make lint    ruff and basedpyright"
 	@echo "make publish REPOSITORY=https://github.com/OWNER/NAME OUT=DIR"
 	@echo "             what the branch \`colab\` holds: notebooks with badges; pushes nothing"
+	@echo "make site OUT=DIR   notebooks, docs and a dream to steer as web pages; publish makes them"
+	@echo "             too, with badges, where SITE=DIR says"
 	@echo "make clean   remove .venv and caches; runs/ stays"
 	@echo
 	@echo "demo takes MINUTES=$(MINUTES) and RUN=$(RUN); test and lab take ARGS=...;"
@@ -70,8 +74,14 @@ lint: $(READY)
 	@"$(BIN)/python" -m basedpyright --pythonpath "$(BIN)/python"
 
 # The workflow `publish` pushes this. REF names another branch, or a tag, that the badges open.
-publish: $(READY)
+publish: $(READY) $(if $(SITE),$(SPHINX)/.ready)
 	@"$(BIN)/python" notebooks/publish.py --repository "$(REPOSITORY)" --out "$(OUT)" --ref "$(REF)"
+ifneq ($(SITE),)
+	@"$(BIN)/python" -B "$(OUT)/docs/site/make_site.py" --out "$(SITE)" --sphinx "$(SPHINX)/bin/python"
+endif
+
+site: $(READY) $(SPHINX)/.ready
+	@"$(BIN)/python" docs/site/make_site.py --out "$(OUT)" --sphinx "$(SPHINX)/bin/python"
 
 clean:
 	@if [ -f "$(VENV)/pyvenv.cfg" ]; then rm -rf "$(VENV)"; fi
@@ -85,6 +95,9 @@ interpreter:
 # .ready holds the checksum of the files that .venv was made from.
 $(READY): requirements.txt pyproject.toml
 	@bash -c "$$SETUP" setup environment
+
+$(SPHINX)/.ready: docs/site/requirements.txt | $(READY)
+	@bash -c "$$SETUP" setup sphinx
 
 # A shell script; `make` wants every dollar twice.
 define SETUP
@@ -131,9 +144,9 @@ python3 python3-venv\`) or uv, or name one: PYTHON=/path/to/python3."
 # Installs; on a terminal with one changing line, elsewhere silently. All of it goes to the log.
 install() {
   if have_uv; then
-    set -- uv pip install --python "$(BIN)/python" "$$@"
+    set -- uv pip install --python "$$into/bin/python" "$$@"
   else
-    set -- "$(BIN)/python" -m pip install --disable-pip-version-check --no-input "$$@"
+    set -- "$$into/bin/python" -m pip install --disable-pip-version-check --no-input "$$@"
   fi
   "$$@" 2>&1 </dev/null | while IFS= read -r line; do
     printf '%s\n' "$$line" >>"$$log"
@@ -146,7 +159,7 @@ install() {
 }
 
 environment() {
-  local checksum python log="$(VENV)/setup.log"
+  local checksum python into="$(VENV)" log="$(VENV)/setup.log"
   checksum=$$(cat requirements.txt pyproject.toml | cksum)
   if supported "$(BIN)/python" && { have_uv || "$(BIN)/python" -m pip --version >/dev/null 2>&1; }
   then
@@ -182,8 +195,23 @@ environment() {
   echo "Setting up: done in $$SECONDS s"
 }
 
+sphinx() {
+  local into="$(SPHINX)" log="$(VENV)/site.log"
+  echo "Setting up: $$into, this once, 1 to 3 minutes"
+  rm -rf "$$into"
+  if have_uv; then
+    uv venv --quiet --python "$(BIN)/python" "$$into"
+  else
+    "$(BIN)/python" -m venv "$$into"
+  fi || fail "$(BIN)/python could not make $$into."
+  : >"$$log"
+  install -r docs/site/requirements.txt
+  touch "$$into/.ready"
+}
+
 case "$$1" in
   interpreter) find_python ;;
+  sphinx) sphinx ;;
   environment) environment ;;
 esac
 endef

@@ -81,7 +81,7 @@ def publish(root: Path, repository: str, out: Path, ref: str = "colab") -> str:
     replaced(out / "pyproject.toml", r'(?m)^repository = ".*"$', f'repository = "{address}"')
     replaced(out / "pyproject.toml", r'(?m)^ref = ".*"$', f'ref = "{ref}"')
     replaced(out / "README.md", PARAGRAPH, badges(out, address, ref))
-    command = [sys.executable, "notebooks/build.py", "build"]
+    command = [sys.executable, "-B", "notebooks/build.py", "build"]  # leaves no bytecode there
     library = os.environ | {"PYTHONPATH": str(out.resolve())}
     result = subprocess.run(command, cwd=out, env=library, capture_output=True, text=True)
     if result.returncode:

@@ -27,7 +27,7 @@ needs_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this copy i
 def run_in(folder: Path, *words: str) -> subprocess.CompletedProcess:
     """A Python with the library of this folder."""
     library = os.environ | {"PYTHONPATH": str(folder)}
-    line = [sys.executable, *words]
+    line = [sys.executable, "-B", *words]
     return subprocess.run(line, cwd=folder, env=library, capture_output=True, text=True)
 
 
@@ -109,9 +109,7 @@ def test_what_is_published_is_what_git_tracks_without_workflows(published):
     names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     ours = {name for name in names.stdout.splitlines() if not name.startswith(".github/")}
     theirs = {str(p.relative_to(published)) for p in published.rglob("*") if p.is_file()}
-    assert {name for name in theirs if "__pycache__" not in name} == {
-        name for name in ours if (ROOT / name).exists()
-    }
+    assert theirs == {name for name in ours if (ROOT / name).exists()}
 
 
 @needs_git
@@ -159,6 +157,7 @@ def test_make_runs_this_command(tmp_path):
     (tmp_path / ".ready").touch()
     line = ["make", "-n", "publish", f"VENV={tmp_path}", f"REPOSITORY={ADDRESS}", "OUT=x"]
     result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
     wanted = f'notebooks/publish.py --repository "{ADDRESS}" --out "x" --ref "colab"'
     assert result.stdout.splitlines()[-1] == f'"{tmp_path}/bin/python" {wanted}'
 
@@ -228,6 +227,9 @@ def test_only_the_default_branch_is_published_and_only_to_colab():
     colab = jobs["colab"]
     assert colab["if"] == "github.ref_name == github.event.repository.default_branch"
     assert colab["permissions"] == {"contents": "write"}
+    pages = jobs["pages"]
+    assert pages["needs"] == "colab" and pages["if"] == "github.event.repository.has_pages"
+    assert pages["permissions"] == {"pages": "write", "id-token": "write"}
     lines = "\n".join(step.get("run", "") for step in colab["steps"])
     (target,) = re.findall(r"make publish (.*)", lines)
     assert target.startswith('REPOSITORY="$GITHUB_SERVER_URL/$GITHUB_REPOSITORY" OUT=')
