@@ -833,7 +833,12 @@ def dream_losses(agent, slow, c: Config, states: State, actions: jax.Array, old_
 
 # [08] replay_value_loss
 def replay_value_loss(agent, slow, c: Config, batch: Batch, states: State, bootstrap: jax.Array):
-    """The critic's loss (T-1, B) on replayed time steps, whose rewards are real."""
+    """The critic's loss (T-1, B) on replayed time steps, whose rewards are real.
+
+    agent.critic, slow: critic and slow critic, features (..., F) to logits (..., K).
+    c: hyperparameters; here c.discount and c.lam count. batch: its steps are (T, B).
+    states: State (T, B, ...), which passes the gradient on. bootstrap: (T, B), imagined returns.
+    """
     steps = batch.steps
     cont, lam = (1.0 - steps.is_terminal) * c.discount, (1.0 - steps.is_last) * c.lam
     returns = lambda_returns(steps.reward, cont, bootstrap, lam)
@@ -851,7 +856,12 @@ Learner = NamedTuple("Learner", [(name, Any) for name in "params slow memory ran
 
 # [08] total_loss
 def total_loss(params, graph, c: Config, learner: Learner, batch: Batch, key: jax.Array):
-    """The objective of DreamerV3: (sum, (mean losses, states, new range))."""
+    """The objective of DreamerV3: (sum, (mean losses, states, new range)).
+
+    params: all networks' parameters, with respect to which it is differentiated. graph: their
+    structure. c: hyperparameters. learner: slow critic and range. batch: sequences (T, B, ...).
+    key: split in two, for the world model and for imagination. The mean losses are a dictionary.
+    """
     agent, frozen = nnx.merge(graph, params), nnx.merge(graph, sg(params))
     slow = nnx.merge(nnx.graphdef(agent.critic), learner.slow)
     model_key, imagine_key = jax.random.split(key)
@@ -868,14 +878,22 @@ def total_loss(params, graph, c: Config, learner: Learner, batch: Batch, key: ja
 
 # [08] clip_gradient
 def clip_gradient(gradient: jax.Array, param: jax.Array, clip: float = 0.3) -> jax.Array:
-    """Adaptive gradient clipping: a norm of at most `clip` times the parameter's norm."""
+    """Adaptive gradient clipping: a norm of at most `clip` times the parameter's norm.
+
+    gradient, param: one tensor, both of the same shape (...), that of the result. The parameter's
+    norm counts as at least 0.001.
+    """
     limit = clip * jnp.maximum(1e-3, jnp.linalg.norm(param.ravel()))
     return gradient / jnp.maximum(1.0, jnp.linalg.norm(gradient.ravel()) / limit)
 
 
 # [08] laprop
 def laprop(gradient, v, m, count, decay: float, momentum: float = 0.9):
-    """LaProp: scale by the root mean square first, then momentum. Returns (step, v, m)."""
+    """LaProp: scale by the root mean square first, then momentum. Returns (step, v, m).
+
+    gradient, v, m: arrays of one shape. count: the number of this update, 1 for the first.
+    decay: β of the mean square. momentum: μ. The learning rate comes later.
+    """
     v = decay * v + (1 - decay) * gradient**2
     scaled = gradient / (jnp.sqrt(v / (1 - decay**count)) + 1e-20)
     m = momentum * m + (1 - momentum) * scaled
@@ -884,7 +902,10 @@ def laprop(gradient, v, m, count, decay: float, momentum: float = 0.9):
 
 # [08] make_optimizer
 def make_optimizer(c: Config) -> optax.GradientTransformation:
-    """Clipping for each tensor, then LaProp over all parameters as one vector."""
+    """Clipping for each tensor, then LaProp over all parameters as one vector.
+
+    c: hyperparameters; here c.learning_rate, c.warmup, c.decay and c.rms_decay count.
+    """
 
     def scale(gradient, memory, params=None):
         v, m, count = memory
@@ -899,7 +920,11 @@ def make_optimizer(c: Config) -> optax.GradientTransformation:
 
 # [08] update
 def update(graph, c: Config, optimizer, learner: Learner, batch: Batch, key: jax.Array):
-    """One gradient step on everything; the slow critic follows. (learner, losses, states)."""
+    """One gradient step on everything; the slow critic follows. (learner, losses, states).
+
+    graph: the structure of the agent. optimizer: that of `make_optimizer`. learner: what learning
+    changes. batch: sequences (T, B, ...). key: for `total_loss`. losses: {name: mean}.
+    """
     inputs = learner.params, learner.memory, graph, c, learner, batch, key
     params, memory, (losses, states, new_range) = train_step(total_loss, optimizer, *inputs)
     slow = jax.tree.map(lambda s, p: 0.98 * s + 0.02 * p, learner.slow, params["critic"])
@@ -908,7 +933,12 @@ def update(graph, c: Config, optimizer, learner: Learner, batch: Batch, key: jax
 
 # [08] act
 def act(agent: Dreamer, state: State, action: jax.Array, steps: Any, key: jax.Array):
-    """Infer the new state of W environments and sample an action for each; (state, action)."""
+    """Infer the new state of W environments and sample an action for each; (state, action).
+
+    agent: the networks. state: State (W, ...) of the time step before. action: (W, A) chosen there.
+    steps: a worlds.TimeStep (W, ...), the new observations with their flags.
+    key: a random key; it is split into one for u and one for the actions.
+    """
     u_key, key = jax.random.split(key)
     u = jax.random.uniform(u_key, state.stoch.shape[:-1])
     embed = agent.encoder.embed(steps.obs)
@@ -931,8 +961,14 @@ NAMES = "learner replay world steps state action seed score latest".split()
 Run = NamedTuple("Run", [(name, Any) for name in NAMES])
 
 
+# [08] begin
 def begin(c: Config, world: Any, optimizer, params, seed: int) -> Run:
-    """The state of a run before its first time step."""
+    """The state of a run before its first time step.
+
+    c: hyperparameters; c.worlds, c.deter, c.stoch, c.classes and c.capacity count. world: one
+    environment; an action has `world.action_space.classes` numbers, or `shape[0]` if it is
+    continuous. optimizer: that of `make_optimizer`. params: the new parameters of all networks.
+    """
     world_state, steps = jax.vmap(world.reset)(jax.random.split(jax.random.key(seed), c.worlds))
     state = State(jnp.zeros((c.worlds, c.deter)), jnp.zeros((c.worlds, c.stoch, c.classes)))
     action = jnp.zeros((c.worlds, world.action_space.classes or world.action_space.shape[0]))
@@ -946,14 +982,18 @@ def begin(c: Config, world: Any, optimizer, params, seed: int) -> Run:
 
 # [08] collect
 def collect(graph, c: Config, world: Any, run: Run) -> Run:
-    """One time step of all environments: act, store, step."""
+    """One time step of all environments: act, store, step.
+
+    graph: the structure of the agent, for nnx.merge. c: hyperparameters; c.worlds is W.
+    world: the environment. run: the run so far. Returns the run after the time step.
+    """
     key = jax.random.fold_in(jax.random.key(run.seed), 2 * run.replay.added)
     keys = jax.random.split(key, c.worlds + 1)
     agent = nnx.merge(graph, run.learner.params)
+    step = jax.vmap(lambda *args: worlds.next_timestep(world, *args))
     state, action = act(agent, run.state, run.action, run.steps, keys[0])
     replay = add(run.replay, run.steps, action, state)
     choice = action.argmax(-1) if world.action_space.is_discrete else action
-    step = jax.vmap(lambda *args: worlds.next_timestep(world, *args))
     world_state, steps = step(run.world, run.steps, choice, keys[1:])
     score = jnp.where(steps.is_first, 0.0, run.score) + steps.reward
     latest = jnp.where(steps.is_last, score, run.latest)
@@ -962,7 +1002,11 @@ def collect(graph, c: Config, world: Any, run: Run) -> Run:
 
 # [08] learn
 def learn(graph, c: Config, optimizer, run: Run) -> tuple[Run, dict]:
-    """Sample a batch, make one update, and write the new states back."""
+    """Sample a batch, make one update, and write the new states back.
+
+    graph: the structure of the agent. c: hyperparameters; c.batch, c.length and c.classes count.
+    optimizer: that of `make_optimizer`. run: the run so far. Returns (run, mean losses).
+    """
     key = jax.random.fold_in(jax.random.key(run.seed), 2 * run.replay.added + 1)
     sample_key, key = jax.random.split(key)
     place, env = sample(run.replay, c.batch, c.length, sample_key)
@@ -971,7 +1015,6 @@ def learn(graph, c: Config, optimizer, run: Run) -> tuple[Run, dict]:
     return run._replace(learner=learner, replay=write_back(run.replay, place, env, states)), losses
 
 
-# [08] make_program
 def make_program(c: Config, world: Any):
     """Two compiled functions: seed -> run, and (run, updates) -> (run, metrics)."""
     graph, optimizer = nnx.graphdef(Dreamer(c, world, 0)), make_optimizer(c)

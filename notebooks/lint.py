@@ -10,7 +10,7 @@ TAGS = {
     "badges", "bootstrap", "parameters", "setup", "exercise", "check", "signature", "panel",
     "given", "plumbing",
 }  # fmt: skip
-SECOND_EDITION = {*"00 01 02 03 04 05 06 07 09 10 11".split()}  # notebooks written for it
+SECOND_EDITION = {*"00 01 02 03 04 05 06 07 08 09 10 11".split()}  # notebooks written for it
 VISIBLE_LINES = 15  # of a code cell that a page of it shows
 CODE_LINES, TEXT_WORDS = 45, 260
 

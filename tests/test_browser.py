@@ -108,7 +108,7 @@ def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
     says(student, "running, update")
     student.run_on("dashboard.wait()", 300)
     says(student, "finished, update")
-    student.press("Imagination, actor and critic (05, 06)")
+    student.press("Imagination, actor and critic (06, 07)")
     student.turn("horizon")
     says(student, "--set horizon=11")
     student.tick("horizon 30")

@@ -16,9 +16,9 @@ import answers_04
 import answers_05
 import answers_06
 import answers_07
+import answers_08
 import jax.numpy as jnp
 import judging_answers
-import learning_answers
 import model_free_answers
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ SOLUTIONS: dict[str, Callable] = {}
 WRONG: list[tuple[str, Callable, str]] = []  # (check, wrong answer, words of its own message)
 for answers in (
     answers_01, answers_02, answers_03, answers_04, answers_05, answers_06, answers_07,
-    learning_answers, judging_answers, model_free_answers,
+    answers_08, judging_answers, model_free_answers,
 ):  # fmt: skip
     SOLUTIONS |= answers.SOLUTIONS
     WRONG += answers.WRONG

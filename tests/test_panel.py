@@ -2,16 +2,18 @@
 
 import dataclasses
 import html
+import json
 import shlex
 
 import ipywidgets as widgets
+import numpy as np
 import pytest
 import small_run
 
 from dreamer_lite.commands.parser import make_parser
 from dreamer_lite.commands.settings import settings
 from dreamer_lite.config import Config
-from dreamer_lite.course.widgets import Panel, panel
+from dreamer_lite.course.widgets import Beside, Panel, panel
 from dreamer_lite.presets import SIZES, make_config
 
 
@@ -140,3 +142,33 @@ def test_settings_that_cannot_run_are_said_in_a_sentence(monkeypatch):
     made.build()
     made.button.click()
     assert "choose float32." in made.report.value
+
+
+BESIDE = Beside("stored", np.array([1.0, 10]), np.array([[0.0, 0.1], [0.2, 0.3]]))
+
+
+def test_in_a_script_it_trains_with_the_chosen_settings(capsys):
+    made = Panel(small_run.config(), 10, BESIDE)
+    made.set(horizon=3)
+    board = made.train()
+    assert board.state == "finished" and board.config == made.config
+    assert board.config.horizon == 3 and board.beside is BESIDE
+    assert "finished, update 10 of 10" in capsys.readouterr().out
+    saved = json.loads((board.folder / "config.json").read_text(encoding="utf-8"))
+    assert saved["horizon"] == 3
+
+
+def test_its_button_trains_below_it_beside_the_stored_curve(monkeypatch):
+    monkeypatch.setattr("dreamer_lite.course.widgets.dashboard.in_notebook", lambda: True)
+    made = Panel(small_run.config(), 10, BESIDE)
+    made.build()
+    made.start.click()
+    board = made.board
+    assert board is not None
+    board.join(300)
+    (box,) = made.place.children
+    view, picture = box.children
+    assert view is board.view and board.state == "finished"
+    assert 'alt="finished, update 10 of 10' in picture.value
+    figure = board.figure()
+    assert figure.axes[0].get_legend_handles_labels()[1] == ["stored"]

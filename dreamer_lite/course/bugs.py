@@ -5,7 +5,7 @@
 
 A bug is a small change to the course's text of one part. The tests show of each that the evidence
 which the notebook gives is different from that of a healthy model: test_rssm_course.py for 04,
-test_world_models.py for 05.
+test_world_models.py for 05, test_stories.py for 08.
 """
 
 import textwrap
@@ -95,6 +95,47 @@ WORLD_MODEL = (
         "shows it: where every time step is on its own, `dyn` reaches encoder and posterior, where "
         "a healthy model has an exact zero. With weight 1.0 instead of 0.1 the posterior is "
         "pulled towards the prior: `dyn` is lower, and the reconstruction is worse.",
+    ),
+)
+
+
+# Notebook 08, in an order that says nothing. They are shown on Catch, see `stories`.
+LOOP = (
+    Bug(
+        "the reward of the state itself instead of the next one",
+        "lambda_returns",
+        "inputs = jax.tree.map(lambda x: x[1:], (reward, cont, value, lam))",
+        "inputs = reward[:-1], cont[1:], value[1:], lam[1:]",
+        "**The returns took the reward of the state itself.** In Catch the reward comes with the "
+        "terminal state, and nothing is counted across a terminal state, so no action was ever "
+        "credited with a catch. The *imagined return* shows it, beside the *imagined rewards*: the "
+        "reward head predicts about 0.1 per rollout, as much as is really earned, and the "
+        "λ-return of the same rollouts goes to 0. The world model is healthy: its losses are those "
+        "of the other agent. The return stays that of random play.",
+    ),
+    Bug(
+        "no stop-gradient through the advantage",
+        "dream_losses",
+        "weight * actor_loss(policy, actions, advantage, c.entropy)",
+        "weight * -(policy.log_prob(actions) * (returns - two_hot_mean(logits)[:-1])"
+        " / jnp.maximum(1.0, new_range[1] - new_range[0]) + c.entropy * policy.entropy())",
+        "**The gradient of the policy loss reached the critic.** The loss falls when the advantage "
+        "of an unlikely action falls, so the critic learned to predict more. *Critic - imagined "
+        "return* shows it: about 10⁸ instead of 0. A little probability in the outermost two-hot "
+        "bin, 4.9·10⁸, is enough for that, and hardly costs anything in the critic's own loss. "
+        "The advantage then says nothing about actions, and the return stays that of random play.",
+    ),
+    Bug(
+        "the reset mask comes one step late",
+        "RSSM.observe",
+        "(embed, action, is_first, u)",
+        "(embed, action, jnp.roll(is_first, 1, 0), u)",
+        "**`observe` passed on the flag of the time step before.** The *KL at the second time "
+        "step* of an episode shows it: the state is set to zero there, one step too late, so the "
+        "prior knows nothing of ball and paddle, and the observation is a surprise of 7 nats "
+        "where a healthy model has less than 1. The return **still rises**, a little later, and "
+        "the mean of dyn over all time steps is only somewhat higher. From these two alone "
+        "nobody would have looked for a bug.",
     ),
 )
 

@@ -38,12 +38,15 @@ from dreamer_lite.course.checks.latents import (
     rssm_layers,
     split_gates,
 )
-from dreamer_lite.course.checks.learning import (
-    clip_gradient,
-    fresh_windows,
-    rms_momentum,
-    schedule,
-    write_latents,
+from dreamer_lite.course.checks.looping import (
+    act,
+    begin,
+    collect,
+    learn,
+    loop,
+    replay_value_loss,
+    total_loss,
+    update,
 )
 from dreamer_lite.course.checks.model_free import advantages, clipped_loss, q_target
 from dreamer_lite.course.checks.model_losses import (
@@ -58,6 +61,7 @@ from dreamer_lite.course.checks.model_losses import (
     weighted_sum,
     world_model_loss,
 )
+from dreamer_lite.course.checks.optimizing import adam, clip_gradient, laprop, make_optimizer
 from dreamer_lite.course.checks.predicting import (
     binary_cross_entropy,
     categorical_entropy,
@@ -77,15 +81,16 @@ from dreamer_lite.course.checks.predicting import (
 from dreamer_lite.course.checks.replaying import add, cut, mask_reset, sample, write_back
 
 __all__ = [
-    "actor_loss", "add", "advantages", "augment", "binary_cross_entropy", "build_model",
-    "categorical_entropy", "categorical_log_prob", "clip_gradient", "clipped_loss", "core",
-    "critic_loss", "cut", "decoder_layers", "dream_losses", "embed", "encoder_layers",
-    "feature", "fresh_windows", "gaussian_entropy", "gaussian_log_prob", "gradient_norms",
-    "gru", "imagine", "imagine_plan", "imagine_step", "initial", "join_blocks", "kl_losses",
-    "lambda_returns", "linear", "make_bins", "mask_reset", "mean_and_error", "mlp", "normalize",
+    "act", "actor_loss", "adam", "add", "advantages", "augment", "begin",
+    "binary_cross_entropy", "build_model", "categorical_entropy", "categorical_log_prob",
+    "clip_gradient", "clipped_loss", "collect", "core", "critic_loss", "cut", "decoder_layers",
+    "dream_losses", "embed", "encoder_layers", "feature", "gaussian_entropy",
+    "gaussian_log_prob", "gradient_norms", "gru", "imagine", "imagine_plan", "imagine_step",
+    "initial", "join_blocks", "kl_losses", "lambda_returns", "laprop", "learn", "linear",
+    "loop", "make_bins", "make_optimizer", "mask_reset", "mean_and_error", "mlp", "normalize",
     "observe", "observe_step", "policy", "posterior", "predict", "prior", "q_target",
-    "reconstruction_loss", "rms_momentum", "rssm_layers", "sample", "sample_onehot", "schedule",
-    "split_gates", "symexp", "symlog", "train", "train_step", "trusted_steps", "two_hot",
-    "two_hot_loss", "two_hot_mean", "unimix", "update_range", "weighted_sum",
-    "world_model_loss", "worst_dream", "write_back", "write_latents",
+    "reconstruction_loss", "replay_value_loss", "rssm_layers", "sample", "sample_onehot",
+    "split_gates", "symexp", "symlog", "total_loss", "train", "train_step", "trusted_steps",
+    "two_hot", "two_hot_loss", "two_hot_mean", "unimix", "update", "update_range",
+    "weighted_sum", "world_model_loss", "worst_dream", "write_back",
 ]  # fmt: skip

@@ -9,17 +9,21 @@ with the extra `notebooks`.
 from dreamer_lite.course.widgets.ablations import Ablations
 from dreamer_lite.course.widgets.dashboard import Dashboard
 from dreamer_lite.course.widgets.dream import OWN, RECORDED, Dream
+from dreamer_lite.course.widgets.own_board import OwnDashboard
 from dreamer_lite.course.widgets.panel import Panel
 from dreamer_lite.course.widgets.player import DreamPlayer, steer, steer_in_page
+from dreamer_lite.course.widgets.progress import Beside
 from dreamer_lite.course.widgets.stepper import Stepper
 
 __all__ = [
     "OWN",
     "RECORDED",
     "Ablations",
+    "Beside",
     "Dashboard",
     "Dream",
     "DreamPlayer",
+    "OwnDashboard",
     "Panel",
     "Stepper",
     "steer",

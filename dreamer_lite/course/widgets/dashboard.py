@@ -3,7 +3,7 @@
 In JupyterLab it trains in a background thread, because the buttons of a busy cell do not react. On
 Colab, where pictures of a thread are not shown, it trains in the cell, and the square stop button
 of the cell does what *stop* does. In a script it trains at once and prints lines of progress.
-Every picture can also be had in words. Notebooks 08 and 09.
+Every picture can also be had in words. `own_board` has one for the reader's agent. Notebook 09.
 """
 
 import atexit
@@ -14,7 +14,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ from matplotlib.figure import Figure
 from dreamer_lite import worlds
 from dreamer_lite.config import Config
 from dreamer_lite.course import colab
-from dreamer_lite.course.notebook import in_notebook, live
+from dreamer_lite.course.notebook import as_html, in_notebook, live, png
 from dreamer_lite.course.widgets.progress import (
     AHEAD,
+    Beside,
     describe,
     draw,
     in_a_sentence,
@@ -58,7 +59,7 @@ class Dashboard:
     temporary one, made by `start` and removed when the process ends. `driver` replaces the training
     loop of the library. `start` trains in a thread if `background` is true, by default in notebooks
     that are not on Colab; starting one stops any other. `mirror` is a folder for a copy of the run,
-    see `runs.run`; "" is none.
+    see `runs.run`; "" is none. `beside` is a stored curve to draw beside the return.
     """
 
     def __init__(
@@ -70,9 +71,11 @@ class Dashboard:
         background: bool | None = None,
         mirror: str | Path = "",
         minutes: float | None = None,
+        beside: Beside | None = None,
     ):
         self.config, self.driver = config, driver
         self.limits = Limits(minutes, updates=updates)
+        self.free_nats, self.beside = config.free_nats, beside
         self.given = Path(folder) if folder else None
         self.mirror = Path(mirror) if mirror else None
         self.background = background
@@ -95,8 +98,6 @@ class Dashboard:
     @functools.cached_property
     def _temporary(self) -> tempfile.TemporaryDirectory:
         return tempfile.TemporaryDirectory(prefix="dreamer-lite-", ignore_cleanup_errors=True)
-
-    # For the reader
 
     def start(self, name: str = "") -> None:
         """Start, or resume where the last start was stopped; show the progress in this cell.
@@ -194,17 +195,8 @@ class Dashboard:
 
     def _work(self, asked: Callable[[], bool] = lambda: False) -> None:
         try:
-            steps = runs.run(
-                self.config,
-                self.folder,
-                self.limits,
-                stop=lambda: self._stop.is_set() or asked(),
-                mirror_folder=self.mirror,
-                driver=self.driver,
-                watch=self._watch,
-                tell=self._notify,
-            )
-            self.records = read_records(self.folder)
+            steps = self._train(lambda: self._stop.is_set() or asked())
+            self.records = self._earlier()
             with closing(steps):
                 for record in steps:
                     self.records.append(record)
@@ -215,25 +207,44 @@ class Dashboard:
         except Exception as error:
             self.error = error
         finally:
-            done = bool(self.records) and runs.finished(self.folder, self.limits)
+            done = bool(self.records) and self._finished()
             self.state = "failed" if self.error else "finished" if done else "stopped"
             self._refresh(last=True)
+
+    def _train(self, stop: Callable[[], bool]) -> Generator[Record, None, None]:
+        return runs.run(
+            self.config,
+            self.folder,
+            self.limits,
+            stop=stop,
+            mirror_folder=self.mirror,
+            driver=self.driver,
+            watch=self._watch,
+            tell=self._notify,
+        )
+
+    def _earlier(self) -> list[Record]:
+        return read_records(self.folder)
+
+    def _finished(self) -> bool:
+        return runs.finished(self.folder, self.limits)
 
     def _notify(self, sentence: str) -> None:
         """Show a sentence beside the progress; what a thread prints would be lost."""
         self.notice = sentence
         self._report()
 
-    def _watch(self, state: RunState) -> None:
+    def _watch(self, state: Any) -> None:
         """Imagine some steps from the agent's state now, if a picture is due."""
-        if not in_notebook() or time.perf_counter() < self._due:
-            return
+        if in_notebook() and time.perf_counter() >= self._due:
+            self._preview = jax.device_get(self._imagine(state))
+
+    def _imagine(self, state: RunState) -> dict[str, jax.Array]:
         params, carry = state.learner.params, state.envs.carry.state
         if self.config.seeds > 1:
             params, carry = jax.tree.map(lambda x: x[0], (params, carry))
         key = streams.key("glimpse", len(self.records))
-        preview = make_preview(self.config, self.world)
-        self._preview = jax.device_get(preview(params, carry, key))
+        return make_preview(self.config, self.world)(params, carry, key)
 
     def _refresh(self, last: bool = False) -> None:
         """Draw, if it is due; what has ended is drawn in any case."""
@@ -260,7 +271,7 @@ class Dashboard:
     def _progress(self) -> str:
         if self.error is not None:
             return f"failed: {in_a_sentence(self.error)} {self._saved()}".strip()
-        text = describe(self.state, self.records, self.limits, self.config.free_nats)
+        text = describe(self.state, self.records, self.limits, self.free_nats)
         ended = self.records and self.state in ("stopped", "finished")
         return f"{text}. {self._saved()}" if ended else text
 
@@ -281,8 +292,10 @@ class Dashboard:
         if (seen := self._preview) is not None:
             self._painter = paint = self._painter or images.painter(self.world, [seen])
             frames = [paint({name: x[i] for name, x in seen.items()}) for i in range(AHEAD + 1)]
-        title = self._progress().partition("; losses")[0]
-        return draw(title, self.records, self.config.free_nats, frames)
+        return self._draw(self._progress().partition("; losses")[0], frames)
+
+    def _draw(self, title: str, frames: Sequence[Any]) -> Figure:
+        return draw(title, self.records, self.free_nats, frames, self.beside)
 
     # Buttons
 
@@ -295,7 +308,7 @@ class Dashboard:
         self.buttons = {}
         for label, about, do in (
             ("pause", "pause after this step", self.pause),
-            ("go on", "end the pause; after a stop, start again", self._press_go_on),
+            ("go on", "end the pause; after a stop, start again", self.go),
             ("stop", "save and end", self.stop),
         ):
             button = widgets.Button(description=label, tooltip=about)
@@ -303,8 +316,21 @@ class Dashboard:
             self.buttons[label] = button
         return widgets.VBox([widgets.HBox(list(self.buttons.values())), self.report])
 
-    def _press_go_on(self) -> None:
-        """End a pause, or start again in the same place of the notebook."""
+    def box(self) -> Any:
+        """Buttons, words and picture as one widget, for a panel; `go` starts the training."""
+        import ipywidgets as widgets
+
+        picture = widgets.HTML()
+
+        def show(figure: Figure, alt: str, name: str = "") -> None:
+            picture.value = as_html(png(figure, alt), alt)
+
+        self._display = show
+        show(self.figure(), self.words())
+        return widgets.VBox([self.view, picture])
+
+    def go(self) -> None:
+        """End a pause, or start (again) in the same place of the notebook."""
         self._settle()
         self.go_on()
         if not self.running:

@@ -1,7 +1,8 @@
 """The panel of hyperparameters: every field of `Config` as a control made from its metadata.
 
-It measures what a change costs, by timing updates on the device at hand, and shows the same
-settings as a command and as a cell of parameters. Notebook 08.
+It trains the library's agent with the chosen settings, beside a stored curve; it measures what a
+change costs, by timing updates on the device at hand; and it shows the same settings as a command.
+Notebook 08.
 """
 
 import dataclasses
@@ -14,6 +15,8 @@ import jax
 from dreamer_lite.config import Config
 from dreamer_lite.course.notebook import dial, present
 from dreamer_lite.course.planner import UPDATES, seconds_per_update
+from dreamer_lite.course.widgets.dashboard import Dashboard
+from dreamer_lite.course.widgets.progress import Beside
 from dreamer_lite.presets import SIZES, make_config
 from dreamer_lite.runs import agents
 
@@ -36,12 +39,14 @@ LEFT_OUT = ("world", "seeds", "multipliers")  # other notebooks; not a single nu
 class Panel:
     """Controls for a config. `config` has their values, as long as these are valid.
 
-    In a script nothing is shown; `set` does what a control would.
+    `beside` is a stored curve that is drawn beside the return of a training. In a script nothing is
+    shown; `set` does what a control would, and `train` what the button does.
     """
 
-    def __init__(self, config: Config, updates: int):
+    def __init__(self, config: Config, updates: int, beside: Beside | None = None):
         self.before = self.config = config
-        self.updates = updates
+        self.updates, self.beside = updates, beside
+        self.board: Dashboard | None = None  # of the latest training
         self.error, self.timing = "", ""
         self.controls: dict[str, Any] = {}
         self.view: Any = None
@@ -99,6 +104,19 @@ class Panel:
         self._refresh()
         return self.timing
 
+    def train(self) -> Dashboard:
+        """Train with these settings, in a temporary folder; returns the dashboard.
+
+        Another training is stopped. In a script it returns when the training is over.
+        """
+        self.board = board = Dashboard(self.config, self.updates, beside=self.beside)
+        if self.view is None:
+            board.start()
+        else:
+            self.place.children = [board.box()]
+            board.go()
+        return board
+
     def cost(self, now: float, before: float) -> str:
         """Seconds per update now and before, as a time for the whole training, in a sentence."""
         text = (
@@ -142,8 +160,13 @@ class Panel:
             description=f"time {UPDATES} updates", tooltip="what a change costs on this device"
         )
         self.button.on_click(lambda _: self.time())
-        self.report = widgets.HTML()
-        self.view = widgets.VBox([*folds, self.button, self.report])
+        self.start = widgets.Button(
+            description="train", tooltip="train with these settings, beside the stored curve"
+        )
+        self.start.on_click(lambda _: self.train())
+        self.report, self.place = widgets.HTML(), widgets.VBox([])
+        row = widgets.HBox([self.start, self.button])
+        self.view = widgets.VBox([*folds, row, self.report, self.place])
         self._refresh()
         return self.view
 

@@ -4,7 +4,7 @@ import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +22,14 @@ from dreamer_lite.worlds import AnyWorld
 
 AHEAD = 7  # imagined steps in the strip
 RECENT = 5  # records over which the speed is averaged
+
+
+class Beside(NamedTuple):
+    """A stored curve to draw beside a return: n points of S seeds."""
+
+    label: str
+    updates: np.ndarray  # (n,)
+    returns: np.ndarray  # (n, S)
 
 
 @functools.lru_cache(maxsize=8)
@@ -69,28 +77,42 @@ def describe(state: str, records: Sequence[Record], limits: Limits, free_nats: f
 
 
 def draw(
-    title: str, records: Sequence[Record], free_nats: float, images: Sequence[np.ndarray]
+    title: str,
+    records: Sequence[Record],
+    free_nats: float,
+    images: Sequence[np.ndarray],
+    beside: Beside | None = None,
 ) -> Figure:
     """Return and losses against updates, and below them the images of a preview, if any."""
     figure = Figure(figsize=(9.6, 5.2), layout="constrained")
     figure.suptitle(plots.plain(title), fontsize=10)
     grid = figure.add_gridspec(2, 1, height_ratios=(2.3, 1))
     left, right = (figure.add_subplot(cell) for cell in grid[0].subgridspec(1, 2))
-    draw_return(left, records)
+    draw_return(left, records, beside)
     plots.draw_losses(right, records, free_nats)
     right.legend(frameon=False, ncols=2, fontsize=8, loc="best")
-    strip = [figure.add_subplot(cell) for cell in grid[1].subgridspec(1, AHEAD + 1)]
+    draw_strip(figure, grid[1], images)
+    return figure
+
+
+def draw_strip(figure: Figure, place: Any, images: Sequence[np.ndarray]) -> None:
+    """The images of a preview side by side; empty places where there are none."""
+    strip = [figure.add_subplot(cell) for cell in place.subgridspec(1, AHEAD + 1)]
     for axes in strip:
         axes.axis("off")
     for step, (axes, image) in enumerate(zip(strip, images)):
         axes.imshow(image)
         axes.set_title(f"imagined {step}" if step else "reconstruction", fontsize=8)
-    return figure
 
 
-def draw_return(axes: Any, records: Sequence[Record]) -> None:
-    """The mean return of the latest episodes and its interval."""
+def draw_return(axes: Any, records: Sequence[Record], beside: Beside | None = None) -> None:
+    """The mean return of the latest episodes and its interval; a stored curve in grey."""
     played = plots.with_episodes(records)
+    if beside is not None:
+        axes.plot(beside.updates, beside.returns.mean(1), "--", color="0.4", label=beside.label)
+        low, high = beside.returns.min(1), beside.returns.max(1)
+        axes.fill_between(beside.updates, low, high, alpha=0.15, color="0.4")
+        axes.legend(frameon=False, fontsize=8)
     updates = plots.column(played, "updates")
     low, high = plots.band(played, "return_mean")
     axes.plot(updates, plots.column(played, "return_mean"), **plots.style(0, len(updates)))
