@@ -213,15 +213,9 @@ class Dashboard:
 
     def _train(self, stop: Callable[[], bool]) -> Generator[Record, None, None]:
         return runs.run(
-            self.config,
-            self.folder,
-            self.limits,
-            stop=stop,
-            mirror_folder=self.mirror,
-            driver=self.driver,
-            watch=self._watch,
-            tell=self._notify,
-        )
+            self.config, self.folder, self.limits, stop=stop, mirror_folder=self.mirror,
+            driver=self.driver, watch=self._watch, tell=self._notify,
+        )  # fmt: skip
 
     def _earlier(self) -> list[Record]:
         return read_records(self.folder)
