@@ -60,7 +60,7 @@ def test_three_seeds_of_the_single_file_agent_learn_breakout():
     own = stories.load("breakout_own").stories[HEALTHY]
     returns = own.values["return_mean"]
     assert returns.shape[1] == 3 and (returns[:2] < 1).all()
-    assert (returns[-4:].mean(0) > 3.5).all(), "random play has 0.5"
+    assert (returns[-4:].mean(0) > 3.5).all(), "random play has 0.4"
     final = {name: x[-4:].mean(0) for name, x in own.values.items()}
     assert (abs(final["critic"] - final["imagined_return"]) < 0.5).all()
     assert (final["loss/recon"] < 0.2 * own.values["loss/recon"][0]).all()

@@ -1049,7 +1049,7 @@ print("made by:", stored.about["command"], f"({stored.about['wall_seconds'] / 60
 # </details>
 #
 # The reconstruction losses lie close together, and the returns do not: seeds differ in what the actor finds, hardly in what the model sees. The return grows in steps, whenever
-# the agent finds a way past the next row of bricks. **Limits.** Three seeds are few, and Breakout is small.
+# the agent finds a way past the next row of bricks. (With `seed = 0` your curve lies on that of seed 0: all randomness comes from the seed, and only rounding differs.) **Limits.** Three seeds are few, and Breakout is small.
 #
 # ## 11 · Ablations: what a part is worth
 #
