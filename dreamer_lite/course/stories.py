@@ -166,7 +166,7 @@ def draw(stored: Stored, who: str, label: str) -> Figure:
             axes.fill_between(story.updates, low, high, alpha=0.2, color=look["color"])
         if name == "reward loss":
             axes.set_yscale("log")
-        elif max(abs(of(story.values)).max() for story in stored.stories.values()) > 10:
+        elif max(abs(of(stored.stories[x].values)).max() for x in (HEALTHY, who)) > 10:
             axes.set_yscale("symlog", linthresh=1)
         decorate(axes, "updates", name)
     figure.axes[0].legend(frameon=False, fontsize=8)

@@ -50,8 +50,8 @@ MEANINGS = {
     "dyn": Meaning(
         "KL divergence of posterior and prior: nats of an observation that were not predicted",
         "above the line of the free nats: rises to a few nats, then falls",
-        "on the line from the start: z carries nothing. Rising without end: the prior does not "
-        "learn, or the state is lost at wrong moments",
+        "on the line for hundreds of updates: z carries nothing. Rising without end: the prior "
+        "does not learn, or the state is lost at wrong moments",
     ),
     "imagined return": Meaning(
         "mean λ-return at the start of imagined rollouts from where the agent is now",
