@@ -32,7 +32,7 @@ FRAME = '<iframe class="dream" title="A dream, to be steered" src="dream.html"><
 STEER_HERE = (
     "The dream of the course's agent in Breakout, without a kernel "
     '(<a href="../dream.html">a page of its own</a>):\n\n'
-    + FRAME.replace("dream.html", "../dream.html")
+    + FRAME.replace('src="dream.html"', 'loading="lazy" src="../dream.html"')
 )
 # Pages in their order; what else lies in docs/ comes under "Library".
 CLASS = ("notebooks/LAB", "docs/algorithm", "docs/sample_report", "notebooks/INSTRUCTORS")
