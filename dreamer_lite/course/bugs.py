@@ -39,14 +39,14 @@ RSSM = (
         "observation is a surprise of about 2 nats or more, where a healthy prior is nearly sure.",
     ),
     Bug(
-        "the prior and the posterior are swapped while imagining",
+        "the action is lost while imagining",
         "RSSM.imagine_step",
-        "self.prior(deter)",
-        "self.posterior(deter, jnp.zeros((*deter.shape[:-1], self.c.units)))",
-        "**`imagine_step` sampled from the posterior, with zeros instead of an embedding.** "
+        "self.core(state, action)",
+        "self.core(state, jnp.zeros_like(action))",
+        "**`imagine_step` passed zeros to the GRU core in place of the action.** "
         "Training never calls `imagine_step`, so losses, KL and perturbation maps are those of a "
-        "healthy model. Only the open loop shows the bug: from the first imagined frame on, ball "
-        "and paddle are in wrong places, although the prior has learned where they should be.",
+        "healthy model. Only the open loop shows the bug: from the first imagined frame on, the "
+        "paddle does not follow the actions, although the model has learned what they do.",
     ),
     Bug(
         "each step receives its own action instead of the previous one",

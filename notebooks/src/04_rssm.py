@@ -815,9 +815,9 @@ strips = {label: world.render({"image": np.asarray(x)}) for label, x in strips.i
 show(
     latents.draw_strips(strips, [SEEN, 4, 6, 7, 8, 9]),
     "Five lines of frames, reality and four imagined rollouts, from step 2 to step 9. Reality: one "
-    "ball, hidden, then out on one side. RSSM: one ball; with another sample it may be on the other "
-    "side. Deterministic only: two half balls in step 7, a dim rest after. Stochastic only: hardly a "
-    "ball, in wrong places.",
+    "ball, hidden, then out on one side. RSSM: one ball, beside which step 7 may show a faint one on "
+    "the other side; with another sample the ball may be there. Deterministic only: two half balls in "
+    "step 7, a dim rest after. Stochastic only: hardly a ball, in wrong places.",
     "04_dreams",
 )
 
@@ -1000,7 +1000,7 @@ split_gates = checks.split_gates(split_gates)
 # | suspect | what it would do |
 # |---|---|
 # | reset one step late | `is_first` acts at the step after |
-# | swapped while imagining | `imagine_step` samples from the posterior, without an observation |
+# | action lost while imagining | `imagine_step` passes zeros to the GRU core in place of the action |
 # | own action | step t receives the action chosen *after* observation t |
 #
 # Below is the evidence, for this model and for your healthy one: losses, KL by time step, how often
@@ -1037,7 +1037,7 @@ show(
     "Loss against updates, KL against time step, and wrong imagined paddles, for both models. "
     + "; ".join(
         f"{label}: loss {ends[label]:.2f} at the end, KL at steps 10 and 11 {kl[label][10]:.2f} and "
-        f"{kl[label][11]:.2f}, paddle wrong in {paddle[label][0]:.0%} of first imagined steps"
+        f"{kl[label][11]:.2f}, paddle wrong in {paddle[label].mean():.0%} of imagined steps"
         for label in pairs
     )
     + ".",
