@@ -223,7 +223,7 @@ def test_slurm_needs_submitit(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
     monkeypatch.delitem(sys.modules, "dreamer_lite.runs.sweep_slurm", raising=False)
     assert main([*words, "--executor", "slurm"]) == 2
-    sentence = "--executor slurm needs submitit: pip install 'dreamer_lite[sweep]'."
+    sentence = "--executor slurm needs submitit: pip install submitit."
     assert capsys.readouterr().err == f"dreamer-lite: {sentence}\n"
     assert not (tmp_path / "out").exists()
 

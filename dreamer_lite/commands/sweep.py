@@ -100,7 +100,7 @@ def make_executor(args: argparse.Namespace, found: Any) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "submitit":
             raise
-        raise Refused("--executor slurm needs submitit: pip install submitit") from error
+        raise Refused("--executor slurm needs submitit: pip install submitit.") from error
     return sweep_slurm.Slurm(found, sweep_slurm.parse_parameters(args.slurm), args.parallel)
 
 
