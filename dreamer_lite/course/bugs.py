@@ -43,7 +43,7 @@ RSSM = (
         "RSSM.imagine_step",
         "self.core(state, action)",
         "self.core(state, jnp.zeros_like(action))",
-        "**`imagine_step` passed zeros to the GRU core in place of the action.** "
+        "**`imagine_step` passed zeros to the GRU core instead of the action.** "
         "Training never calls `imagine_step`, so losses, KL and perturbation maps are those of a "
         "healthy model. Only the open loop shows the bug: from the first imagined frame on, the "
         "paddle does not follow the actions, although the model has learned what they do.",

@@ -1000,7 +1000,7 @@ split_gates = checks.split_gates(split_gates)
 # | suspect | what it would do |
 # |---|---|
 # | reset one step late | `is_first` acts at the step after |
-# | action lost while imagining | `imagine_step` passes zeros to the GRU core in place of the action |
+# | action lost while imagining | `imagine_step` passes zeros to the GRU core instead of the action |
 # | own action | step t receives the action chosen *after* observation t |
 #
 # Below is the evidence, for this model and for your healthy one: losses, KL by time step, how often
