@@ -34,7 +34,13 @@ def adam(gradient, v, m, count, decay, momentum=0.9):
     return m / (1 - momentum**count) / jnp.sqrt(v / (1 - decay**count)), v, m
 
 
-def make_optimizer(c, sign=-1.0, warm=True, shift=0, decays=True, clip=0.3):
+def with_python_if(gradient, param, clip=0.3):
+    limit = clip * max(1e-3, jnp.linalg.norm(param))
+    size = jnp.linalg.norm(gradient)
+    return gradient * limit / size if size > limit else gradient
+
+
+def make_optimizer(c, sign=-1.0, warm=True, shift=0, decays=True, clip=0.3, beta="rms_decay"):
     def init(params):
         zeros = jax.tree.map(jnp.zeros_like, params)
         return zeros, zeros, jnp.int32(0)
@@ -43,7 +49,7 @@ def make_optimizer(c, sign=-1.0, warm=True, shift=0, decays=True, clip=0.3):
         v, m, count = memory
         gradient = jax.tree.map(lambda g, p: clip_gradient(g, p, clip), gradient, params)
         triples = jax.tree.map(
-            lambda g, v, m: laprop(g, v, m, count + 1, c.rms_decay), gradient, v, m
+            lambda g, v, m: laprop(g, v, m, count + 1, getattr(c, beta)), gradient, v, m
         )
         step, v, m = jax.tree.transpose(
             jax.tree.structure(params), jax.tree.structure((0, 0, 0)), triples
@@ -84,7 +90,9 @@ def begin(c, world, optimizer, params, seed, length=None, one_key=False, slow=1.
         jnp.zeros((length, count, c.stoch), jnp.uint8),
         jnp.int32(0),
     )
-    copied = jax.tree.map(lambda x: slow * x, params["critic"])
+    copied = params["critic"]
+    if slow is not None:
+        copied = jax.tree.map(lambda x: slow * x, copied)
     learner = d.Learner(params, copied, optimizer.init(params), jnp.zeros(2))
     return d.Run(
         learner, replay, inside, steps, state, jnp.zeros((count, size)), jnp.int32(seed),
@@ -251,6 +259,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     ),
     ("clip_gradient", lambda g, p, clip=0.3: clip_gradient(g, p), "clip is an argument"),
     ("clip_gradient", lambda g, p, clip=0.3: clip_gradient(g, p, 0.5), "wrong numbers"),
+    ("clip_gradient", changed(with_python_if), "use jnp.where"),
     ("laprop", changed(adam), "as Adam does"),
     ("laprop", lambda g, v, m, t, b, k=0.9: laprop(g, v, m, 1000, b, k), "wrong numbers"),
     (
@@ -278,6 +287,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("make_optimizer", changed(make_optimizer, shift=1), "one update early"),
     ("make_optimizer", changed(make_optimizer, decays=False), "decay is missing"),
     ("make_optimizer", changed(make_optimizer, clip=1e9), "not clipped"),
+    ("make_optimizer", changed(make_optimizer, beta="decay"), "its β is c.rms_decay"),
     ("act", changed(act, reset=False), "a state of the old one"),
     ("act", changed(act, mask="is_first"), "it is the last one"),
     ("act", changed(act, greedy=True), "most likely action"),
@@ -286,6 +296,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("begin", changed(begin, length=40 * 4), "ring is too long"),
     ("begin", changed(begin, slow=0.0), "as a copy"),
     ("begin", changed(begin, latest=0.0), "NaN, not 0"),
+    ("begin", changed(begin, slow=None), "with jnp.copy"),
     ("collect", changed(collect, late=True), "AFTER the action"),
     ("collect", changed(collect, stored="old"), "store the one that was chosen"),
     ("collect", changed(collect, keep=True), "keeps the old state"),

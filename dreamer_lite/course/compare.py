@@ -25,7 +25,8 @@ CAUSES = "a log of 0 or of a negative number, or 0 / 0?"  # of a NaN or an infin
 REMEDIES = {
     "NonConcreteBooleanIndexError": "Inside jit a boolean mask cannot select elements, because "
     "their number is unknown: use jnp.where, or multiply by the mask.",
-    "TracerBoolConversionError": "Inside jit an array has no value for `if`: use jnp.where.",
+    "TracerBoolConversionError": "Inside jit an array has no value for `if`, `min` or `max`: use "
+    "jnp.where, jnp.minimum or jnp.maximum.",
     "got <class 'my_dreamer.State'>": "A State holds two arrays: "
     "jax.tree.map(lambda *x: jnp.stack(x), *states) stacks both.",
     "Found data on value of type": "Put the layers into nnx.data({...}), not into a plain dict.",

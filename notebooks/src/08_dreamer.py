@@ -98,7 +98,7 @@ sg = jax.lax.stop_gradient
 #     replay = write_back(replay, place, env, states)          # refresh the stored states
 # ```
 #
-# These eight lines are DreamerV3. Sections 1 to 3 write the optimizer, 4 the acting, 5 to 7 the update, and 8 the loop. Then your agent
+# These eight lines are DreamerV3. (Each `key` stands for a new one.) Sections 1 to 3 write the optimizer, 4 the acting, 5 to 7 the update, and 8 the loop. Then your agent
 # learns (9), you compare seeds, ablations and settings (10 to 12), and find bugs in the agents of others (13).
 
 # %% [markdown]
@@ -165,7 +165,8 @@ clip_gradient = checks.clip_gradient(clip_gradient)
 # About β: **the paper prints 0.99, the released code has 0.999.** Our small agents use 0.99.
 #
 # How large can $\tilde g$ become? After a calm time one large gradient g fills v with $(1-\beta)g^2$, so $\tilde g$ is at most
-# $1/\sqrt{1-\beta}$: 10 at 0.99, and 31.6 at 0.999. So LaProp does *not* make a shock count as 1, and Adam has the same bound.
+# $1/\sqrt{1-\beta}$: 10 at 0.99, and 31.6 at 0.999. Scaling alone does *not* make a shock count as 1. Momentum then takes a tenth of it, so the shock moves a step by at most 1 at
+# β = 0.99, and by 3.2 at 0.999. Adam has the same bound for its step. (If the shock comes early, v is corrected by a larger factor, and the bound is not reached.)
 #
 # **A tiny number.** First step, g = 5, β = 0.999: v = 0.025, corrected 25, so $\tilde g$ = 1; m = 0.1, corrected 1. The first step is 1 for any gradient.
 
@@ -306,8 +307,8 @@ question.explain(
 #
 # ## 3 · The optimizer and its learning rate
 #
-# An **optax optimizer** is a pair of pure functions: `init(params)` returns the memory, `update(gradient, memory, params)` returns the steps and the new memory. `optax.chain` puts
-# several in a row. `optax.flatten` hands all parameters to the next one as a single vector, which is faster than fifty small ones.
+# An **optax optimizer** is a pair of pure functions: `init(params)` returns the memory, `update(gradient, memory, params)` returns the steps and the new memory. The steps are *added* to the parameters, so they point downhill. `optax.chain` puts
+# several in a row. `optax.stateless_with_tree_map` calls a function for each tensor, here your `clip_gradient`. `optax.flatten` hands all parameters to the next one as a single vector, which is faster than fifty small ones.
 #
 # The **learning rate** rises linearly during the first updates (**warm-up**), when v is an average of few gradients:
 #
@@ -324,12 +325,13 @@ question.explain(
 # The paper's claim is that *one* setting works everywhere. We tune ours for each environment, so that a small network learns in minutes on two cores. **So this course does not
 # test that claim.**
 #
-# **A tiny number.** warmup = 100, decay = 1,000: n = 0 gives 0, n = 50 gives 0.49 α, n = 3,000 gives 0.5 α.
+# **A tiny number.** warmup = 100, decay = 1,000: n = 0 gives 0 (the very first update moves nothing), n = 50 gives 0.49 α, n = 3,000 gives 0.5 α.
 
 # %% [markdown]
 # **Exercise 4** · medium · important · 10 minutes
 #
-# Write the inside of `scale`. It is given the flat gradient (P,) and its memory. The frame around it is given.
+# Write the inside of `scale`. It is given the flat gradient (P,) and its memory, the tuple (v, m, n). It returns the steps and the new memory. The frame around it is given. Two
+# hyperparameters have similar names: `c.rms_decay` is LaProp's β, and `c.decay` is that of the learning rate. n is an array inside a compiled program, `c.decay` is a Python number.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -337,7 +339,7 @@ question.explain(
 # </details>
 # <details><summary>Hint 2: the structure</summary>
 #
-# `count` in the memory is the number of updates made before: LaProp needs `count + 1`, the rate needs `count`. `c.decay` is a Python number, so `if` works.
+# `count` in the memory is the number of updates made before: LaProp needs `count + 1`, the rate needs `count`. `c.decay` is a Python number, so `if` works for it. The check reports a NaN if LaProp is given a count of 0, or if you divide by a `c.decay` of 0.
 # </details>
 # <details><summary>Hint 3: the code</summary>
 #
@@ -388,16 +390,23 @@ make_optimizer = checks.make_optimizer(make_optimizer)
 # %% [markdown]
 # **Exercise 5** · medium · very important · 10 minutes
 #
-# Write `act`. Split the key in two: the first for u, the second to sample the action.
+# Write `act`. Split the key in two: the first for u, the second to sample the action. What you call:
+#
+# | call | returns |
+# |---|---|
+# | `agent.encoder.embed(obs)` (notebook 05) | $e_t$ |
+# | `agent.rssm.observe_step(state, embed, action, is_first, u)` (notebook 04) | (new state, posterior); it resets by itself |
+# | `agent.actor.policy(feat)` (notebook 07), with `feat` = `feature(state)` | a distribution, which has `.sample(key)` |
+#
+# u is uniform noise (W, S), one number for each group of z, from which `observe_step` makes the sample.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
-# Encode, infer, sample. All three exist: `agent.encoder.embed`, `agent.rssm.observe_step`, `agent.actor.policy`.
+# Encode, infer, sample. The agent acts on what it sees now, so the policy is given the *new* state.
 # </details>
 # <details><summary>Hint 2: the structure</summary>
 #
-# `observe_step(state, embed, action, is_first, u)` returns (state, posterior) and resets by itself. u is uniform noise of shape (W, S). The policy is given `feature(state)`,
-# of the *new* state.
+# `state.stoch` is (W, S, C), so u has the shape `state.stoch.shape[:-1]`. Take the first result of `observe_step`. `steps.is_last` is (W,) and the action is (W, A): the mask needs a second axis.
 # </details>
 # <details><summary>Hint 3: the code</summary>
 #
@@ -434,7 +443,7 @@ act = checks.act(act)
 # |---|---|
 # | `learner` | networks, slow critic, optimizer's memory, range of returns: section 6 |
 # | `replay` | the ring of notebook 02; `replay.added` counts the time steps |
-# | `world`, `steps` | the environments' own states; the time step that is not yet acted on |
+# | `world`, `steps` | the environments' own states (the argument `world` is their rules); the time step that is not yet acted on |
 # | `state`, `action` | what the agent knew and did last |
 # | `seed` | every random key is made of it and of `replay.added`, so a resumed run goes on exactly |
 # | `score`, `latest` | (W,) return of the running episode; of the latest finished one |
@@ -446,7 +455,8 @@ act = checks.act(act)
 # **Exercise 6** · medium · important · 12 minutes
 #
 # Write the rest of `collect`. The keys are given: `keys[0]` for `act`, `keys[1:]` for the environments. `step(world states, steps, choices, keys)` moves all environments and returns (world
-# states, steps). An environment takes a discrete action as a number, a continuous one as it is.
+# states, steps). An environment takes a discrete action as a number (`world.action_space.is_discrete`), a continuous one as it is.
+# `seed` and `learner` stay.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -506,14 +516,16 @@ collect = checks.collect(collect)
 #
 # The last time step of an episode has no action, and the next entry is a reset: its own loss counts 0.
 #
-# Gradients: the critic learns, **and so does the world model**, because the states are not stopped here. The slow critic and the returns are constants.
+# Gradients: the critic learns, **and so does the world model**, because the states are not stopped here. The slow critic's logits are stopped, and the returns are constants: your
+# `critic_loss` stops them.
 #
 # **A tiny number.** A time limit at t + 1, reward 1, $R^{\text{imag}}_{t+1}$ = 5, γ = 0.99: $R_t$ = 1 + 0.99 · 5 = 5.95. With a terminal state it would be 1.
 
 # %% [markdown]
 # **Exercise 7** · medium · important · 12 minutes
 #
-# Write the loss with your `lambda_returns(reward, cont, value, lam)` and `critic_loss(logits, slow_logits, returns)`.
+# Write the loss with your `lambda_returns(reward, cont, value, lam)` and `critic_loss(logits, slow_logits, returns)`. `lambda_returns` is given all T time steps and shifts by itself: it
+# returns (T-1, B).
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -525,7 +537,7 @@ collect = checks.collect(collect)
 # </details>
 # <details><summary>Hint 3: the code</summary>
 #
-# `cont, lam = (1.0 - steps.is_terminal) * c.discount, (1.0 - steps.is_last) * c.lam`. The slow critic's logits are `sg(slow(sg(feat)))`.
+# `cont, lam = (1.0 - steps.is_terminal) * c.discount, (1.0 - steps.is_last) * c.lam`. The slow critic's logits are `sg(slow(feat))`.
 # </details>
 
 
@@ -559,7 +571,8 @@ replay_value_loss = checks.replay_value_loss(replay_value_loss)
 # |---|---|---|
 # | recon | `c.recon` (paper 1) | encoder, RSSM, decoder |
 # | reward, cont | 1 | encoder, RSSM, the head |
-# | dyn / rep | 1 / 0.1 | prior / encoder and posterior |
+# | dyn | 1 | prior; through $h_t$ also the RSSM and, at earlier time steps, the encoder |
+# | rep | 0.1 | encoder, posterior, RSSM |
 # | policy | 1 | actor only |
 # | value | 1, of which the slow critic's term is as heavy as the returns' | critic only |
 # | replay_value | 0.3 | critic, encoder, RSSM |
@@ -576,7 +589,16 @@ replay_value_loss = checks.replay_value_loss(replay_value_loss)
 # %% [markdown]
 # **Exercise 8** · hard · very important · 25 minutes
 #
-# Write `total_loss`. The extra that it returns are the mean of each loss, the states (stopped, T of them), and the new range.
+# Write `total_loss`. The extra that it returns are the mean of each loss, the states (stopped, T of them), and the new range. Your functions of the notebooks before:
+#
+# | call | returns |
+# |---|---|
+# | `world_model_loss(agent, c, batch, key)` (05) | (losses (T, B) by name, states (T, B, ...)) |
+# | `imagine(agent, start, horizon, key)` (06), `start` (N, ...) | (states (H+1, N, ...), actions (H, N, A)) |
+# | `dream_losses(agent, slow, c, states, actions, old_range)` (07) | (losses (H, N) by name, returns (H, N), new range) |
+# | `weighted_sum(losses, c)` (05) | the sum, one number; the weights are inside |
+#
+# The name of the new loss is `"replay_value"`.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -638,7 +660,8 @@ total_loss = checks.total_loss(total_loss)
 # %% [markdown]
 # **Exercise 9** · easy · very important · 8 minutes
 #
-# Write `update`. `train_step(loss, optimizer, params, memory, *inputs)` passes `inputs` on to the loss, behind `params`.
+# Write `update`. `train_step(loss, optimizer, params, memory, *inputs)` passes `inputs` on to the loss, behind `params`, and
+# returns (new params, new memory, extra). The networks' parameters are a dictionary by name, such as `params["critic"]`, itself a tree of arrays.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -646,7 +669,7 @@ total_loss = checks.total_loss(total_loss)
 # </details>
 # <details><summary>Hint 2: the structure</summary>
 #
-# The inputs of `total_loss` behind `params` are `graph, c, learner, batch, key`. The extra is `(losses, states, new_range)`. The critic's parameters are `params["critic"]`.
+# The inputs of `total_loss` behind `params` are `graph, c, learner, batch, key`. The extra is `(losses, states, new_range)`. A tree has no arithmetic of its own: `jax.tree.map` with a function of two arrays averages.
 # </details>
 # <details><summary>Hint 3: the code</summary>
 #
@@ -677,14 +700,16 @@ update = checks.update(update)
 # ## 8 · The loop
 #
 # **The run before its first time step.** All environments are reset, the agent knows nothing, the ring is empty, the slow critic is a *copy* of the critic, and no episode has ended. A ring for
-# W environments has L = `c.capacity // c.worlds` places. Classes are stored as `uint8`.
+# W environments has L = `c.capacity // c.worlds` places; `Replay` has the fields (steps, action, deter, stoch, added), and the classes in `stoch` are stored as `uint8`, (L, W, S). The range
+# of returns begins at (0, 0).
 #
-# Mind the copy: if the slow critic were the very same arrays, a program that reuses their memory would fail.
+# Mind the copy: if the slow critic were the very same arrays, a program that reuses their memory would fail. And all numbers of a run are arrays, also `seed` and `added` (`jnp.int32`), because the loop carries them.
 
 # %% [markdown]
 # **Exercise 10** · medium · useful · 12 minutes
 #
-# Write `begin`. `world.reset(key)` returns the state of one environment and its first time step.
+# Write `begin`. `world.reset(key)` returns the state of one environment and its first time step. The fields of
+# `Run` and of `Learner` are in sections 4 and 6.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -1130,7 +1155,7 @@ question.explain(
 # | imagined return (λ-returns) | rises too, near the critic's prediction |
 # | imagined rewards: the sum of predicted rewards along the same rollouts | near the imagined return |
 # | critic − imagined return | near 0 |
-# | KL at the second time step of an episode | a little above that of later time steps |
+# | KL at the second time step of an episode, where the first action after a reset counts | as the blue curve: rises while z learns to carry the ball, then falls |
 # | reward loss | falls |
 
 # %% tags=["plumbing"]
@@ -1173,7 +1198,7 @@ witness.explain("The answer above names it.")
 # </details>
 # <details><summary>3. Which losses train the encoder?</summary>
 #
-# recon, reward, cont, dyn, rep, and replay_value. Not dyn's gradient for the posterior (stopped), not the policy's, not the value loss on imagined rollouts.
+# recon, reward, cont, rep, and replay_value. dyn does not train the posterior that it is compared with (stopped), but reaches the encoder of earlier time steps through $h_t$. The policy loss and the value loss on imagined rollouts do not train it.
 # </details>
 # <details><summary>4. You halve the batch and keep the train ratio. What happens to updates per time step?</summary>
 #

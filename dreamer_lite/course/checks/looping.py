@@ -142,6 +142,7 @@ def begin() -> Exercise:
         if run is None:
             return None
         learner, ring = run.learner, run.replay
+        both = zip(*map(jax.tree.leaves, (learner.slow, learner.params["critic"])))
         return named({
             "world": run.world, "first_obs": run.steps.obs["image"].astype(jnp.float32).sum((1, 2)),
             "is_first": run.steps.is_first, "stored_image": ring.steps.obs["image"].sum(),
@@ -152,6 +153,7 @@ def begin() -> Exercise:
             "latest": jnp.nan_to_num(run.latest, nan=-1.0), "range": learner.range,
             "params": norm(learner.params), "slow": norm(learner.slow),
             "memory": norm(learner.memory),
+            "slow_is_copied": jnp.float32(all(x is not y for x, y in both)),
         })  # fmt: skip
 
     def variant(change: Callable[[Any], Any]) -> Function:
@@ -177,6 +179,11 @@ def begin() -> Exercise:
         same_start=variant(same_start),
         no_nan=variant(lambda run: run._replace(latest=jnp.zeros(c.worlds))),
         slow_zero=with_learner(slow=zeros),
+        slow_shared=variant(
+            lambda run: run._replace(
+                learner=run.learner._replace(slow=run.learner.params["critic"])
+            )
+        ),
         range_one=with_learner(range=jnp.array([0.0, 1.0])),
     )
 
@@ -271,7 +278,8 @@ def replay_value_loss() -> Exercise:
         inputs = params, learner.slow, states, bootstrap
         total = lambda *x: loss(function, *x).sum()  # noqa: E731
         slopes, slow, at, values = jax.grad(total, (0, 1, 2, 3))(*inputs)
-        return jnp.stack([norm(x) for x in (slopes["critic"], slow, at, values)])
+        parts = {"critic": slopes["critic"], "slow": slow, "states": at, "bootstrap": values}
+        return named({name: norm(x) for name, x in parts.items()})
 
     def variant(*wrong: str) -> Function:
         def function(agent, slow, c, batch, states, bootstrap):
@@ -344,7 +352,8 @@ def total_loss() -> Exercise:
             return total, jnp.sum(states.deter)
 
         slopes, states = jax.jacrev(both)(params)
-        return jnp.stack([*(norm(slopes[k]) for k in (*MODEL, "actor", "critic")), norm(states)])
+        names = (*MODEL, "actor", "critic")
+        return named({k: norm(slopes[k]) for k in names} | {"returned_states": norm(states)})
 
     mistakes: Any = {
         name: functools.partial(_total_loss, wrong=name)
