@@ -100,7 +100,7 @@ def begin(c, world, optimizer, params, seed, length=None, one_key=False, slow=1.
     )  # fmt: skip
 
 
-def collect(graph, c, world, run, late=False, keep=False, stored="new", score=True):
+def collect(graph, c, world, run, late=False, keep=False, stored="new", score=True, early=False):
     keys = jax.random.split(
         jax.random.fold_in(jax.random.key(run.seed), 2 * run.replay.added), c.worlds + 1
     )
@@ -113,7 +113,8 @@ def collect(graph, c, world, run, late=False, keep=False, stored="new", score=Tr
     replay = d.add(
         run.replay, new if late else run.steps, action if stored == "new" else run.action, state
     )
-    total = run.score * (1 - new.is_first * score) + new.reward
+    begins = new.is_last if early else new.is_first
+    total = run.score * (1 - begins * score) + new.reward
     return run._replace(
         replay=replay,
         world=inside,
@@ -301,6 +302,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("collect", changed(collect, stored="old"), "store the one that was chosen"),
     ("collect", changed(collect, keep=True), "keeps the old state"),
     ("collect", changed(collect, score=False), "never set back"),
+    ("collect", changed(collect, early=True), "in the LAST time step"),
     ("replay_value_loss", changed(replay_value_loss, mask="is_first"), "wrong numbers"),
     ("replay_value_loss", changed(replay_value_loss, end="is_last"), "no terminal state"),
     ("replay_value_loss", changed(replay_value_loss, cut="is_terminal"), "where is_LAST is"),
@@ -319,4 +321,10 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("learn", changed(learn, keep=True), "keeps the old learner"),
     ("loop", learn_first, "new time steps come first"),
     ("loop", last_only, "wrong shape"),
+    (
+        "loop",
+        lambda *x: (x[2], loop(lambda r: r, lambda r: (r, x[1](r)[1]), *x[2:])[1]),
+        "keep the run",
+    ),
+    ("loop", lambda *x: (loop(*x)[0], loop(*x)[1][-1]), "as a list"),
 ]

@@ -23,6 +23,9 @@ CAUSES = "a log of 0 or of a negative number, or 0 / 0?"  # of a NaN or an infin
 
 # What JAX says of a usual mistake, and what to do.
 REMEDIES = {
+    "truth value of an array": "An `if` cannot decide for many elements at once: use jnp.where.",
+    "can't set attribute": "A NamedTuple cannot be changed: x._replace(field=value) returns a new "
+    "one.",
     "NonConcreteBooleanIndexError": "Inside jit a boolean mask cannot select elements, because "
     "their number is unknown: use jnp.where, or multiply by the mask.",
     "TracerBoolConversionError": "Inside jit an array has no value for `if`, `min` or `max`: use "

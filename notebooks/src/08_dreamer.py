@@ -516,8 +516,8 @@ collect = checks.collect(collect)
 #
 # The last time step of an episode has no action, and the next entry is a reset: its own loss counts 0.
 #
-# Gradients: the critic learns, **and so does the world model**, because the states are not stopped here. The slow critic's logits are stopped, and the returns are constants: your
-# `critic_loss` stops them.
+# Gradients: the critic learns, **and so does the world model**, because the states are not stopped here. The slow critic and the returns are constants: your `critic_loss`
+# stops both, and an `sg` around the slow critic says so to the reader.
 #
 # **A tiny number.** A time limit at t + 1, reward 1, $R^{\text{imag}}_{t+1}$ = 5, γ = 0.99: $R_t$ = 1 + 0.99 · 5 = 5.95. With a terminal state it would be 1.
 
@@ -924,6 +924,8 @@ if not FAST:
     )
 
 # %% [markdown]
+# (If your factor lies between two of the answers, the nearer one is right: it depends on the machine and on the size of the replay buffer.)
+#
 # ## 9 · The result: your agent learns Breakout
 #
 # The dashboard trains *your* agent and draws what it does: its return, the losses of the world model, actor and critic, and what it imagines right now. In JupyterLab
@@ -974,6 +976,8 @@ question.explain(
 #
 # ![](figure:08_training)
 # </details>
+#
+# (On this scale the small rises of the reconstruction loss are hard to see. The right panel of section 10 shows them, after update 1,300.)
 #
 # **How good is it?** We play 100 new episodes. The baseline acts at random. The **negative control** is the same agent in an environment where ball and trail are
 # *hidden* from it. What it still earns there does not come from watching the ball.

@@ -236,7 +236,8 @@ def collect() -> Exercise:
             stored = run.action if "old_action" in wrong else action
             kept = run.state if "old_state" in wrong else state
             replay = d.add(run.replay, steps if "new_steps" in wrong else run.steps, stored, kept)
-            old = run.score if "never_reset" in wrong else jnp.where(steps.is_first, 0.0, run.score)
+            begins = steps.is_last if "early" in wrong else steps.is_first
+            old = run.score if "never_reset" in wrong else jnp.where(begins, 0.0, run.score)
             score = old + steps.reward
             ends = steps.is_first if "late" in wrong else steps.is_last
             latest = jnp.where(ends, run.score if "late" in wrong else score, run.latest)
@@ -248,7 +249,7 @@ def collect() -> Exercise:
 
         return function
 
-    names = ("new_steps", "old_action", "old_state", "forgets", "never_reset", "late")
+    names = ("new_steps", "old_action", "old_state", "forgets", "never_reset", "early", "late")
     mistakes: Any = {name: variant(name) for name in names}
     what = "12 time steps of 4 games of Catch: what is stored, and what the run is then"
     return Exercise(solved("collect"), [Part(what, measure)], **mistakes)
@@ -537,6 +538,8 @@ def loop() -> Exercise:
         if found is None:
             return None
         run, history = found
+        if not isinstance(history, list):
+            raise TypeError("the losses of all updates are returned as a list")
         return jnp.array([run, *history])
 
     def learn_first(collect_once, learn_once, run, steps, updates):
@@ -560,6 +563,9 @@ def loop() -> Exercise:
         history = right(collect_once, learn_once, run, steps, updates)[1]
         return run, history
 
+    def all_lost(collect_once, learn_once, run, steps, updates):
+        return run, [learn_once(run)[1] for _ in range(updates)]
+
     def learning_lost(collect_once, learn_once, run, steps, updates):
         return right(collect_once, lambda run: (run, learn_once(run)[1]), run, steps, updates)
 
@@ -571,4 +577,5 @@ def loop() -> Exercise:
         apart=apart,
         not_kept=not_kept,
         learning_lost=learning_lost,
+        all_lost=all_lost,
     )
