@@ -17,7 +17,7 @@ options = dict(zip(words[::2], words[1::2]))
 folder, updates = Path(options["--run"]), int(options["--updates"])
 trouble = Path(f"{marker}-{options['--seed']}")
 folder.mkdir(parents=True, exist_ok=True)
-lock = (folder / "lock").open("a+")
+lock = (folder / "lock").open("a+b")
 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 stopped = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))

@@ -138,7 +138,7 @@ def test_a_mount_that_is_refused_or_fails_is_one_sentence(drive, tmp_path, capsy
         out = capsys.readouterr().out
         assert out.startswith(f"Google Drive could not be mounted ({error}): all files stay")
         assert out.count("\n") == 1
-    (tmp_path / "MyDrive").write_text("a full or foreign disk")
+    (tmp_path / "MyDrive").write_text("a full or foreign disk", "utf-8")
     assert colab.drive() is None and "could not be mounted" in capsys.readouterr().out
 
 

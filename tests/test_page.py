@@ -47,7 +47,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def breakout(page: Path) -> dict[str, Any]:
     """The data in it."""
-    found = re.search(r'<script type="application/json" id="data">(.*)</script>', page.read_text())
+    found = re.search(
+        r'<script type="application/json" id="data">(.*)</script>', page.read_text("utf-8")
+    )
     assert found
     return json.loads(found[1])
 
@@ -248,7 +250,7 @@ def test_in_a_notebook_it_is_a_frame_that_needs_no_kernel(
 
 
 def test_the_page_is_small_and_allows_no_request(page: Path, breakout: dict[str, Any]) -> None:
-    text = page.read_text()
+    text = page.read_text("utf-8")
     assert text == bundle.html(breakout) and len(text.encode()) < 4e6
     assert "default-src 'none'" in text and "connect-src" not in text
     assert not re.search(r"https?://", bundle.module() + bundle.style())

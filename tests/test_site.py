@@ -37,7 +37,7 @@ def test_requirements_are_pinned():
 @pytest.fixture
 def stage(tmp_path, monkeypatch) -> Path:
     """Gathered without the agent, which takes longest."""
-    monkeypatch.setattr(make_site, "dream", lambda path: path.write_text("a dream"))
+    monkeypatch.setattr(make_site, "dream", lambda path: path.write_text("a dream", "utf-8"))
     make_site.gather(tmp_path)
     return tmp_path
 

@@ -66,7 +66,7 @@ class OwnRun:
         self.name, self.world = world, worlds.make(world)
         self.init, self.advance = dreamer.make_program(self.c, self.world)
         self.graph = nnx.graphdef(dreamer.Dreamer(self.c, self.world, 0))
-        self.run: Any = None  # what it came to; None before `open`
+        self.run: Any = None  # what it came to; None before `load`
         self.history: list[Record] = []
         self.saved = False
 
@@ -76,7 +76,7 @@ class OwnRun:
         between = round(c.batch * c.length / (c.worlds * c.train_ratio))
         return (int(run.replay.added) - 2 * c.length) // between
 
-    def open(self) -> None:
+    def load(self) -> None:
         """Begin the run, or read what the folder holds."""
         self.run = self.init(self.seed)
         if self.folder is not None and (self.folder / RUN).exists():
@@ -105,7 +105,7 @@ class OwnRun:
         Raises FloatingPointError when a loss is no longer finite; what was saved before stays.
         """
         if self.run is None:
-            self.open()
+            self.load()
         began = saved = time.perf_counter()
         before = self.history[-1]["seconds"] if self.history else 0.0
         while self.done(self.run) < self.updates and not stop():

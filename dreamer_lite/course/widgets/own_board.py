@@ -98,7 +98,7 @@ class OwnDashboard(Dashboard):
 
     def _earlier(self) -> list[Record]:
         if self.own.run is None:
-            self.own.open()
+            self.own.load()
         return list(self.own.history)
 
     def _finished(self) -> bool:
