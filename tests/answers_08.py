@@ -63,8 +63,8 @@ def make_optimizer(c, sign=-1.0, warm=True, shift=0, decays=True, clip=0.3, beta
     return optax.GradientTransformation(init, move)
 
 
-def act(agent, state, action, steps, key, reset=True, mask="is_last", greedy=False):
-    first, second = jax.random.split(key)
+def act(agent, state, action, steps, key, reset=True, mask="is_last", greedy=False, order=1):
+    first, second = jax.random.split(key)[::order]
     first_steps = steps.is_first & reset
     old, action = d.mask_reset(state, action, first_steps)
     deter = agent.rssm.core(old, action)
@@ -292,6 +292,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("act", changed(act, reset=False), "a state of the old one"),
     ("act", changed(act, mask="is_first"), "it is the last one"),
     ("act", changed(act, greedy=True), "most likely action"),
+    ("act", changed(act, order=-1), "keys are swapped"),
     ("act", lambda *x: act(*x)[::-1], "it returned"),
     ("begin", changed(begin, one_key=True), "a key of its own"),
     ("begin", changed(begin, length=40 * 4), "ring is too long"),

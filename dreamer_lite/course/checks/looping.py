@@ -97,6 +97,7 @@ def act() -> Exercise:
     def variant(*wrong: str) -> Function:
         def function(agent, state, action, steps, key):
             u_key, key = (key, key) if "one_key" in wrong else jax.random.split(key)
+            u_key, key = (key, u_key) if "keys_swapped" in wrong else (u_key, key)
             u = jax.random.uniform(u_key, state.stoch.shape[:-1])
             first = jnp.zeros_like(steps.is_first) if "no_reset" in wrong else steps.is_first
             new, _ = agent.rssm.observe_step(
@@ -115,7 +116,10 @@ def act() -> Exercise:
 
         return function
 
-    names = ("not_masked", "first_masked", "no_reset", "prior", "old_state", "greedy", "one_key")
+    names = (
+        "not_masked", "first_masked", "no_reset", "prior", "old_state", "greedy", "one_key",
+        "keys_swapped",
+    )  # fmt: skip
     what = "8 environments, two of which begin an episode and two of which end one"
     mistakes: Any = {name: variant(name) for name in names}
     return Exercise(solved("act"), [Part(what, compiled(measure))], **mistakes)
