@@ -27,7 +27,7 @@ SPHINX := $(VENV)/site
 
 help:
 	@echo "make demo    learn MinAtar Breakout for $(MINUTES) minutes, film the dream beside reality"
-	@echo "make test    the tests, 10 to 25 minutes on 2 cores; make test-all: slow ones too"
+	@echo "make test    the tests, 10 to 15 minutes on 2 cores; make test-all: slow ones too"
 	@echo "             (hours: other stacks, a newcomer), and writes $(RECORD)"
 	@echo "make lab     the notebooks in JupyterLab"
 	@echo "make lint    ruff and basedpyright"

@@ -13,7 +13,7 @@ inside the cell, because Colab shows neither attachments nor SVG in text cells. 
 carry nbgrader's metadata: a check is worth one point, whatever it asks for.
 
 An exercise tagged `part:RSSM.prior` is a part of the reader's agent: `build` writes its solution
-into dreamer.py, the single-file agent. In notebooks of the second edition a fold below the hints of
+into dreamer.py, the single-file agent. A fold below the hints of
 each exercise has its solution; the copies for a graded class do not have these folds.
 """
 
@@ -138,7 +138,7 @@ def build(
                 cell.source = f"{bootstrap()}\n{cell.source}"
             if "parameters" in tags or FOLDED.intersection(tags):
                 cell.metadata["cellView"] = "form"
-            if FOLDED.intersection(tags) and lint.second(source):
+            if FOLDED.intersection(tags):
                 cell.metadata["jupyter"] = {"source_hidden": True}
             if not marked:
                 edition = solution if solved else student
@@ -178,10 +178,9 @@ def part_of(tags: list[str]) -> str:
 
 
 def add_folds(notebook: NotebookNode, source: Path) -> None:
-    """Below the hints of each exercise of the second edition, its solution in a fold."""
+    """Below the hints of each exercise, its solution in a fold."""
     for text, cell in itertools.pairwise(notebook.cells):
-        folded = "exercise" in lint.tags_of(cell) and lint.second(source)
-        if (folded or part_of(lint.tags_of(cell))) and text.cell_type == "markdown":
+        if "exercise" in lint.tags_of(cell) and text.cell_type == "markdown":
             code = solution(cell.source, source).strip()
             fold = f"<details><summary>Solution</summary>\n\n```python\n{code}\n```\n\n</details>"
             text.source = f"{text.source.rstrip()}\n{fold}"

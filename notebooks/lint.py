@@ -10,35 +10,16 @@ TAGS = {
     "badges", "bootstrap", "parameters", "setup", "exercise", "check", "signature", "panel",
     "given", "plumbing",
 }  # fmt: skip
-SECOND_EDITION = {*"00 01 02 03 04 05 06 07 08 09 10 11".split()}  # notebooks written for it
 VISIBLE_LINES = 15  # of a code cell that a page of it shows
 CODE_LINES, TEXT_WORDS = 45, 260
 
 # (what, how it is recognised: a tag, or a pattern in a text cell), in the order of the anatomy.
+# What a page shows first is its main picture.
 ANATOMY = [
     ("the badge row", "badges"),
     ("one title", r"^# \S"),
-    ("a table of reading and running time", r"^\|.*Minutes to read.*Minutes to run"),
-    ("what you will be able to do", r"^\*\*You will be able to\*\*"),
-    ("the agent diagram", r"figure:agent_|^!\[The agent's parts"),
-    ("the bootstrap", "bootstrap"),
-    ("the parameters", "parameters"),
-    ("an exercise", "exercise"),
-    ("a check", "check"),
-    ("the signature result", "signature"),
-    ("a quiz", r"^## Quiz"),
-    ("a summary", r"^## Summary"),
-    ("references", r"^## References"),
-    ("what comes next", r"^## Next"),
-]  # fmt: skip
-
-
-# The same for notebooks of the second edition: what a page shows first is its main picture.
-SECOND_ANATOMY = [
-    ("the badge row", "badges"),
-    ("one title", r"^# \S"),
     ("the main picture, open", r"figure:|^!\[.+\]\(data:"),
-    ("a table of minutes", r"^\|.*Minutes to read.*Minutes to run|^\|.*to read.*to write.*to run"),
+    ("a table of minutes", r"^\|.*Minutes to read.*to run"),
     ("what you will be able to do", r"^\*\*You will be able to\*\*"),
     ("the bootstrap", "bootstrap"),
     ("the parameters", "parameters"),
@@ -50,11 +31,6 @@ SECOND_ANATOMY = [
     ("references", r"^## References"),
     ("what comes next", r"^## Next"),
 ]
-
-
-def second(path: Path) -> bool:
-    """Whether a source is of the second edition."""
-    return path.stem[:2] in SECOND_EDITION
 
 
 def source(path: Path) -> list[str]:
@@ -76,7 +52,7 @@ def notebook(nb: NotebookNode, path: Path) -> list[str]:
     """What must hold for the built notebook of the source `path`."""
     found = [
         *headings(nb), *images(nb), *anatomy(nb, path), *tags(nb), *lengths(nb),
-        *exercises(nb, path), *links(nb, path.parents[1]), *(visible(nb) if second(path) else []),
+        *exercises(nb, path), *links(nb, path.parents[1]), *visible(nb),
         *given(nb, path.parents[1]),
     ]  # fmt: skip
     return [f"{path.name}: {sentence}." for sentence in found]
@@ -134,8 +110,7 @@ def anatomy(nb: NotebookNode, path: Path) -> list[str]:
     A notebook that builds nothing has neither exercises nor checks.
     """
     found, last, before = [], -1, ""
-    order = SECOND_ANATOMY if second(path) else ANATOMY
-    needed = [x for x in order if not (builds_nothing(nb) and x[1] in ("exercise", "check"))]
+    needed = [x for x in ANATOMY if not (builds_nothing(nb) and x[1] in ("exercise", "check"))]
     for what, sign in needed:
         if sign in TAGS:
             at = [i for i, cell in enumerate(nb.cells) if sign in tags_of(cell)]
@@ -209,7 +184,6 @@ def exercises(nb: NotebookNode, path: Path) -> list[str]:
     """An exercise has a typed stub with a docstring, hints before it, a check right below."""
     found = []
     code = codes(nb)
-    hints = 3 if second(path) else 2
     for cell, following in zip(code, [*code[1:], None]):
         if "exercise" not in tags_of(cell):
             continue
@@ -228,9 +202,8 @@ def exercises(nb: NotebookNode, path: Path) -> list[str]:
             found.append(f"the exercise {name!r} has no check right below")
         around = nb.cells[max(0, nb.cells.index(cell) - 1)].source
         around = around.replace("<details><summary>Solution</summary>", "")
-        if around.count("<details>") < hints:
-            words = {2: "two", 3: "three"}[hints]
-            found.append(f"the exercise {name!r} has fewer than {words} folded hints above it")
+        if around.count("<details>") < 3:
+            found.append(f"the exercise {name!r} has fewer than three folded hints above it")
     return found
 
 

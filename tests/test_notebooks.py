@@ -62,13 +62,13 @@ SMALL = '''# ---
 #
 # **A claim.**
 #
-# | Minutes to read | Minutes to run |
-# |---|---|
-# | 1 | 1 |
+# ![](figure:agent_rssm)
+#
+# | Minutes to read | to write | to run |
+# |---|---|---|
+# | 1 | 1 | 1 |
 #
 # **You will be able to** do nothing.
-#
-# ![](figure:agent_rssm)
 
 # %% tags=["bootstrap"]
 x = 1
@@ -81,6 +81,7 @@ y = 2  # @param
 #
 # <details><summary>Hint 1</summary>one</details>
 # <details><summary>Hint 2</summary>two</details>
+# <details><summary>Hint 3</summary>three</details>
 
 # %% tags=["exercise"]
 def my_double(x: int) -> int:
@@ -149,8 +150,8 @@ FAULTS = [
     ("# ## Quiz", "# ## Quiz\n# ![](nothing.png)", "no alt text: nothing.png"),
     ("# ## Quiz", '# ## Quiz\n# <img src="a.png">', "no alt text: <img"),
     ("# ## Quiz", "# ## Quiz\n# ![A dog](dog.png)", "dog.png is not embedded"),
-    ("Minutes to run", "Hours to run", "a table of reading and running time is missing"),
-    ("![](figure:agent_rssm)", "no picture", "the agent diagram is missing"),
+    ("Minutes to read", "Hours to read", "a table of minutes is missing"),
+    ("# ![](figure:agent_rssm)", "# no picture", "the main picture, open is missing"),
     ("# ## References\n", "", "references is missing"),
     ("# ## Quiz\n# ## Summary", "# ## Summary\n#\n\n# %% [markdown]\n# ## Quiz", "comes before"),
     ('tags=["signature"]', 'tags=["highlight"]', "'highlight' is none of"),
@@ -159,7 +160,8 @@ FAULTS = [
     ("x: int) -> int", "x) -> int", "'my_double' needs a typed function"),
     ('    """Twice x."""\n', "", "'my_double' needs a typed function with a docstring"),
     ('tags=["check"]', 'tags=["panel"]', "'my_double' has no check right below"),
-    ("# <details><summary>Hint 2</summary>two</details>\n", "", "fewer than two folded hints"),
+    ("# <details><summary>Hint 3</summary>three</details>\n", "", "fewer than three folded hints"),
+    ("\ndouble\n", "\n" + "double\n" * 16, "shows more than 15 lines"),
     ("# ## Next", "# ## Next\n# [on](06_nowhere.ipynb)", "06_nowhere.ipynb leads nowhere"),
     ("# ## Next", "# ## Next\n# [on](http://example.org)", "is not https"),
     ("x = 1", "# %matplotlib inline\nx = 1", "magics"),
@@ -257,7 +259,7 @@ def test_outputs_stay_only_while_the_code_is_the_same(tmp_path, monkeypatch, cap
     assert build.main(["check"]) == 1 and capsys.readouterr().err == lost
 
 
-# The second edition: parts of the agent, folds, what a page shows.
+# Parts of the agent, folds, what a page shows.
 
 PLACES = '''"""An agent."""
 
@@ -277,15 +279,9 @@ class Box:
         return x / 2
 '''
 
-TIMES = "Minutes to run |\n# |---|---|\n# | 1 | 1 |"
-HINT = "<details><summary>Hint 2</summary>two</details>"
 GIVEN = '# %% tags=["given"]\nx = 1\n\n# %% tags=["plumbing"]\n# @title Plumbing\nz = 1\n\n'
-SECOND = (
-    SMALL.replace(TIMES, "to write | to run |\n# |---|---|---|\n# | 1 | 1 | 1 |")
-    .replace("do nothing.\n#\n# ![](figure:agent_rssm)", "do nothing.")
-    .replace("# | Minutes to read", "# ![](figure:agent_rssm)\n#\n# | Minutes to read")
-    .replace(HINT, f"{HINT}\n# <details><summary>Hint 3</summary>three</details>")
-    .replace('tags=["exercise"]', 'tags=["exercise", "part:double"]')
+WITH_PART = (
+    SMALL.replace('tags=["exercise"]', 'tags=["exercise", "part:double"]')
     .replace("def my_double(x: int) -> int:", "def double(x: int) -> int:")
     .replace("double = checks.double(my_double)", "double = checks.double(double)")
     .replace('# %% tags=["signature"]', f'{GIVEN}# %% tags=["signature"]')
@@ -294,11 +290,11 @@ SECOND = (
 
 @pytest.fixture
 def agent_file(tmp_path, monkeypatch) -> Path:
-    """A folder with a second edition's notebook 04 and a single file with two parts."""
+    """A folder with a notebook 04 and a single file with two parts."""
     monkeypatch.setattr(build, "HERE", tmp_path)
     monkeypatch.setattr(build.sources, "__defaults__", (tmp_path, None))
     (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "04_small.py").write_text(SECOND, encoding="utf-8")
+    (tmp_path / "src" / "04_small.py").write_text(WITH_PART, encoding="utf-8")
     shutil.copy(NOTEBOOKS / "bootstrap.py", tmp_path)
     (tmp_path / "dreamer.py").write_text(PLACES, encoding="utf-8")
     return tmp_path / "dreamer.py"
@@ -343,19 +339,15 @@ def test_a_part_has_its_solution_in_a_fold_and_plumbing_is_hidden(agent_file):
 
 
 # (what is replaced, by what, what lint says)
-SECOND_FAULTS = [
-    ("# ![](figure:agent_rssm)", "# no picture", "the main picture, open is missing"),
-    ("# <details><summary>Hint 3</summary>three</details>\n", "", "fewer than three folded hints"),
+PART_FAULTS = [
     ("# @title Plumbing", "# Plumbing", "does not begin with # @title"),
-    ("\ndouble\n", "\n" + "double\n" * 16, "shows more than 15 lines"),
     ('tags=["given"]\nx = 1', 'tags=["given"]\nx = 2', "is not that of dreamer.py"),
     ("# END SOLUTION\n", "# END SOLUTION\n\ndef more(): ...\n", "must be one function"),
-    ("to write |", "", "a table of minutes is missing"),
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "words"), SECOND_FAULTS, ids=[w for *_, w in SECOND_FAULTS])
-def test_lint_knows_the_rules_of_the_second_edition(agent_file, old, new, words):
+@pytest.mark.parametrize(("old", "new", "words"), PART_FAULTS, ids=[w for *_, w in PART_FAULTS])
+def test_lint_knows_the_rules_of_parts(agent_file, old, new, words):
     source = agent_file.parent / "src" / "04_small.py"
     text = source.read_text(encoding="utf-8")
     assert text.count(old) == 1

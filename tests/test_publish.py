@@ -155,7 +155,15 @@ def test_a_readme_without_its_place_for_badges_is_refused(tmp_path):
 
 def test_make_runs_this_command(tmp_path):
     (tmp_path / ".ready").touch()
-    line = ["make", "-n", "publish", f"VENV={tmp_path}", f"REPOSITORY={ADDRESS}", "OUT=x"]
+    line = [
+        "make",
+        "-n",
+        "--no-print-directory",
+        "publish",
+        f"VENV={tmp_path}",
+        f"REPOSITORY={ADDRESS}",
+        "OUT=x",
+    ]
     result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     wanted = f'notebooks/publish.py --repository "{ADDRESS}" --out "x" --ref "colab"'

@@ -117,7 +117,7 @@ def test_make_runs_this_command(tmp_path):
     (tmp_path / "site").mkdir()
     for file in (tmp_path / ".ready", tmp_path / "site" / ".ready"):
         file.touch()
-    line = ["make", "-n", "site", f"VENV={tmp_path}", "OUT=x"]
+    line = ["make", "-n", "--no-print-directory", "site", f"VENV={tmp_path}", "OUT=x"]
     result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     words = f'docs/site/make_site.py --out "x" --sphinx "{tmp_path}/site/bin/python"'

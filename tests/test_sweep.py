@@ -222,6 +222,7 @@ def test_slurm_needs_submitit(tmp_path: Path, capsys, monkeypatch) -> None:
     words = ["sweep", "--world", "catch", "--updates", "4", "--out", str(tmp_path / "out")]
     monkeypatch.setitem(sys.modules, "submitit", None)
     monkeypatch.delitem(sys.modules, "dreamer_lite.runs.sweep_slurm", raising=False)
+    monkeypatch.delattr("dreamer_lite.runs.sweep_slurm", raising=False)
     assert main([*words, "--executor", "slurm"]) == 2
     sentence = "--executor slurm needs submitit: pip install submitit."
     assert capsys.readouterr().err == f"dreamer-lite: {sentence}\n"
