@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import submitit  # pyright: ignore[reportMissingImports]
+from submitit.core.utils import FailedJobError  # pyright: ignore[reportMissingImports]
 from submitit.helpers import Checkpointable  # pyright: ignore[reportMissingImports]
 
 from dreamer_lite.runs import disk
@@ -130,7 +131,7 @@ class Slurm:
         try:
             with contextlib.redirect_stderr(io.StringIO()), self.executor.batch():
                 made = [self.executor.submit(Job(self.sweep, run)) for run in chosen]
-        except submitit.core.utils.FailedJobError as error:
+        except FailedJobError as error:
             raise RunError(f"Slurm takes no jobs: {in_short(error)}.") from error
         for run, job in zip(chosen, made):
             self.jobs[run.name] = job.job_id
