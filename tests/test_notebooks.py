@@ -178,8 +178,8 @@ def test_lint_says_what_is_wrong(tmp_path, old, new, words):
 
 def test_a_notebook_that_builds_nothing_needs_no_exercise(tmp_path):
     nothing = SMALL.replace(
-        "Minutes to run |\n# |---|---|\n# | 1 | 1 |",
-        "Minutes to run | Adds to the agent |\n# |---|---|---|\n# | 1 | 1 | nothing |",
+        "to run |\n# |---|---|---|\n# | 1 | 1 | 1 |",
+        "to run | Adds to your agent |\n# |---|---|---|---|\n# | 1 | 1 | 1 | nothing |",
     )
     bare = re.sub(r'# %% tags=\["(exercise|check)"\]\n', "# %%\n", nothing)
     assert complaints(small(tmp_path / "a", bare)) == ""
