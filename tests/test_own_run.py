@@ -80,6 +80,20 @@ def test_the_single_file_goes_on_with_the_run(own, tmp_path, monkeypatch, capsys
     assert f" s, {12 + 2 * (50 + 100)} steps, " in capsys.readouterr().out
 
 
+def test_a_run_that_the_single_file_began_goes_on(own, tmp_path):
+    """Its command keeps no records: those of the first updates are missing, and nothing else."""
+    whole = own.anew(5)
+    list(whole.records())
+    first = own.anew(5)
+    first.folder = tmp_path / "run"
+    list(first.records(stop=lambda: bool(first.history)))
+    (first.folder / "metrics.jsonl").unlink()
+    second = own.anew(5)
+    second.folder = first.folder
+    assert [record["updates"] for record in second.records()] == [100, 150]
+    assert same(second.run, whole.run)
+
+
 def test_a_forced_wrong_part_changes_what_is_trained(own):
     """Whatever part is wrong is what is trained with."""
     right = own.anew(0)

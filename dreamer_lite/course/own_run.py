@@ -20,6 +20,7 @@ import numpy as np
 from flax import nnx
 
 from dreamer_lite import worlds
+from dreamer_lite.runs import disk
 from dreamer_lite.training.progress import mean_and_error
 from dreamer_lite.worlds.base import next_timestep
 
@@ -68,7 +69,6 @@ class OwnRun:
         self.graph = nnx.graphdef(dreamer.Dreamer(self.c, self.world, 0))
         self.run: Any = None  # what it came to; None before `load`
         self.history: list[Record] = []
-        self.saved = False
 
     def done(self, run: Any) -> int:
         """Updates that a run has made: it counts time steps, of which some come before each."""
@@ -81,8 +81,9 @@ class OwnRun:
         self.run = self.init(self.seed)
         if self.folder is not None and (self.folder / RUN).exists():
             self.run = self.dreamer.restore(self.run, self.folder / RUN)
-            lines = (self.folder / RECORDS).read_text(encoding="utf-8").splitlines()
-            read = [json.loads(line) for line in lines]
+            records = self.folder / RECORDS  # none if the command of the single file began the run
+            text = records.read_text(encoding="utf-8") if records.exists() else ""
+            read = [json.loads(line) for line in text.splitlines()]
             # A kill between two writes leaves records that the saved run has not come to.
             self.history = [record for record in read if record["updates"] <= self.done(self.run)]
 
@@ -90,7 +91,6 @@ class OwnRun:
         """The same training from another seed, without a folder; it is compiled already."""
         other = copy.copy(self)
         other.seed, other.folder, other.run, other.history = seed, None, None, []
-        other.saved = False
         return other
 
     def records(
@@ -149,9 +149,8 @@ class OwnRun:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         text = "".join(json.dumps(record) + "\n" for record in self.history)
-        (self.folder / RECORDS).write_text(text, encoding="utf-8")
+        disk.replace(self.folder / RECORDS, text.encode())
         self.dreamer.save(self.run, self.folder / RUN)
-        self.saved = True
 
     def agent(self) -> Any:
         """The agent as it is now, a `Dreamer`. Raises ValueError before anything was trained."""

@@ -62,6 +62,8 @@ class Dashboard:
     see `runs.run`; "" is none. `beside` is a stored curve to draw beside the return.
     """
 
+    written = "summary.json"  # a file that a saved run has
+
     def __init__(
         self,
         config: Config,
@@ -270,7 +272,7 @@ class Dashboard:
         return f"{text}. {self._saved()}" if ended else text
 
     def _saved(self) -> str:
-        if not (self.folder / "summary.json").exists():
+        if not (self.folder / self.written).exists():
             return ""
         copy = f", with a copy in {self.mirror}" if self.mirror else ""
         lost = " This temporary folder is deleted with the kernel: folder=... keeps it."

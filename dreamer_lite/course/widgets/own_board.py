@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from matplotlib.figure import Figure
 
-from dreamer_lite.course.own_run import OwnRun
+from dreamer_lite.course.own_run import RUN, OwnRun
 from dreamer_lite.course.widgets.dashboard import Dashboard
 from dreamer_lite.course.widgets.progress import AHEAD, Beside, draw_return, draw_strip
 from dreamer_lite.presets import make_config
@@ -80,6 +80,8 @@ class OwnDashboard(Dashboard):
     A run without a folder is saved in a temporary one.
     """
 
+    written = RUN
+
     def __init__(self, own: OwnRun, beside: Beside | None = None, background: bool | None = None):
         folder = own.folder or ""
         super().__init__(
@@ -106,12 +108,6 @@ class OwnDashboard(Dashboard):
 
     def _imagine(self, state: Any) -> dict[str, jax.Array]:
         return self.own.preview(state, streams.key("glimpse", len(self.records)), AHEAD)
-
-    def _saved(self) -> str:
-        if not self.own.saved:
-            return ""
-        lost = " This temporary folder is deleted with the kernel: folder=... keeps it."
-        return f"The run is saved; start resumes it.{'' if self.given else lost}"
 
     def _draw(self, title: str, frames: Sequence[Any]) -> Figure:
         return draw(title, self.records, self.free_nats, frames, self.beside)
