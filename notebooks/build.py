@@ -13,8 +13,8 @@ inside the cell, because Colab shows neither attachments nor SVG in text cells. 
 carry nbgrader's metadata: a check is worth one point, whatever it asks for.
 
 An exercise tagged `part:RSSM.prior` is a part of the reader's agent: `build` writes its solution
-into dreamer.py, the single-file agent. A fold below the hints of
-each exercise has its solution; the copies for a graded class do not have these folds.
+into dreamer.py, the single-file agent. A fold below the hints of each exercise has its solution;
+the copies for a graded class do not have these folds.
 """
 
 import argparse

@@ -51,8 +51,8 @@ def source(path: Path) -> list[str]:
 def notebook(nb: NotebookNode, path: Path) -> list[str]:
     """What must hold for the built notebook of the source `path`."""
     found = [
-        *headings(nb), *images(nb), *anatomy(nb, path), *tags(nb), *lengths(nb),
-        *exercises(nb, path), *links(nb, path.parents[1]), *visible(nb),
+        *headings(nb), *images(nb), *anatomy(nb), *tags(nb), *lengths(nb),
+        *exercises(nb), *links(nb, path.parents[1]), *visible(nb),
         *given(nb, path.parents[1]),
     ]  # fmt: skip
     return [f"{path.name}: {sentence}." for sentence in found]
@@ -104,7 +104,7 @@ def builds_nothing(nb: NotebookNode) -> bool:
     return any(re.search(table, text, re.M) for text in texts(nb))
 
 
-def anatomy(nb: NotebookNode, path: Path) -> list[str]:
+def anatomy(nb: NotebookNode) -> list[str]:
     """Everything in ANATOMY is there, first occurrences in this order.
 
     A notebook that builds nothing has neither exercises nor checks.
@@ -180,7 +180,7 @@ def lengths(nb: NotebookNode) -> list[str]:
     return found
 
 
-def exercises(nb: NotebookNode, path: Path) -> list[str]:
+def exercises(nb: NotebookNode) -> list[str]:
     """An exercise has a typed stub with a docstring, hints before it, a check right below."""
     found = []
     code = codes(nb)

@@ -13,15 +13,12 @@ def evaluate(args: argparse.Namespace) -> int:
     """Play whole episodes and print the mean return with its standard error."""
     config, params, world = load_player(args.agent, args.world)
     from dreamer_lite.evaluation import rollouts
+    from dreamer_lite.training.progress import mean_and_error
 
     with refusing():
         scores = rollouts.evaluate(config, params, world, args.episodes, args.seed)
-    error = scores.std(ddof=1) / len(scores) ** 0.5 if len(scores) > 1 else 0.0
-    found = {
-        "return_mean": float(scores.mean()),
-        "return_stderr": float(error),
-        "episodes": len(scores),
-    }
+    mean, error = mean_and_error(scores)
+    found = {"return_mean": mean, "return_stderr": error, "episodes": len(scores)}
     text = f"Return {with_error(found)} over {len(scores)} episodes."
     say(json.dumps(found) if args.json else text)
     return 0

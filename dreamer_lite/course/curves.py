@@ -137,6 +137,15 @@ def processor() -> str:
     return found.get("model name") or platform.processor() or platform.machine()
 
 
+def machine() -> dict[str, Any]:
+    """What a stored measurement says of where it was made."""
+    return {
+        "cores": cores(),
+        "processor": processor(),
+        "versions": {"python": platform.python_version(), "jax": jax.__version__},
+    }
+
+
 def measure(name: str, world: str, seeds: int, updates: int | None = None) -> Iterator[Curve]:
     """The curve so far, after every record. `updates` replaces the agent's own number."""
     agent = AGENTS[name]
@@ -149,9 +158,7 @@ def measure(name: str, world: str, seeds: int, updates: int | None = None) -> It
         "world": world,
         "changes": agent.changes,
         "seeds": list(range(config.seed, config.seed + seeds)),
-        "cores": cores(),
-        "processor": processor(),
-        "versions": {"python": platform.python_version(), "jax": jax.__version__},
+        **machine(),
     }
     for curve, _ in watch(name, follow(agent, config), about):
         yield curve

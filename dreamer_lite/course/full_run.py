@@ -3,7 +3,6 @@
 Everything here works for any environment; nothing is trained here.
 """
 
-import math
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +23,7 @@ from dreamer_lite.runs import agents, places
 from dreamer_lite.runs.agents import LoadedAgent
 from dreamer_lite.show import images
 from dreamer_lite.show.plots import COLOURS, style
+from dreamer_lite.training.progress import mean_and_error
 from dreamer_lite.worlds import AnyWorld
 
 BUDGETS = (5, 15, 60, 240, 720)  # minutes
@@ -77,9 +77,9 @@ def evaluate(
     for label, params in players.items():
         begun = time.perf_counter()
         returns[label] = found = rollouts.evaluate(config, params, world, episodes, seed)
-        error = found.std(ddof=1) / math.sqrt(len(found))
+        mean, error = mean_and_error(found)
         took = time.perf_counter() - begun
-        print(f"{label:10} {found.mean():8.1f} ± {error:.1f}   {episodes} episodes in {took:.0f} s")
+        print(f"{label:10} {mean:8.1f} ± {error:.1f}   {episodes} episodes in {took:.0f} s")
     return returns
 
 
@@ -89,7 +89,7 @@ def returns_figure(returns: Mapping[str, np.ndarray]) -> tuple[Figure, str]:
     axes = figure.add_subplot()
     words = []
     for number, (label, each) in enumerate(returns.items()):
-        mean, error = each.mean(), each.std(ddof=1) / math.sqrt(len(each))
+        mean, error = mean_and_error(each)
         hatch = ("", "//", "..")[number % 3]
         axes.barh(number, mean, 0.6, xerr=1.96 * error, color=COLOURS[0], hatch=hatch)
         axes.plot(each, np.full(len(each), number), "k|", markersize=10)
@@ -154,11 +154,11 @@ def contents(folders: Iterable[Path | None]) -> str:
 def measured(config: Config, summary: Mapping[str, Any], returns: np.ndarray) -> str:
     """One line with what this run took and brought, to be sent to the authors."""
     device = jax.devices()[0]
-    error = returns.std(ddof=1) / math.sqrt(len(returns))
+    mean, error = mean_and_error(returns)
     return (
         f"measured: {config.world} {config.size}, seed {config.seed}, {device.platform} "
         f"({device.device_kind}), jax {jax.__version__}, Python {platform.python_version()}: "
         f"{summary['updates']} updates, {summary['env_frames']} frames, "
-        f"{summary['wall_seconds'] / 60:.1f} minutes, return {returns.mean():.1f} ± {error:.1f} "
+        f"{summary['wall_seconds'] / 60:.1f} minutes, return {mean:.1f} ± {error:.1f} "
         f"({len(returns)} episodes)"
     )

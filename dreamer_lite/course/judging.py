@@ -22,6 +22,7 @@ from dreamer_lite.runs.agents import LoadedAgent
 from dreamer_lite.runs.errors import CheckpointError
 from dreamer_lite.show import video
 from dreamer_lite.show.plots import COLOURS, style
+from dreamer_lite.training.progress import mean_and_error
 from dreamer_lite.worlds import AnyWorld
 
 SHIPPED = "minatar-breakout"  # the agent that is taken where the reader has trained none
@@ -94,7 +95,7 @@ def returns_figure(returns: Mapping[str, np.ndarray]) -> tuple[Figure, str]:
     axes = figure.add_subplot()
     words = []
     for number, (label, each) in enumerate(returns.items()):
-        mean, error = each.mean(), each.std(ddof=1) / math.sqrt(len(each))
+        mean, error = mean_and_error(each)
         words.append(f"{label} {mean:.2f} ± {error:.2f}, from {each.min():.0f} to {each.max():.0f}")
         fraction = np.arange(1, len(each) + 1) / len(each)
         axes.plot(np.sort(each), fraction, label=label, **style(number, len(each)))

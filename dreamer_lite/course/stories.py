@@ -9,14 +9,12 @@ bug of `bugs.LOOP`. Seeds are trained one after the other. Notebook 08 shows the
 
 import argparse
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -102,9 +100,7 @@ def measure(name: str, seeds: int, updates: int | None = None) -> Stored:
         f"--updates {updates}",
         "world": study.world,
         "seeds": list(range(seeds)),
-        "cores": curves.cores(),
-        "processor": curves.processor(),
-        "versions": {"python": platform.python_version(), "jax": jax.__version__},
+        **curves.machine(),
         "wall_seconds": round(time.time() - began),
     }
     return Stored(stories, about)

@@ -21,7 +21,7 @@ from dreamer_lite.agent.distributions import OneHot
 from dreamer_lite.agent.rssm import State, where
 from dreamer_lite.config import Config
 from dreamer_lite.evaluation.dreams import ages, choose
-from dreamer_lite.evaluation.open_loop import numbers
+from dreamer_lite.evaluation.open_loop import decode, numbers
 from dreamer_lite.evaluation.players import Trace, random_action
 from dreamer_lite.training import streams
 from dreamer_lite.worlds import AnyWorld, is_hosted, next_timestep
@@ -103,7 +103,7 @@ def imagine_beside(
     states = agent.model.open_loop(start, embed_action(plan, world.action_space), dream_key)
 
     def judge(state: State):
-        means = decoded(agent, state)
+        means = decode(agent, state)
         return doubts(agent, state, means, world.obs_space), numbers(means, world.obs_space)
 
     doubt, dream = jax.lax.map(judge, states)
@@ -143,10 +143,6 @@ def real_under(world: World, at: Trace, plan: jax.Array, key: jax.Array):
     return obs, jnp.concatenate([first[2][None], going])
 
 
-def decoded(agent: Agent, state: State) -> dict[str, jax.Array]:
-    return {k: x.mean() for k, x in agent.model.decoder(state.deter, state.stoch).items()}
-
-
 def doubts(
     agent: Agent, state: State, means: dict[str, jax.Array], spaces: dict[str, Space]
 ) -> jax.Array:
@@ -158,7 +154,7 @@ def doubts(
     model = agent.model
     prior = model.rssm.prior(state.deter)
     again = model.rssm.posterior(state.deter, model.encoder(as_observed(means, spaces)))
-    expected = decoded(agent, State(state.deter, prior.probs))
+    expected = decode(agent, State(state.deter, prior.probs))
     parts = [(means[k] - expected[k]).reshape(len(state.deter), -1) for k in sorted(means)]
     return jnp.stack(
         [

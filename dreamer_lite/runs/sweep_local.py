@@ -1,9 +1,7 @@
 """The runs of a sweep as processes of this machine, so many at a time."""
 
 import contextlib
-import glob
 import os
-import re
 import signal
 import subprocess
 from collections import deque
@@ -11,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dreamer_lite.runs.sweep import RUNNING, WAITING, Run, Sweep
-from dreamer_lite.training import memory
+from dreamer_lite.training import hosts, memory
 
 ROOM = 3e9  # bytes of memory that a run is reckoned to need, where nobody says how many fit
 
@@ -101,10 +99,6 @@ def usable_cores() -> list[int]:
 
 
 def visible_gpus() -> list[str]:
-    """NVIDIA's GPUs that JAX would use, as CUDA_VISIBLE_DEVICES names them."""
-    if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
-        return []
-    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [gpu for gpu in chosen.split(",") if gpu.strip()]
-    found = (re.fullmatch(r"/dev/nvidia(\d+)", path) for path in glob.glob("/dev/nvidia*"))
-    return sorted((match[1] for match in found if match), key=int)
+    """The GPUs that JAX would use."""
+    cpu = os.environ.get("JAX_PLATFORMS", "").startswith("cpu")
+    return [] if cpu else hosts.visible_gpus()

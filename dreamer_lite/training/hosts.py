@@ -7,6 +7,7 @@ the clock, on signals or on files is decided by the first process (`agree`, `fir
 """
 
 import contextlib
+import glob
 import json
 import os
 import re
@@ -89,19 +90,17 @@ def of_slurm() -> dict[str, Any]:
     if tasks is None or nodes is None or number is None or tasks < 2:
         return {}
     where: dict[str, Any] = {"cluster_detection_method": "slurm"}
-    gpus = visible_gpus()
-    if tasks == nodes and gpus:
-        where["local_device_ids"] = list(range(gpus))
+    if tasks == nodes and (gpus := visible_gpus()):
+        where["local_device_ids"] = list(range(len(gpus)))
     return where
 
 
-def visible_gpus() -> int:
-    """NVIDIA's GPUs of this node that the process may use."""
+def visible_gpus() -> list[str]:
+    """NVIDIA's GPUs of this node that the process may use, as CUDA_VISIBLE_DEVICES names them."""
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return len([gpu for gpu in chosen.split(",") if gpu.strip()])
-    with contextlib.suppress(OSError):
-        return sum(re.fullmatch(r"nvidia\d+", name) is not None for name in os.listdir("/dev"))
-    return 0
+        return [gpu for gpu in chosen.split(",") if gpu.strip()]
+    found = (re.fullmatch(r"/dev/nvidia(\d+)", path) for path in glob.glob("/dev/nvidia*"))
+    return sorted((match[1] for match in found if match), key=int)
 
 
 def asked_for() -> bool:
