@@ -26,7 +26,8 @@ pytestmark = pytest.mark.xdist_group("browser")
 
 @pytest.fixture(scope="module")
 def windows() -> Iterator[Any]:
-    with chromium() as launched:
+    # What a window asks for (`reduced_motion`) may reach a frame after its script has run.
+    with chromium("--force-prefers-reduced-motion") as launched:
         yield launched
 
 
