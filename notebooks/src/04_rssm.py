@@ -1071,8 +1071,8 @@ diagnosis = predict("Which bug does this model have?", [b.name for b in bugs.RSS
 diagnosis.explain(f"It is: *{bug.name}*. {bug.tell}")
 
 # %% [markdown]
-# Try the other two cases. Each bug escapes most of the evidence: a falling loss is no proof that a
-# world model is right.
+# Try the other two cases. No bug shows in all of the evidence, and one shows in the open loop only: a
+# falling loss is no proof that a world model is right.
 #
 # **Limits.** Each bug was planted alone. In your own projects several may be at work, and the healthy
 # model beside it will be missing.
