@@ -15,6 +15,7 @@ from dreamer_lite import worlds
 from dreamer_lite.course.checks.dreaming import ACTIONS, ROLLOUTS, small_agent
 from dreamer_lite.course.checks.exercise import (
     named,
+    norm,
     normal,
     part,
     previous,
@@ -390,7 +391,7 @@ def dream_losses() -> Exercise:
                 slopes, rest, start = pull(at)
                 own = slopes.pop("actor"), slopes.pop("critic")
                 trees = dict(zip(MODULES, (slopes, *own, rest, start)))
-                found[name] = {module: _norm(tree) for module, tree in trees.items()}
+                found[name] = {module: norm(tree) for module, tree in trees.items()}
             return found
 
         return named(norms())
@@ -409,8 +410,3 @@ def dream_losses() -> Exercise:
         ],
         **mistakes,
     )
-
-
-def _norm(tree: Any) -> jax.Array:
-    """The norm of all leaves together; the zero gradient of a norm at 0 is no concern here."""
-    return jnp.sqrt(sum(jnp.sum(x.astype(jnp.float32) ** 2) for x in jax.tree.leaves(tree)))

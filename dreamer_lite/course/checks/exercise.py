@@ -112,6 +112,12 @@ def unrolled(short: Any, long: Any) -> bool:
     return len(str(short).splitlines()) != len(str(long).splitlines())
 
 
+def norm(tree: Any) -> jax.Array:
+    """The norm of all leaves together."""
+    leaves = jax.tree.leaves(tree)
+    return jnp.sqrt(sum((jnp.sum(x.astype(jnp.float32) ** 2) for x in leaves), jnp.zeros(())))
+
+
 def normal(seed: int, *shape: int) -> jax.Array:
     """Normal numbers, float32."""
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)

@@ -14,7 +14,7 @@ from flax import nnx
 
 from dreamer_lite import worlds
 from dreamer_lite.course.checks.dreaming import small_agent
-from dreamer_lite.course.checks.exercise import check, flags, named, normal, part, solved
+from dreamer_lite.course.checks.exercise import check, flags, named, norm, normal, part, solved
 from dreamer_lite.course.checks.exercise import solved_agent as course
 from dreamer_lite.course.compare import Exercise, Function, Part
 from dreamer_lite.worlds.base import TimeStep, next_timestep
@@ -52,12 +52,6 @@ def case() -> tuple:
     action = jax.nn.one_hot(jnp.arange(T * B).reshape(T, B) % 3, 3)
     stoch = jax.nn.one_hot(jnp.arange(B * 3).reshape(B, 3) % 4, 4)
     return graph, params, c, learner, d.Batch(steps, action, d.State(normal(72, B, 8), stoch))
-
-
-def norm(tree: Any) -> jax.Array:
-    """The norm of all leaves together."""
-    leaves = jax.tree.leaves(tree)
-    return jnp.sqrt(sum((jnp.sum(x.astype(jnp.float32) ** 2) for x in leaves), jnp.zeros(())))
 
 
 def as_course(run: Any) -> Any:
