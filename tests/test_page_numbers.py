@@ -20,6 +20,7 @@ from dreamer_lite import worlds
 from dreamer_lite.agent.agent import embed_action, make_agent
 from dreamer_lite.agent.rssm import where
 from dreamer_lite.config import Config
+from dreamer_lite.evaluation import open_loop
 from dreamer_lite.page import bundle, data, trust
 from dreamer_lite.presets import make_config
 from dreamer_lite.runs import agents
@@ -140,7 +141,7 @@ def sequence_in_jax(config: Config, params: Any, world: Any, given: dict[str, An
         seen, _ = model.rssm.observe_step(state, embed, action, given["first"], given["u"])
         imagined = model.rssm.imagine_step(state, action, given["u"])
         state = where(given["observing"], seen, imagined)
-        means = trust.decoded(agent, state)
+        means = open_loop.decode(agent, state)
         return state, {
             "deter": state.deter,
             "stoch": state.stoch,
