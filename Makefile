@@ -18,6 +18,11 @@ QUICKLY := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS=--xla_cpu_use_fusion_emitt
 ALONE := tests/test_stacks.py tests/test_newcomer.py
 RECORD := assets/verification.json
 
+# JupyterLab begins with notebook 00, and lists what a reader needs.
+UNLISTED := src __pycache__ INSTRUCTORS.md \
+  $(addsuffix .py,bootstrap build diagrams drawing figures lint publish)
+LAB := --LabApp.default_url=/lab/tree/00_the_dream.ipynb $(UNLISTED:%=--ContentsManager.hide_globs=%)
+
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SPHINX := $(VENV)/site
@@ -29,7 +34,7 @@ help:
 	@echo "make demo    learn MinAtar Breakout for $(MINUTES) minutes, film the dream beside reality"
 	@echo "make test    the tests, 10 to 15 minutes on 2 cores; make test-all: slow ones too"
 	@echo "             (hours: other stacks, a newcomer), and writes $(RECORD)"
-	@echo "make lab     the notebooks in JupyterLab"
+	@echo "make lab     the notebooks in JupyterLab, from 00 on"
 	@echo "make lint    ruff and basedpyright"
 	@echo "make publish REPOSITORY=https://github.com/OWNER/NAME OUT=DIR"
 	@echo "             what the branch \`colab\` holds: notebooks with badges; pushes nothing"
@@ -66,7 +71,7 @@ endif
 
 lab: $(READY)
 	@if [ ! -d notebooks ]; then echo "There is no folder notebooks/ here yet." >&2; exit 1; fi
-	@"$(BIN)/python" -m jupyterlab $(ARGS) notebooks
+	@"$(BIN)/python" -m jupyterlab $(LAB) $(ARGS) notebooks
 
 lint: $(READY)
 	@"$(BIN)/python" -m ruff check .

@@ -815,6 +815,11 @@ def test_make_lab_serves_only_this_machine_and_those_with_the_token(tmp_path: Pa
         assert status_of(address) == 403
         assert status_of(address, "wrong" * 8) == 403
         assert status_of(address, told["token"]) == 200
+        listed = {x["name"] for x in json.load(asked(address, told["token"]))["content"]}
+        notebooks = {x.name for x in (small_run.ROOT / "notebooks").glob("*.ipynb")}
+        assert listed - {"my_dreamer.py"} == notebooks | {"solutions", "dreamer.py", "LAB.md"}
+        first = asked(f"http://127.0.0.1:{told['port']}/", told["token"]).geturl()
+        assert first.endswith("/lab/tree/00_the_dream.ipynb")
     finally:
         server.terminate()
         server.wait(60)
@@ -829,13 +834,16 @@ def wait_for(found: Callable[[], Any]) -> Any:
     raise AssertionError("the server did not start")
 
 
-def status_of(address: str, token: str | None = None) -> int:
+def asked(address: str, token: str | None = None) -> Any:
+    """The answer of a server on this machine."""
     headers = {} if token is None else {"Authorization": f"token {token}"}
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return direct.open(urllib.request.Request(address, headers=headers), timeout=60)
+
+
+def status_of(address: str, token: str | None = None) -> int:
     try:
-        with direct.open(
-            urllib.request.Request(address, headers=headers), timeout=60, encoding="utf-8"
-        ) as answer:
+        with asked(address, token) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
