@@ -248,6 +248,17 @@ def undiscounted(agent, c, batch, key):
     return losses | {"cont": d.binary_cross_entropy(logit, ~batch.steps.is_terminal)}, states
 
 
+def behind_a_stop_gradient(agent, c, batch, key):
+    losses, states = world_model_loss(agent, c, batch, key)
+    feat = jax.lax.stop_gradient(solved("feature")(states))
+    recon = agent.decoder.reconstruction_loss(feat, batch.steps.obs)
+    reward = d.two_hot_loss(agent.reward(feat), batch.steps.reward)
+    cont = d.binary_cross_entropy(
+        agent.cont(feat)[..., 0], jnp.where(batch.steps.is_terminal, 0.0, c.discount)
+    )
+    return losses | {"recon": recon, "reward": reward, "cont": cont}, states
+
+
 def without(name):
     def function(agent, c, batch, key):
         losses, states = world_model_loss(agent, c, batch, key)
@@ -414,6 +425,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("world_model_loss", changed(action=lambda b: jnp.roll(b.action, -1, 0)), "its own action"),
     ("world_model_loss", changed(is_terminal=lambda b: b.steps.is_last), "you use is_last"),
     ("world_model_loss", undiscounted, "discount factor is missing"),
+    ("world_model_loss", behind_a_stop_gradient, "without a stop-gradient"),
     (
         "world_model_loss",
         kl_of(lambda rssm, start, states, post: (rssm.prior(states.deter), post)),

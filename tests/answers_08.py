@@ -34,6 +34,12 @@ def adam(gradient, v, m, count, decay, momentum=0.9):
     return m / (1 - momentum**count) / jnp.sqrt(v / (1 - decay**count)), v, m
 
 
+def epsilon_inside(gradient, v, m, count, decay, momentum=0.9):
+    v = decay * v + (1 - decay) * gradient**2
+    m = momentum * m + (1 - momentum) * gradient / jnp.sqrt(1e-20 + v / (1 - decay**count))
+    return m / (1 - momentum**count), v, m
+
+
 def with_python_if(gradient, param, clip=0.3):
     limit = clip * max(1e-3, jnp.linalg.norm(param))
     size = jnp.linalg.norm(gradient)
@@ -263,6 +269,7 @@ WRONG: list[tuple[str, Callable, str]] = [
     ("clip_gradient", changed(with_python_if), "use jnp.where"),
     ("laprop", changed(adam), "as Adam does"),
     ("laprop", lambda g, v, m, t, b, k=0.9: laprop(g, v, m, 1000, b, k), "wrong numbers"),
+    ("laprop", changed(epsilon_inside), "outside of the root"),
     (
         "laprop",
         lambda g, v, m, t, b, k=0.9: (-laprop(g, v, m, t, b, k)[0], *laprop(g, v, m, t, b, k)[1:]),

@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 
 from dreamer_lite.course.checks.exercise import (
     flags,
     named,
+    norm,
     normal,
     part,
     solved,
@@ -452,6 +454,22 @@ def world_model_loss() -> Exercise:
         pairs = zip(*map(jax.tree.leaves, (measure(function), measure(function, other))))
         return jnp.stack([jnp.sum(jnp.abs(a - b)[3:, 0] > 1e-5) for a, b in pairs])
 
+    states, post = agent.rssm.observe(
+        batch.start, agent.encoder.embed(batch.steps.obs), batch.action, batch.steps.is_first, key
+    )
+
+    def at_the_states(function: Callable) -> Any:
+        """The norm of the gradient of three losses with respect to the states that are inferred."""
+
+        def total(deter: jax.Array) -> Any:
+            given = states._replace(deter=deter), post
+            rssm = types.SimpleNamespace(observe=lambda *_: given, prior=agent.rssm.prior)
+            heads = {name: getattr(agent, name) for name in ("encoder", "decoder", *HEADS)}
+            result = function(types.SimpleNamespace(rssm=rssm, **heads), c, batch, key)
+            return sum(result[0][name].sum() for name in ("recon", *HEADS))
+
+        return norm(jax.grad(total)(states.deter))
+
     def variant(**changes: Any) -> Callable:
         def function(agent, c, batch, key):
             steps = batch.steps
@@ -461,6 +479,8 @@ def world_model_loss() -> Exercise:
             start = jax.tree.map(jnp.zeros_like, batch.start) if "blank" in changes else batch.start
             states, post = agent.rssm.observe(start, embed, action, first, key)
             feat, prior = d.feature(states), agent.rssm.prior(states.deter)
+            if "cut" in changes:
+                feat = sg(feat)
             if "late_prior" in changes:
                 prior = agent.rssm.prior(jnp.concatenate([start.deter[None], states.deter[:-1]]))
             if "sampled" in changes:
@@ -487,7 +507,13 @@ def world_model_loss() -> Exercise:
         [
             Part("5 losses and the states of 3 sequences with 6 time steps", measure),
             Part("observations before a reset do not change what follows it", across_the_reset),
+            Part(
+                "the norm of the gradient of recon, reward and cont for the states",
+                at_the_states,
+                mistakes=("cut",),
+            ),
         ],
+        cut=variant(cut=True),
         no_reset=variant(no_reset=True),
         own_action=variant(own=True),
         swapped=variant(swapped=True),

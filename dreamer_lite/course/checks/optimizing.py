@@ -72,11 +72,11 @@ def laprop() -> Exercise:
             steps.append(step)
         return jnp.stack(steps), v, m
 
-    def variant(adam=False, fix_v=True, fix_m=True, root=True) -> Function:
+    def variant(adam=False, fix_v=True, fix_m=True, root=True, inside=False) -> Function:
         def step(gradient, v, m, count, decay, momentum=0.9):
             v = decay * v + (1 - decay) * gradient**2
             mean = v / (1 - decay**count) if fix_v else v
-            scale = (jnp.sqrt(mean) if root else mean) + 1e-20
+            scale = jnp.sqrt(mean + 1e-20) if inside else (jnp.sqrt(mean) if root else mean) + 1e-20
             m = momentum * m + (1 - momentum) * (gradient if adam else gradient / scale)
             found = m / (1 - momentum**count) if fix_m else m
             return (found / scale if adam else found), v, m
@@ -97,8 +97,10 @@ def laprop() -> Exercise:
         [
             on("the first step, decay 0.999", *first),
             Part("5 steps with gradients from 0.1 to 30", five_steps),
+            on("a tiny gradient", jnp.array([1e-12, -1e-14]), jnp.zeros(2), jnp.zeros(2), 1, 0.99),
         ],
         tolerance=1e-3,
+        epsilon_inside=variant(inside=True),
         adam=variant(adam=True),
         v_not_corrected=variant(fix_v=False),
         m_not_corrected=variant(fix_m=False),
