@@ -442,7 +442,8 @@ def course(folder: Path, wanted: list[str]) -> str:
 def drop_widgets(notebook: NotebookNode) -> None:
     """Without the widget's state its view only says that a model is missing.
 
-    Of a dream page only the sentence above it stays: it holds an agent, 1.6 MB in each version.
+    Of a dream page only the sentence above it stays: it holds an agent, 1.6 MB in each version. Of
+    a picture the image stays, and its copy as HTML goes.
     """
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -451,9 +452,11 @@ def drop_widgets(notebook: NotebookNode) -> None:
                 for output in cell.outputs
                 if "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
             ]
-            for output in cell.outputs:
-                if (page := output.get("data", {}).get("text/html")) is not None:
-                    output["data"]["text/html"] = re.sub(r"(?s)<iframe .*?</iframe>", "", page)
+            for data in (output.get("data", {}) for output in cell.outputs):
+                if "image/png" in data:
+                    data.pop("text/html", None)
+                elif "text/html" in data:
+                    data["text/html"] = re.sub(r"(?s)<iframe .*?</iframe>", "", data["text/html"])
 
 
 def main(arguments: list[str] | None = None) -> int:

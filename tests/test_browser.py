@@ -4,11 +4,16 @@ Screenshots are kept in the folder DREAMER_LITE_SCREENSHOTS, if that is set.
 """
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import pytest
 from browser import ROOT, Lab, Student, browser, needs_browser, wait
 
@@ -49,33 +54,69 @@ def test_a_stranger_without_the_token_is_turned_away(lab):
     assert refused.value.code == 403
 
 
+def small(student: Student, name: str, *cells: str) -> Path:
+    """A notebook of a few cells, opened."""
+    file = student.lab.folder / name
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(made, file)
+    student.visit(name)
+    return file
+
+
+def steer(window: Any, *keys: tuple[str, str]) -> None:
+    """Click on the images of the dream page, press keys, and wait for what the page says."""
+    window.locator("iframe").scroll_into_view_if_needed()  # out of sight it stands still
+    dream = window.frame_locator("iframe[title^='The dream']")
+    dream.locator(".stage").click()
+    status = dream.locator("[role=status]")
+    for key, words in keys:
+        window.keyboard.press(key)
+        wait(lambda words=words: re.match(words, status.inner_text()), 30, status.inner_text)
+
+
+AS_ALWAYS = (("r", "Real moment"), ("ArrowLeft", "Step 1, left"), ("a", "Step 2"))
+
+
+def test_the_dream_page_needs_no_kernel(student, tmp_path):
+    """It answers while a cell runs, has the keys to itself, and is there in what was saved."""
+    file = small(
+        student,
+        "page.ipynb",
+        "from dreamer_lite import page\nfrom dreamer_lite.runs import agents\n"
+        "page.show(page.collect(agents.load('catch')))",
+        "import time; time.sleep(10_000)",
+    )
+    window = student.page
+    student.menu("Run All Cells")
+    window.locator("iframe").wait_for(state="attached", timeout=400_000)
+    steer(window, *AS_ALWAYS)
+    for key in "abdd":  # in the Lab: new cells above and below, and one deleted
+        window.keyboard.press(key)
+    assert window.locator(".jp-Cell").count() == 2, "the keys are the dream's"
+    assert student.kernel_is("busy")
+    student.look("page")
+    window.click(".lm-MenuBar-itemLabel:text-is('File')")
+    window.click(".lm-Menu-itemLabel:text-is('Save Notebook')")
+    wait(lambda: "<iframe" in file.read_text(encoding="utf-8"), 60, lambda: "it was not saved")
+    student.visit(file.name)  # with a kernel that has run nothing
+    window.locator("iframe").wait_for(state="attached")
+    steer(window, *AS_ALWAYS)
+    student.check()
+    command = [sys.executable, "-m", "nbconvert", "--to", "html", str(file)]
+    subprocess.run([*command, "--output-dir", str(tmp_path)], check=True, capture_output=True)
+    window.context.set_offline(True)
+    window.goto((tmp_path / "page.html").as_uri(), wait_until="domcontentloaded")
+    steer(window, *AS_ALWAYS)
+
+
 def test_00_plays_films_and_lets_its_reader_steer(student):
     student.visit("00_the_dream.ipynb")
     student.run_all(240)
     films = student.films()
     assert films and all(film["seconds"] > 1 and film["width"] > 100 for film in films)
-    dream = student.page.frame_locator("iframe[title^='The dream']")
-    status = dream.locator("[role=status]")
-    stage, page_frame = dream.locator(".stage"), student.page.locator("iframe")
-    page_frame.scroll_into_view_if_needed()  # out of sight it stands still
-    cells = student.page.locator(".jp-Cell").count()
-    stage.click()
-    for key, words in (("r", "Real moment 1"), ("ArrowLeft", "Step 1, left"), ("a", "Step 2")):
-        student.page.keyboard.press(key)
-        wait(lambda words=words: status.inner_text().startswith(words), 20, status.inner_text)
-    student.page.keyboard.press("b")  # in the Lab: a new cell below
-    assert student.page.locator(".jp-Cell").count() == cells, "the keys are the dream's"
+    steer(student.page, *AS_ALWAYS)
     student.look("00")
-    student.page.click(".lm-MenuBar-itemLabel:text-is('File')")
-    student.page.click(".lm-Menu-itemLabel:text-is('Save Notebook')")
-    saved = student.lab.folder / "00_the_dream.ipynb"
-    wait(lambda: "<iframe" in saved.read_text(encoding="utf-8"), 60, lambda: "it was not saved")
-    student.page.reload()  # what was saved is there again, without a kernel's help
-    page_frame.wait_for(state="attached")
-    page_frame.scroll_into_view_if_needed()
-    stage.click()
-    student.page.keyboard.press("ArrowLeft")
-    wait(lambda: ", left" in status.inner_text(), 20, status.inner_text)
     student.check()
 
 
@@ -88,8 +129,57 @@ def says(student: Student, words: str, seconds: float = 90) -> None:
     )
 
 
+BOARD = f"""import sys
+sys.path.append({str(ROOT / "tests")!r})
+import small_run
+from dreamer_lite.course.widgets import Dashboard
+board = Dashboard(small_run.config(), 10**6, "run")
+board.start()"""
+
+
+def able(student: Student) -> set[str]:
+    """The buttons that can be pressed."""
+    return set(student.page.locator(".jp-OutputArea button:enabled").all_inner_texts())
+
+
+def interrupt(student: Student) -> None:
+    student.page.click(".lm-MenuBar-itemLabel:text-is('Kernel')")
+    student.page.click(".lm-Menu-itemLabel:text-is('Interrupt Kernel')")
+
+
+def test_a_dashboard_answers_while_a_cell_waits_and_after_an_interrupt(student):
+    small(student, "board.ipynb", BOARD, "board.wait()", "print('waited')")
+    student.menu("Run All Cells")
+    says(student, "running, update", 300)
+    says(student, "A cell waits for the end.")
+    assert student.kernel_is("busy")
+    student.press("pause")  # past the cell that waits
+    says(student, "paused, update")
+    student.press("go on")
+    says(student, "running, update")
+    picture = student.page.locator(".jp-OutputArea img[alt^='running, update']")
+    picture.first.wait_for(state="attached")
+    interrupt(student)
+    says(student, "stopped, update")
+    student.page.get_by_text("waited", exact=True).wait_for()
+    assert able(student) == {"go on"}
+    student.look("board_interrupted")
+    # Run all twice: the first run still waits, and the outputs are gone.
+    student.menu("Run All Cells")
+    says(student, "A cell waits for the end.", 300)
+    student.menu("Run All Cells")
+    wait(lambda: not student.status(), 30, student.status)
+    interrupt(student)  # ends the first, so that the second begins
+    says(student, "A cell waits for the end.", 300)
+    assert able(student) == {"pause", "stop"}
+    student.press("stop")
+    says(student, "stopped, update")
+    wait(lambda: able(student) == {"go on"}, 30, lambda: str(able(student)))
+    student.check()
+
+
 @pytest.mark.slow
-def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
+def test_08_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
     student.visit("08_dreamer.ipynb")
     student.run_above("dashboard.wait()", 300)
     says(student, "running, update", 300)
@@ -118,7 +208,7 @@ def test_07_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
 
 
 @pytest.mark.slow
-def test_05_answers_its_buttons(student):
+def test_06_answers_its_buttons(student):
     student.visit("06_imagination.ipynb")
     student.run_all(600)
     student.press("again")
@@ -130,14 +220,11 @@ def test_05_answers_its_buttons(student):
 
 
 @pytest.mark.slow
-def test_09_plays_pauses_and_is_turned_by_keyboard(student):
+def test_10_plays_films_and_lets_its_reader_steer(student):
     student.visit("10_dreams_vs_reality.ipynb")
     student.run_all(600)
     films = student.films()
     assert films and all(film["seconds"] > 1 and film["width"] > 100 for film in films)
-    for label in ("left", "agent decides", "restart"):
-        changes(student, ".widget-html img", lambda label=label: student.press(label))
-    changes(student, ".widget-html img", lambda: student.turn("real moment"))
-    student.turn("temperature")
+    steer(student.page, *AS_ALWAYS)
     student.look("10")
     student.check()

@@ -1,18 +1,16 @@
 """Setting up: nothing outside Colab; on Colab only what is missing, never jax, flax or numpy."""
 
+import os
 import re
 import subprocess
 import sys
 import types
 from pathlib import Path
 
-import IPython.display
-import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from dreamer_lite import files
-from dreamer_lite.course import colab, notebook
+from dreamer_lite.course import colab
 from dreamer_lite.runs import places
 
 
@@ -45,6 +43,20 @@ def test_outside_colab_it_prints_one_line_and_installs_nothing(monkeypatch, caps
     out, err = capsys.readouterr()
     assert out.count("\n") == 1 and "dreamer_lite" in out and "device: cpu" in out
     assert err == ""
+
+
+def test_xla_keeps_its_words_for_itself_unless_asked():
+    """The level counts when jaxlib is loaded; what is set before is kept."""
+    code = (
+        "import os, sys; from dreamer_lite.course import colab; assert 'jax' not in sys.modules; "
+        "colab.setup(); print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
+    )
+    for given, level in (({}, colab.QUIET), ({"TF_CPP_MIN_LOG_LEVEL": "0"}, "0")):
+        plain = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=plain | given, capture_output=True, text=True
+        )
+        assert done.returncode == 0 and done.stdout.splitlines()[-1] == level, done.stderr
 
 
 def test_on_colab_it_adds_what_is_missing_under_constraints_and_only_once(pip, capsys):
@@ -170,26 +182,6 @@ def test_kaggle_installs_what_is_missing_and_keeps_runs_in_its_output(pip, monke
     assert places.home() == Path("/kaggle/working/runs")
     assert "menu Settings, Accelerator" in capsys.readouterr().out
     assert colab.drive() is None
-
-
-def test_pictures_are_shown_by_what_colabs_ipython_knows(monkeypatch):
-    """IPython 7.34 has Image(metadata=...), but no Image(alt=...)."""
-    shown = []
-
-    class Image:
-        def __init__(
-            self, data=None, url=None, filename=None, format=None, embed=None, width=None,
-            height=None, retina=False, unconfined=False, metadata=None,
-        ):  # fmt: skip
-            self.metadata = metadata
-
-    monkeypatch.setattr(notebook, "in_notebook", lambda: True)
-    monkeypatch.setattr(IPython.display, "Image", Image)
-    monkeypatch.setattr(IPython.display, "display", lambda *what, **_: shown.extend(what))
-    notebook.show(Figure(), "an empty figure")
-    notebook.show_film(np.zeros((2, 16, 16, 3), np.uint8), "a dark film")
-    alts = [picture.metadata["alt"] for picture in shown if isinstance(picture, Image)]
-    assert alts == ["an empty figure", "a dark film"]
 
 
 def test_of_flax_only_what_colabs_version_has_too():

@@ -226,6 +226,38 @@ def test_an_interrupt_while_waiting_stops_the_thread_and_ends_a_pause(board):
     assert board.state == "stopped" and not board.running
 
 
+def test_an_interrupt_while_the_last_picture_is_drawn_leaves_buttons_that_work(board):
+    """The picture takes longer than `wait` takes to look again."""
+    board.start()
+    until(lambda: board.state == "running")
+    board._display = lambda *_: time.sleep(0.7)
+    helper = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    helper.start()
+    board.wait()
+    assert board.state == "stopped" and able(board) == {"go on"}
+    assert "stopped, update " in board.report.value and dashboard.WAITS not in board.report.value
+
+
+def test_buttons_work_while_a_cell_waits(board):
+    """Where the front end sends their messages past the busy cell, which a thread does here."""
+    board.start()
+    until(lambda: board.state == "running")
+    seen = []
+
+    def press() -> None:
+        until(lambda: dashboard.WAITS in board.report.value)
+        board.buttons["pause"].click()
+        time.sleep(1.0)
+        seen.append(board.state)
+        board.buttons["stop"].click()
+
+    helper = threading.Thread(target=press)
+    helper.start()
+    board.wait()
+    helper.join()
+    assert seen == ["paused"] and board.state == "stopped"
+
+
 def test_the_picture_shows_return_losses_and_a_dream_of_the_training_agent(
     tmp_path, driver, monkeypatch
 ):

@@ -538,6 +538,19 @@ def test_a_film_has_a_still_picture_and_words(tmp_path, monkeypatch, capsys):
     assert picture.alt == "dark & blue" and picture.data[:4] == b"\x89PNG"
 
 
+def test_a_picture_has_its_alt_text_as_html_and_is_stored_as_an_image():
+    """IPython 7.34, which Colab has, takes `_repr_mimebundle_` too, but knows no Image(alt=...)."""
+    data, metadata = notebook.Picture(b"png", "one & two")._repr_mimebundle_()
+    assert '<img alt="one &amp; two" src="data:image/png;base64,' in data["text/html"]
+    assert metadata == {"image/png": {"alt": "one & two"}}
+    cell = nbformat.v4.new_code_cell()
+    cell.outputs = [nbformat.v4.new_output("display_data", dict(data), metadata=metadata)]
+    executed = nbformat.v4.new_notebook(cells=[cell])
+    build.drop_widgets(executed)
+    (kept,) = cell.outputs
+    assert kept.data == {"image/png": data["image/png"]} and kept.metadata == metadata
+
+
 def test_a_film_is_also_kept_as_a_picture_that_moves(tmp_path, monkeypatch):
     frames = np.zeros((6, 32, 48, 3), np.uint8)
     frames[3:] = (86, 180, 233)

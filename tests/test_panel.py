@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import json
+import math
 import shlex
 
 import ipywidgets as widgets
@@ -50,7 +51,8 @@ def test_every_setting_has_a_control_that_says_range_and_unit(breakout):
         assert control.description == field.name
         if "low" in field.metadata:
             assert (control.min, control.max) == (field.metadata["low"], field.metadata["high"])
-            assert f"{field.metadata['high']:,}" in panel.about(field)
+            form = "," if field.type is int else "g"
+            assert f"to {field.metadata['high']:{form}}<" in panel.about(field)
             assert html.escape(field.metadata["unit"]) in panel.about(field)
 
 
@@ -67,6 +69,26 @@ def test_kinds_of_controls(breakout):
     for name, kind in kinds.items():
         assert type(breakout.controls[name]) is kind, name
     assert list(breakout.controls["size"].options) == list(SIZES)
+
+
+def test_a_range_of_several_powers_of_ten_has_a_logarithmic_slider():
+    """Of `horizon`, 1 to 333, the preset's 10 lies near the middle, and is kept as it is."""
+    for name, value in (("horizon", 10), ("discount_horizon", 333.0), ("train_ratio", 512.0)):
+        field = Config.__dataclass_fields__[name]
+        box, row = panel.make_control(field, value)
+        slider = row.children[1]
+        assert isinstance(slider, widgets.FloatLogSlider) and box.value == value
+        assert 10**slider.min == pytest.approx(field.metadata["low"])
+        assert 10**slider.max == pytest.approx(field.metadata["high"])
+        low, high = (math.log10(field.metadata[end]) for end in ("low", "high"))
+        assert 0.2 < (math.log10(value) - low) / (high - low) < 0.8
+    box, row = panel.make_control(Config.__dataclass_fields__["horizon"], 10)
+    row.children[1].value = 14.7
+    assert box.value == 15
+    box.value = 123
+    assert box.value == 123 and row.children[1].value == 123
+    unit = panel.make_control(Config.__dataclass_fields__["lam"], 0.95)[1]
+    assert isinstance(unit.children[1], widgets.FloatSlider)
 
 
 def test_turning_a_control_changes_config_command_and_parameters(breakout):

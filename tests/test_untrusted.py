@@ -220,7 +220,7 @@ IN_A_NOTEBOOK = """
 import json, sys
 from pathlib import Path
 from dreamer_lite import worlds; from dreamer_lite.runs import agents
-from dreamer_lite.course.widgets import Dream, DreamPlayer
+from dreamer_lite.course.widgets import Dream, steer_in_page
 here, sys.path[:0] = sys.argv[1], [""]  # as in a notebook
 said = {}
 for agent in sys.argv[2:]:

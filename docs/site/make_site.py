@@ -38,7 +38,7 @@ STEER_HERE = (
 CLASS = ("notebooks/LAB", "docs/algorithm", "docs/sample_report", "notebooks/INSTRUCTORS")
 REST = ("CONTRIBUTING", "assets/README", "assets/speed", "assets/paper_to_code")
 # The cells that a kernel needs to steer in: the pages of 00 and 10 have the dream after them.
-STEERS = re.compile(r"(?m)^steer(_in_page)?\(")
+STEERS = re.compile(r"(?m)^steer_in_page\(")
 CSS = """\
 iframe.dream { width: 100%; height: 900px; border: 0; }
 .output img, .content img, .content video { max-width: 100%; }

@@ -24,6 +24,7 @@ PYTHON = sys.version_info[:2]
 NEVER = ("jax", "jaxlib", "flax", "numpy")
 FOLDER = "dreamer-lite"  # on Google Drive: mirrors of runs, agents and films
 KAGGLE = "/kaggle/working"  # what a saved version of a Kaggle notebook keeps
+QUIET = "3"  # XLA's own words, such as that a compilation is slow, stay out of the page
 GPU_MENU = {
     "Colab": "menu Runtime, Change runtime type, T4 GPU, Save",
     "Kaggle": "menu Settings, Accelerator, GPU T4 x2",
@@ -60,6 +61,7 @@ def setup(*extras: str) -> None:
       RuntimeError: pip failed; the message has its last line.
     """
     wanted = requirements(*extras)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", QUIET)
     notices.say_plainly(print)
     notices.print_anything()
     if on_kaggle():

@@ -7,6 +7,7 @@ Every picture has an alt text, which is what a script prints. Figures are drawn 
 import base64
 import html
 import io
+import math
 import os
 import sys
 import tempfile
@@ -86,6 +87,25 @@ def as_html(data: bytes, alt: str, style: str = "max-width:100%") -> str:
     return f'<img alt="{html.escape(alt)}" src="{source}" style="{style}">'
 
 
+class Picture:
+    """A PNG for `display`, as an image and as HTML.
+
+    JupyterLab and nbconvert read the alt text of an image from HTML only. Notebooks that are stored
+    keep the image, because GitHub shows it.
+    """
+
+    def __init__(self, data: bytes, alt: str):
+        self.data, self.alt = data, alt
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
+        image = base64.b64encode(self.data).decode()
+        data = {"image/png": image, "text/html": as_html(self.data, self.alt)}
+        return data, {"image/png": {"alt": self.alt}}
+
+
 def show(figure: Figure, alt: str, name: str = "") -> None:
     """Show a figure. `alt` describes what a sighted reader sees; a script prints it.
 
@@ -119,10 +139,9 @@ def live() -> Callable[..., None]:
         if not in_notebook():
             print(f"[picture] {alt}", flush=True)
             return
-        from IPython.display import Image, display
+        from IPython.display import display
 
-        # Image(alt=...) is newer than Colab's IPython.
-        picture = Image(png(figure, alt), metadata={"alt": alt})
+        picture = Picture(png(figure, alt), alt)
         if handle is None:
             handle = display(picture, display_id=True)
         else:
@@ -165,7 +184,7 @@ def show_film(
     if not in_notebook():
         print(f"[picture] {alt}", flush=True)
         return
-    from IPython.display import HTML, Image, display
+    from IPython.display import HTML, display
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "film.mp4"
@@ -176,7 +195,7 @@ def show_film(
             f'<video controls autoplay loop muted playsinline style="max-width:100%" '
             f'aria-label="{html.escape(alt)}" src="data:video/mp4;base64,{data}"></video>'
         ),
-        Image(still(), metadata={"alt": alt}),
+        Picture(still(), alt),
     )
 
 
@@ -193,12 +212,19 @@ def slide(draw: Callable[[float], None], low: float, high: float, start: float, 
 
 
 def dial(
-    label: str, value: float, low: float, high: float, step: float, width: str = "initial"
+    label: str,
+    value: float,
+    low: float,
+    high: float,
+    step: float,
+    width: str = "initial",
+    logarithmic: bool = False,
 ) -> tuple[Any, Any]:
     """A box for a number, and the box beside a slider that follows it; integers if `low` is one.
 
     Screen readers find no name on a slider's handle, and ipywidgets cannot give it one; the box has
-    `label`, and arrow keys change it as well. `width` is that of the label.
+    `label`, and arrow keys change it as well. `width` is that of the label. A `logarithmic` slider,
+    of a range above 0, has as much room for each power of ten; it sets two significant digits.
     """
     import ipywidgets as widgets
 
@@ -207,12 +233,21 @@ def dial(
         value=value, min=low, max=high, step=step, description=label,
         style={"description_width": width}, layout=widgets.Layout(width="20em"),
     )  # fmt: skip
-    slider = (widgets.IntSlider if whole else widgets.FloatSlider)(
-        value=value, min=low, max=high, step=step, readout=False, continuous_update=False,
-        layout=widgets.Layout(width="14em"),
-    )  # fmt: skip
-    digits = int if whole else lambda x: float(f"{x:.6g}")
-    widgets.link((slider, "value"), (box, "value"), transform=(digits, lambda x: x))
+    common: dict[str, Any] = dict(
+        value=value, readout=False, continuous_update=False, layout=widgets.Layout(width="14em")
+    )
+    if logarithmic:
+        low, high, step = math.log10(low), math.log10(high), 0.01  # of powers of ten
+        slider = widgets.FloatLogSlider(min=low, max=high, step=step, **common)
+    else:
+        linear = widgets.IntSlider if whole else widgets.FloatSlider
+        slider = linear(min=low, max=high, step=step, **common)
+
+    def to_box(x: float) -> float:
+        digits = float(f"{x:.{2 if logarithmic else 6}g}")
+        return round(digits) if whole else digits
+
+    widgets.link((box, "value"), (slider, "value"), transform=(lambda x: x, to_box))
     return box, widgets.HBox([box, slider])
 
 

@@ -67,7 +67,7 @@ import numpy as np
 from dreamer_lite import worlds
 from dreamer_lite.course import checks, judging
 from dreamer_lite.course.notebook import predict, show, show_film
-from dreamer_lite.course.widgets import OWN, RECORDED, Dream, DreamPlayer, steer
+from dreamer_lite.course.widgets import OWN, RECORDED, Dream, steer_in_page
 from dreamer_lite.evaluation import rollouts
 from dreamer_lite.runs import places, process
 
@@ -251,25 +251,25 @@ question.explain(
 #
 # ## 4 · Take the controls of both
 #
-# Each button is one step, in the dream and in reality. *Play* continues by itself, ten steps per second, with the actions
-# of *play by*. *Horizon* is where it ends, and *real moment* chooses another time step of the recording.
+# Below is the page of notebook 00 with *this* agent. Click on the images, then use the arrow keys, or press a button: each is one
+# step, in the dream and in reality. *Play* goes on by itself with the actions of *play by*. The page starts from real moments
+# that the agent has just reached; *next moment* takes another one. The networks run in your browser, so it answers while cells
+# run, and it is still there in a saved copy.
+#
 # **Temperature** τ divides the logits of the prior before z is sampled: τ = 1 is the model as trained, towards 0 it takes the
-# most probable classes, and above 1 it samples improbable ones more often. All controls can be reached with the Tab key.
+# most probable classes, and above 1 it samples improbable ones more often.
 #
-# The table shows what the model predicts. **Latent entropy** is the entropy of the prior, $-\sum_{s,c}p_{sc}\ln p_{sc}$ in nats, at
-# most $S\ln C$. It is a warning light: it rises where the model is uncertain, for example when the ball meets a brick.
+# The table shows what the model predicts. **Prior entropy** is $-\sum_{s,c}p_{sc}\ln p_{sc}$ in nats, at most $S\ln C$. It is a
+# warning light: it rises where the model is uncertain, for example when the ball meets a brick.
 #
-# 1. Play by *as recorded*, so that reality is the recording. Then press *stay*. Where do the two begin to differ?
+# 1. Press *agent decides* until the two images differ. Which object differs first? Press *new sample* and repeat: is it the same?
 # 2. Set the temperature to 0. Does the rollout become more accurate? Does anything unlikely still happen?
 # 3. Move the paddle away from the ball in both. Does the model predict that the episode ends?
+#
+# (For Walker and Atari, reality is a recording. It is known as long as you press *as recorded*.)
 
 # %%
-yours = Dream(agent, game, seed=seed, reality=True)  # the cells below have one of their own
-steer(yours, plan=[RECORDED, RECORDED, next(iter(yours.choices)), OWN], more=True)
-
-# %%
-taken = DreamPlayer(dream, more=True).seconds_per_frame(10 if FAST else 50)
-print(f"{1000 * taken:.0f} ms per image on this machine: {1 / taken:.0f} images per second")
+steer_in_page(dream, plan=[RECORDED, RECORDED, next(iter(dream.choices)), OWN])
 
 # %% [markdown]
 # ## 5 · Error against horizon

@@ -34,7 +34,7 @@ from dreamer_lite.course.widgets.progress import (
     in_a_sentence,
     make_preview,
     read_records,
-)
+)  # fmt: skip
 from dreamer_lite.runs import agents, process
 from dreamer_lite.runs import run as runs
 from dreamer_lite.runs.agents import LoadedAgent
@@ -48,6 +48,8 @@ from dreamer_lite.training.state import RunState
 EVERY = 1.5  # seconds between two pictures; drawing takes at most a tenth of the time
 EVERY_LINE = 10.0  # seconds between two lines in a script
 PATIENCE = 30.0  # seconds to wait for a thread that was asked to stop
+ACTIVE = ("starting", "running", "paused")  # states in which a training can be stopped
+WAITS = " A cell waits for the end. If the buttons do not answer, its square stop button saves."
 
 _active: list["Dashboard"] = []  # one training at a time: two would share the cores
 
@@ -89,7 +91,7 @@ class Dashboard:
         self._go, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._due, self._reported = 0.0, 0.0
-        self._preview, self._painter, self._name = None, None, ""
+        self._preview, self._painter, self._name, self._waiting = None, None, "", False
         self._display: Callable[..., None] = live()
 
     @property
@@ -157,24 +159,27 @@ class Dashboard:
 
     def stop(self) -> None:
         """Stop after the next record and save; `start` goes on from there."""
-        if self.running:
+        if self.running and self.state in ACTIVE:
             self._stop.set()
             self._set("stopping")
             self._go.set()
 
     def wait(self) -> None:
-        """Wait until training ends. A pause ends too: buttons do not react while a cell is busy.
+        """Wait until training ends; a pause ends first.
 
-        The square stop button of the cell does what *stop* does.
+        The square stop button of the cell does what *stop* does, also where buttons do not react
+        while a cell is busy: without JupyterLab 4.4 and ipykernel 7, or newer.
 
         Raises what ended the training, if it failed.
         """
+        self.go_on()
+        self._waiting = True
         with process.stop_on_signals(b"") as asked:
             while self.running:
                 if asked():
                     self.stop()
-                self.go_on()
                 self.join(0.2)
+        self._waiting = False
         _pass_on(asked.signal)
         if self.error is not None:
             raise self.error
@@ -351,12 +356,13 @@ class Dashboard:
         able = {
             "pause": self.state == "running",
             "go on": self.state in ("paused", "stopped", "failed"),
-            "stop": self.state in ("starting", "running", "paused"),
+            "stop": self.state in ACTIVE,
         }
         for label, button in self.buttons.items():
             button.disabled = not able[label]
         place = self.folder if self.given or self.records else "a temporary one"
-        words = f"{self.words()} Folder: {place}"
+        waits = WAITS if self._waiting and self.state in ACTIVE else ""
+        words = f"{self.words()} Folder: {place}{waits}"
         self.report.value = f'<p role="status">{html.escape(words)}</p>'
 
 

@@ -1,18 +1,19 @@
 """An imagined rollout (a dream) that is steered step by step, beside the real environment.
 
-A plain object; `player` puts buttons on one. Every picture can also be had in words. Notebooks 00
-and 09.
+Every picture can also be had in words. Notebooks 00 and 10.
 """
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite import worlds
+from dreamer_lite import page, worlds
 from dreamer_lite.agent.agent import embed_action
 from dreamer_lite.agent.rssm import State
+from dreamer_lite.course.notebook import in_notebook
 from dreamer_lite.course.widgets.dream_step import (
     Imagined,
     choices,
@@ -33,6 +34,7 @@ OWN = "agent decides"  # the choice that leaves the action to the agent's own po
 RECORDED = "as recorded"  # the choice of what the agent did in the recording
 BEFORE, AFTER = 20, 24  # steps of its episode before and after the moment that is the default
 END = 0.5  # below this probability of continuation, a rollout counts as ended
+LARGEST = 5_000_000  # parameters of an agent whose page a notebook holds: 27 MB
 
 
 class Dream:
@@ -64,7 +66,6 @@ class Dream:
         self._predict, self._step = make_step(config, self.world)
         self.draw = images.painter(self.world, [self.recording.obs])
         self.reality, self.temperature = reality, temperature
-        self.most_entropy = config.stoch * float(np.log(config.classes))  # nats
         self.begin(self.first_moment() if moment is None else moment, seed)
 
     def begin(self, moment: int | None = None, seed: int | None = None) -> None:
@@ -210,44 +211,12 @@ class Dream:
         """Time step t of the recording as an image, (h, w, 3) uint8."""
         return self.draw({key: x[t] for key, x in self.recording.obs.items()})
 
-    def picture(self) -> np.ndarray:
-        """The moment it started at, or reality now, beside what is imagined, (h, w, 3) uint8."""
-        imagining, real = self.steps > 0, self.real
-        if real is None or not imagining:
-            image, title = self.recorded_image(self.moment), "reality, at the start"
-            note = f"time step {self.moment} of the recording"
-        else:
-            image, title = self.draw(real.obs), f"reality, step {self.steps}"
-            note = "episode over" if real.is_last else f"reward {real.reward:g}   continues"
-        return images.pad_to_even(
-            images.side_by_side(
-                panels=[image, self.draw(self.current.obs)],
-                titles=[title, f"dream, step {self.steps}"],
-                notes=[note, self._note()],
-                borders=[(images.GREEN, False), (images.PURPLE, imagining)],
-            )
-        )
-
-    def readings(self) -> list[tuple[str, str, str]]:
-        """[(what, predicted in the rollout, in reality)]; "" is unknown."""
-        signals, real = self.current.signals, self.real
-        reward, cont = "", ""
-        if real is not None:
-            reward, cont = f"{real.reward:g}", "no" if real.is_terminal else "yes"
-        entropy = f"{self.current.entropy:.1f} of {self.most_entropy:.1f} nats"
-        return [
-            ("reward", f"{signals.reward:z.2f}", reward),
-            ("continuation", f"{signals.cont:.0%}", cont),
-            ("value, by the critic", f"{signals.value:z.1f}", ""),
-            ("latent entropy", entropy, ""),
-        ]
-
     def words(self) -> str:
-        """The same in words."""
+        """The current step in words."""
         if self.steps == 0:
             return (
-                f"Observing, time step {self.moment} of the recording. The right image is decoded "
-                "from the posterior. Choose an action to imagine the next step."
+                f"Observing, time step {self.moment} of the recording. "
+                "Choose an action to imagine the next step."
             )
         reward, cont, value = map(float, self.current.signals)
         notes = ["The dream has ended; what follows means little."] if cont < END else []
@@ -341,3 +310,29 @@ def good_moments(recording: Recording) -> list[int]:
             f"{OBSERVED} time steps."
         )
     return found
+
+
+def steer_in_page(dream: Dream, plan: Sequence[str]) -> None:
+    """The page of the dream's agent, in a notebook; it goes on without a kernel.
+
+    It has moments of its own to start from. Of an agent that is too large for a notebook, a
+    sentence says how to write the page to a file. In a script, the actions of `plan` one by one, in
+    words.
+
+    Raises ValueError for an unknown action, in a script.
+    """
+    if in_notebook():
+        count = sum(x.size for x in jax.tree.leaves(dream.agent.params))
+        if count <= LARGEST:
+            page.show(page.collect(dream.agent, dream.seed))
+        else:
+            print(
+                f"The agent has {count:,} parameters, too many for a page in a notebook: write it "
+                "to a file with `dreamer-lite page --agent AGENT --out dream.html`."
+            )
+        return
+    dream.begin()
+    print(dream.words())
+    for choice in plan:
+        dream.step(choice)
+        print(dream.words())

@@ -21,6 +21,7 @@ from dreamer_lite.presets import SIZES, make_config
 from dreamer_lite.runs import agents
 
 SLIDER = 200  # a range up to so many times the value gets a slider; a longer one only a box
+POWERS = 100  # a range above 0 over more than this factor gets a logarithmic slider
 LABEL = "11em"  # width of the names
 
 # The first field of each group, in the order of `Config`.
@@ -219,11 +220,13 @@ def make_control(field: dataclasses.Field, value: Any) -> tuple[Any, Any]:
         control = widgets.Checkbox(**common)
     else:
         low, high, whole = meta["low"], meta["high"], field.type is int
+        low = int(low) if whole else float(low)
+        step = 1 if whole else max(value, 1e-6) / 10
+        if low > 0 and high > POWERS * low:
+            return dial(field.name, value, low, high, step, LABEL, logarithmic=True)
         if high - low <= SLIDER * max(abs(value), 1 if whole else 0):
-            low = int(low) if whole else float(low)
             return dial(field.name, value, low, high, 1 if whole else (high - low) / 1000, LABEL)
         box = widgets.BoundedIntText if whole else widgets.BoundedFloatText
-        step = 1 if whole else max(value, 1e-6) / 10
         control = box(min=low, max=high, step=step, **common)
     return control, control
 
@@ -250,7 +253,8 @@ def about(field: dataclasses.Field) -> str:
     meta = field.metadata
     if "low" in meta:
         unit = f"{meta['unit']}, " if meta["unit"] else ""
-        text = f"{unit}from {meta['low']:,} to {meta['high']:,}"
+        form = "," if field.type is int else "g"
+        text = f"{unit}from {meta['low']:{form}} to {meta['high']:{form}}"
     elif "options" in meta:
         text = f"one of {', '.join(meta['options'])}"
     elif field.name == "size":
