@@ -26,6 +26,7 @@ from drawing import (
 )
 from matplotlib.figure import Figure
 from matplotlib.patches import Wedge
+from screens import FIVE_CLICKS_ALT, five_clicks
 
 RSSM_ALT = (
     "An RSSM unrolled over five time steps. Boxes h1 to h5 form a chain from left to right: each "
@@ -436,4 +437,5 @@ DIAGRAMS = {
     "vae_to_rssm": ("From VAE to RSSM", VAE_ALT, vae_to_rssm),
     "gradients": ("Who teaches whom", GRADIENTS_ALT, gradients),
     "dream_losses": ("The losses of actor and critic", DREAM_ALT, dream_losses),
+    "five_clicks": ("A full run on Colab, in five clicks", FIVE_CLICKS_ALT, five_clicks),
 }

@@ -41,6 +41,8 @@
 # 4. menu *Runtime*, *Run all*;
 # 5. *Connect to Google Drive*, *Allow*.
 #
+# ![](figure:diagram_five_clicks)
+#
 # Leave the tab open: a free runtime stops when the tab is closed. If that happens, do the same again. The
 # run continues from its copy on Drive.
 
