@@ -91,7 +91,7 @@ class Lab:
              f"--ServerApp.root_dir={folder}", *root],
             env=environment, stdout=self.log, stderr=self.log, cwd=folder,
         )  # fmt: skip
-        wait(self.answers, 90, lambda: f"no JupyterLab on {self.base}: see {self.log.name}")
+        wait(self.answers, 240, lambda: f"no JupyterLab on {self.base}: see {self.log.name}")
 
     def answers(self) -> bool:
         if self.process.poll() is not None:
@@ -109,7 +109,11 @@ class Lab:
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(30)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:  # a kernel that does not end, or a busy machine
+            self.process.kill()
+            self.process.wait(60)
         self.log.close()
 
 

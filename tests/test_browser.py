@@ -147,35 +147,62 @@ def interrupt(student: Student) -> None:
     student.page.click(".lm-Menu-itemLabel:text-is('Interrupt Kernel')")
 
 
-def test_a_dashboard_answers_while_a_cell_waits_and_after_an_interrupt(student):
+def test_a_dashboard_says_when_its_buttons_work(student):
+    """Grey while a cell runs; of use after an interrupt, and after *Run all* pressed twice."""
     small(student, "board.ipynb", BOARD, "board.wait()", "print('waited')")
     student.menu("Run All Cells")
     says(student, "running, update", 300)
-    says(student, "A cell waits for the end.")
-    assert student.kernel_is("busy")
-    student.press("pause")  # past the cell that waits
-    says(student, "paused, update")
-    student.press("go on")
-    says(student, "running, update")
+    says(student, "A cell waits for the end: its square stop button stops")
+    assert student.kernel_is("busy") and able(student) == set()
     picture = student.page.locator(".jp-OutputArea img[alt^='running, update']")
     picture.first.wait_for(state="attached")
     interrupt(student)
     says(student, "stopped, update")
     student.page.get_by_text("waited", exact=True).wait_for()
-    assert able(student) == {"go on"}
-    student.look("board_interrupted")
-    # Run all twice: the first run still waits, and the outputs are gone.
-    student.menu("Run All Cells")
-    says(student, "A cell waits for the end.", 300)
-    student.menu("Run All Cells")
-    wait(lambda: not student.status(), 30, student.status)
-    interrupt(student)  # ends the first, so that the second begins
-    says(student, "A cell waits for the end.", 300)
-    assert able(student) == {"pause", "stop"}
-    student.press("stop")
-    says(student, "stopped, update")
     wait(lambda: able(student) == {"go on"}, 30, lambda: str(able(student)))
+    student.look("board_interrupted")
+    student.menu("Run All Cells")
+    says(student, "A cell waits for the end", 300)
+    student.menu("Run All Cells")  # the first run still waits, and its outputs are gone
+    wait(lambda: not student.status(), 30, lambda: str(student.status()))
+    interrupt(student)  # ends the first, so that the second begins
+    says(student, "A cell waits for the end", 300)
+    interrupt(student)
+    wait(lambda: able(student) == {"go on"}, 60, lambda: str(able(student)))
+    student.press("go on")
+    says(student, "running, update")
+    wait(lambda: able(student) == {"pause", "stop"}, 60, lambda: str(able(student)))
+    student.press("stop")
+    wait(lambda: able(student) == {"go on"}, 60, lambda: str(able(student)))
     student.check()
+
+
+# The displayed equations: how they begin, and by how many pixels they are wider than their place.
+EQUATIONS = """() => [...document.querySelectorAll('mjx-container[display="true"]')].map(
+  x => [x.textContent.slice(0, 60), x.scrollWidth - x.closest('.jp-RenderedMarkdown').clientWidth]
+)"""
+
+
+def clipped(student: Student, file: Path) -> list[str]:
+    """The displayed equations of a notebook that are wider than their place."""
+    cells = nbformat.read(file, 4).cells
+    count = sum(c.source.count("$$") // 2 for c in cells if c.cell_type == "markdown")
+    student.visit(file.name)
+    found: list[Any] = []
+
+    def all_set() -> bool:
+        found[:] = student.page.evaluate(EQUATIONS)
+        return len(found) >= count
+
+    wait(all_set, 90, lambda: f"{file.name}: {len(found)} of {count} equations")
+    return [f"{file.stem}: {text} by {over} pixels" for text, over in found if over > 0]
+
+
+@pytest.mark.slow
+def test_equations_fit_a_small_screen_beside_the_list_of_files(student):
+    student.page.set_viewport_size({"width": 1024, "height": 768})
+    files = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert [words for file in files for words in clipped(student, file)] == []
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 import small_run
 
 from dreamer_lite import worlds
-from dreamer_lite.course.widgets import Dashboard, dashboard
+from dreamer_lite.course.widgets import Dashboard, busy, dashboard
 from dreamer_lite.runs import checkpoints, mirror
 from dreamer_lite.runs import run as runs
 from dreamer_lite.training.loop import Driver, make_driver
@@ -235,27 +235,31 @@ def test_an_interrupt_while_the_last_picture_is_drawn_leaves_buttons_that_work(b
     helper.start()
     board.wait()
     assert board.state == "stopped" and able(board) == {"go on"}
-    assert "stopped, update " in board.report.value and dashboard.WAITS not in board.report.value
+    assert "stopped, update " in board.report.value and busy.WAITS not in board.report.value
 
 
-def test_buttons_work_while_a_cell_waits(board):
-    """Where the front end sends their messages past the busy cell, which a thread does here."""
+def test_buttons_are_grey_while_a_cell_runs(board):
+    """The kernel would answer them after that, when nobody expects it."""
     board.start()
     until(lambda: board.state == "running")
+    busy.CELLS.begin()
+    assert able(board) == set() and busy.BUSY in board.report.value
+    count = len(board.records)
+    until(lambda: len(board.records) > count)
+    assert able(board) == set()
+    busy.CELLS.end()
+    assert able(board) == {"pause", "stop"} and busy.BUSY not in board.report.value
+    busy.CELLS.begin()
     seen = []
-
-    def press() -> None:
-        until(lambda: dashboard.WAITS in board.report.value)
-        board.buttons["pause"].click()
-        time.sleep(1.0)
-        seen.append(board.state)
-        board.buttons["stop"].click()
-
-    helper = threading.Thread(target=press)
+    helper = threading.Thread(
+        target=lambda: (until(lambda: busy.WAITS in board.report.value), seen.append(1))
+    )
     helper.start()
+    threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT)).start()
     board.wait()
     helper.join()
-    assert seen == ["paused"] and board.state == "stopped"
+    busy.CELLS.end()
+    assert seen and able(board) == {"go on"} and busy.WAITS not in board.report.value
 
 
 def test_the_picture_shows_return_losses_and_a_dream_of_the_training_agent(

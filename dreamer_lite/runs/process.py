@@ -135,6 +135,12 @@ def stop_on_signals(
         restore()
 
 
+def pass_on(number: int) -> None:
+    """End the process if this signal asked for it, now that the run is saved; not for Ctrl-C."""
+    if number not in (0, signal.SIGINT):
+        signal.raise_signal(number)
+
+
 # The lock on a run folder
 
 _locks: "weakref.WeakSet[IO]" = weakref.WeakSet()  # those that this process holds

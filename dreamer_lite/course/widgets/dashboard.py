@@ -26,6 +26,7 @@ from dreamer_lite import worlds
 from dreamer_lite.config import Config
 from dreamer_lite.course import colab
 from dreamer_lite.course.notebook import as_html, in_notebook, live, png
+from dreamer_lite.course.widgets.busy import CELLS
 from dreamer_lite.course.widgets.progress import (
     AHEAD,
     Beside,
@@ -49,9 +50,9 @@ EVERY = 1.5  # seconds between two pictures; drawing takes at most a tenth of th
 EVERY_LINE = 10.0  # seconds between two lines in a script
 PATIENCE = 30.0  # seconds to wait for a thread that was asked to stop
 ACTIVE = ("starting", "running", "paused")  # states in which a training can be stopped
-WAITS = " A cell waits for the end. If the buttons do not answer, its square stop button saves."
 
 _active: list["Dashboard"] = []  # one training at a time: two would share the cores
+CELLS.listeners.append(lambda: [board._report() for board in _active])
 
 
 class Dashboard:
@@ -143,7 +144,7 @@ class Dashboard:
         else:
             with process.stop_on_signals(b"") as asked:
                 self._work(asked)
-            _pass_on(asked.signal)
+            process.pass_on(asked.signal)
 
     def pause(self) -> None:
         """Rest after the next record, until `go_on` or `stop`."""
@@ -165,10 +166,9 @@ class Dashboard:
             self._go.set()
 
     def wait(self) -> None:
-        """Wait until training ends; a pause ends first.
+        """Wait until training ends. A pause ends too: buttons do not react while a cell is busy.
 
-        The square stop button of the cell does what *stop* does, also where buttons do not react
-        while a cell is busy: without JupyterLab 4.4 and ipykernel 7, or newer.
+        The square stop button of the cell does what *stop* does.
 
         Raises what ended the training, if it failed.
         """
@@ -180,7 +180,7 @@ class Dashboard:
                     self.stop()
                 self.join(0.2)
         self._waiting = False
-        _pass_on(asked.signal)
+        process.pass_on(asked.signal)
         if self.error is not None:
             raise self.error
 
@@ -359,10 +359,10 @@ class Dashboard:
             "stop": self.state in ACTIVE,
         }
         for label, button in self.buttons.items():
-            button.disabled = not able[label]
+            button.disabled = CELLS.running or not able[label]
         place = self.folder if self.given or self.records else "a temporary one"
-        waits = WAITS if self._waiting and self.state in ACTIVE else ""
-        words = f"{self.words()} Folder: {place}{waits}"
+        words = f"{self.words()} Folder: {place}"
+        words += CELLS.note(self._waiting) if self.state in ACTIVE else ""
         self.report.value = f'<p role="status">{html.escape(words)}</p>'
 
 
@@ -398,9 +398,3 @@ def _save_at_the_end() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, end)
-
-
-def _pass_on(number: int) -> None:
-    """End the process if it was asked to, now that the run is saved; Ctrl-C only ends a cell."""
-    if number not in (0, signal.SIGINT):
-        signal.raise_signal(number)
