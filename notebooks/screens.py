@@ -87,5 +87,5 @@ def five_clicks() -> Figure:
     bar((x + 0.3, y + 2.4), 3.9)
     bar((x + 0.3, y + 2.4), 1.6, LINE)
     line((x + 0.3, y + 1.9), "progress, with the time left")
-    line((x + 0.3, y + 1.0), "On Drive, after every checkpoint:\nthe run, its agent, its films")
+    line((x + 0.3, y + 1.0), "On Drive, every five minutes: the\nrun and its agent; then the films")
     return c.figure

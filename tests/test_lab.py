@@ -150,6 +150,15 @@ def test_every_question_of_track_a_is_answered_from_its_own_pages() -> None:
     assert any("algorithm.md" in cells[1] for cells in track("A"))
 
 
+def test_what_is_handed_in_is_what_the_notebooks_leave() -> None:
+    """The executed notebooks list each file of a run and each film that a report needs."""
+    asked = LAB.partition("## What you hand in")[2].partition("The report answers")[0]
+    named = set(re.findall(r"`(\w+\.(?:json|jsonl|safetensors|mp4))`", asked))
+    assert len(named) > 4
+    said = outputs("09") + outputs("10")
+    assert [name for name in sorted(named) if name not in said] == []
+
+
 def test_the_algorithm_is_25_lines_and_names_what_exists() -> None:
     (code,) = re.findall(r"(?ms)^```$(.*?)^```$", ALGORITHM)
     numbers = re.findall(r"(?m)^ ?(\d+)\b", code)

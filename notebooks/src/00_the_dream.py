@@ -86,11 +86,12 @@ from dreamer_lite.show.plots import style
 # 3. meet the ball and hit a brick. Is the reward predicted at the right step?
 # 4. let the *agent decide*. How long does it survive in its own imagination?
 # 5. press *new sample* and repeat your actions. What differs?
-# 6. press *observe reality* when the images have parted. How fast does the model find back?
+# 6. press *observe reality* when the images have parted. After how many steps do
+#    they agree again?
 #
 # Click on the images, then use the arrow keys, or press a button. The networks run in your browser:
 # the images move on while cells run. A page that only displays the notebook, such as GitHub, does
-# not show them. A script takes the actions of `plan` instead.
+# not show them. Our tests take the actions of `plan`.
 
 # %%
 agent = agents.load(agent_name)
@@ -232,7 +233,8 @@ print(f"paddle, step {HORIZON}: model {found:.2f}, environment run again {least:
 
 # %% [markdown]
 # So most of the paddle's error is due to stochasticity. The model's line also lies above the other because
-# each rollout commits to *one sample* of the random events, but the mean of 16 runs does not.
+# each rollout commits to *one sample* of the random events, but the mean of 16 runs does not. For the
+# other planes the environment run again even lies above the model; *Limits* below says how that can be.
 #
 # **A tiny number.** The paddle is equally likely in two columns. A sampled image is right or costs 2,
 # so it costs 1 on average. The mean image has 0.5 in both cells and always costs 0.5² + 0.5² = 0.5.
@@ -399,9 +401,11 @@ question.explain(
 #    and continuation, and to bring prior and posterior together. It is a *variational autoencoder*
 #    for sequences, trained on a variant of the evidence lower bound (ELBO).
 # 3. **Imagine.** From replayed states, prior and actor generate rollouts of H steps.
-# 4. **Critic.** It learns to predict the return of these rollouts: the discounted sum of rewards.
+# 4. **Critic.** It learns to predict the return of these rollouts: the discounted sum of rewards. With
+#    a smaller weight it also learns from the replayed sequences.
 # 5. **Actor.** A *policy gradient* raises the probability of actions whose imagined return exceeds
-#    the critic's prediction. An entropy bonus keeps it exploring (**exploration**).
+#    the critic's prediction (their difference is the **advantage**). An entropy bonus keeps it
+#    exploring (**exploration**).
 #
 # No step of 3 to 5 needs a decoded image: learning happens in **latent space**. The images that you
 # saw were decoded for you alone.
@@ -508,7 +512,8 @@ show_film(
 #
 # ## Next
 #
-# If JAX is new to you, notebook 01 takes 20 minutes. Then notebook 02 begins the agent: what an
+# In track A of the lab, notebook 09 is next. If you write the agent and JAX is new to you, take 40
+# minutes for notebook 01. Then notebook 02 begins the agent: what an
 # environment returns at each time step, and how it is stored. This is how far your agent is now:
 
 # %%

@@ -22,7 +22,7 @@
 #
 # | Minutes to read | to write | to run | You should know | Adds to your agent |
 # |---|---|---|---|---|
-# | 30 | 20 | 3, on 2 CPU cores | notebooks 00 and 06 | measures of its quality |
+# | 30 | 20 | 3, on 2 CPU cores | notebook 00 | measures of its quality |
 #
 # **You will be able to**
 #
@@ -169,6 +169,8 @@ question.explain(
 # ![](figure:10_returns)
 # </details>
 #
+# A line shows for each return which fraction of the episodes had at most that much. The crosses are the means, with their intervals.
+#
 # **Limits.** This is the error over episodes of *one* trained agent. Other seeds of the training differ by more (notebook 08).
 
 # %% [markdown]
@@ -259,7 +261,8 @@ question.explain(
 # **Temperature** τ divides the logits of the prior before z is sampled: τ = 1 is the model as trained, towards 0 it takes the
 # most probable classes, and above 1 it samples improbable ones more often.
 #
-# The table shows what the model predicts. **Prior entropy** is $-\sum_{s,c}p_{sc}\ln p_{sc}$ in nats, at most $S\ln C$. It is a
+# The table shows what the model predicts. **Prior entropy** is $-\sum_{s,c}p_{sc}\ln p_{sc}$ in nats, at most $S\ln C$ for $S$ categorical
+# variables of $C$ classes. It is a
 # warning light: it rises where the model is uncertain, for example when the ball meets a brick.
 #
 # 1. Press *agent decides* until the two images differ. Which object differs first? Press *new sample* and repeat: is it the same?
@@ -276,7 +279,8 @@ steer_in_page(dream, plan=[RECORDED, RECORDED, next(iter(dream.choices)), OWN])
 #
 # For how many steps is a rollout good? We start from many moments, drawn at random, and imagine 15 steps under the
 # recorded actions. The **error** is the squared difference between predicted and real frame, summed over the cells that
-# change at all within these steps (for a Walker: numbers, in symlog). Cells that never change would make every predictor look good.
+# change at all within these steps; the others need no prediction. For a Walker these are numbers, as
+# $\mathrm{symlog}(x)=\mathrm{sign}(x)\ln(1+|x|)$.
 #
 # | predictor | what it is |
 # |---|---|
@@ -285,9 +289,12 @@ steer_in_page(dream, plan=[RECORDED, RECORDED, next(iter(dream.choices)), OWN])
 # | another's actions | the **negative control**: a rollout under the actions of another moment |
 # | repeat the last frame | a baseline without a model |
 # | mean frame | the mean of the recording, a second baseline |
-# | environment, run again | the real environment from the same state under the same actions, with other random numbers: the error of a *perfect* model that samples one future (JAX environments only) |
+# | environment, run again | the real environment from the same state under the same actions, with other random numbers, once (in notebook 00 it was the mean of 16 runs): the error of a *perfect* model that samples one future |
 #
-# The intervals are 95 % confidence intervals over the moments, as in notebook 06.
+# The intervals are 95 % confidence intervals over the moments, as in section 1.
+#
+# **Walker and Atari.** The last line is missing, because they cannot be set to a moment. It would be zero: they are
+# deterministic (the Atari games of this course have no sticky actions). So the whole error is due to the model and its sampling.
 
 # %% [markdown]
 # **Exercise 2** · easy · important · 5 minutes
@@ -380,8 +387,14 @@ question.explain(
 # the recording as much as the dream does.** The growing error is mostly due to sticky actions, which nobody can predict, and not to
 # the model. The mean of eight dreams has a lower error than any single future, because it hedges.
 #
-# An error without this line would have been blamed on the model. The dream's error never crosses that of the last frame. Set `HORIZON = 40` above: where
-# does it cross the *mean frame*?
+# An error without this line would have been blamed on the model. Set `HORIZON = 40` above: which line crosses the *mean frame*? Then
+# set it back to 15.
+#
+# <details><summary>The answer</summary>
+#
+# The environment, run again, does so at step 25: one possible future is then a worse prediction than the mean. The dream stays below the mean
+# frame for all 40 steps. One reason is in notebook 00, *Limits*: the recorded actions were chosen in reaction to what really happened.
+# </details>
 
 # %%
 question = predict(
@@ -508,7 +521,7 @@ for name, x in sorted(table.items(), key=lambda item: -item[1][worst])[:6]:
 # %% [markdown]
 # **The model, its sampling, or the environment?** A rollout samples z at every step, and perhaps this sample was improbable. So we
 # imagine the same moment 64 times, with other sampling noise. If most samples are as bad, the noise is not the reason. We also run the
-# real environment again, with other random numbers. If its error is as large, a perfect model would have been as wrong.
+# real environment again, where that is possible, with other random numbers. If its error is as large, a perfect model would have been as wrong.
 
 # %%
 question = predict(
@@ -585,7 +598,7 @@ print("In a terminal: dreamer-lite evaluate | record | dream --agent", agent_nam
 # * A mean return without its standard error is not a result. Take whole episodes, one from each environment.
 # * An imagined rollout and the real environment can be compared under any actions, if the environment can be set to a moment.
 # * The trusted horizon ends where the error first crosses that of repeating the last frame, on the cells that change.
-# * Other sampling noise, and the environment run again, show which part of an error is the model's. Here it is small on average.
+# * Other sampling noise, and the environment run again, show which part of an error is the model's. In Breakout that part is small on average.
 # * The worst rollout says more about a model than the mean: it is sharp, plausible and wrong.
 #
 # ## References
