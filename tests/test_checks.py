@@ -25,7 +25,7 @@ import pytest
 
 from dreamer_lite.course import checks
 from dreamer_lite.course.checks import exercise
-from dreamer_lite.course.compare import Failed
+from dreamer_lite.course.compare import Exercise, Failed, judge, on
 
 SOLUTIONS: dict[str, Callable] = {}
 WRONG: list[tuple[str, Callable, str]] = []  # (check, wrong answer, words of its own message)
@@ -126,3 +126,26 @@ def test_what_is_no_array_is_named(capsys):
     assert "returned a str" in capsys.readouterr().out
     checks.symlog(lambda x: {"a": x})
     assert "returned a dict" in capsys.readouterr().out
+
+
+def test_what_the_courses_functions_give_is_computed_once():
+    def oracle(x):
+        calls.append("oracle")
+        return 2 * x
+
+    def mistake(x):
+        calls.append("mistake")
+        return 3 * x
+
+    calls: list[str] = []
+    asked = Exercise(oracle, [on("a number", jnp.float32(1))], three=mistake)
+    for _ in range(2):
+        trouble, _ = judge(lambda x: 3 * x, asked, {"three": "it is twice."})
+        assert trouble.startswith("it is twice.")
+    assert calls == ["oracle", "mistake"]
+
+
+def test_the_comparisons_of_an_exercise_have_names_of_their_own():
+    for name, make in exercise.CHECKS.items():
+        whats = [part.what for part in make().parts]
+        assert len(set(whats)) == len(whats), name

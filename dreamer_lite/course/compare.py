@@ -65,7 +65,8 @@ class Exercise:
     """What a check compares: the function that is right, the inputs, and the usual mistakes.
 
     `mistakes` are functions that make a mistake each, named as its hint is. The tolerance is
-    relative to the larger of 1 and the expected value.
+    relative to the larger of 1 and the expected value. What the course's functions give is kept, so
+    that a reader who tries again waits for their own function only.
     """
 
     def __init__(
@@ -73,6 +74,22 @@ class Exercise:
     ):
         self.oracle, self.parts, self.tolerance = oracle, parts, tolerance
         self.mistakes = mistakes
+        self._kept: dict[tuple[str, str | None], Any] = {}
+
+    def expected(self, part: Part) -> Any:
+        """What the oracle gives in this part."""
+        # One compiled program: op by op, JAX would compile forty small ones.
+        return self._once(part, None, jax.jit(functools.partial(part.measure, self.oracle)))
+
+    def of_mistake(self, part: Part, name: str) -> list[np.ndarray]:
+        """The arrays that a mistake gives in this part."""
+        return self._once(part, name, lambda: _arrays(part.measure(self.mistakes[name])))
+
+    def _once(self, part: Part, name: str | None, compute: Callable[[], Any]) -> Any:
+        key = part.what, name
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]
 
 
 def compare(mine: Function, exercise: Exercise, messages: Mapping[str, str]) -> Function:
@@ -104,8 +121,7 @@ def judge(mine: Function, exercise: Exercise, messages: Mapping[str, str]) -> tu
     """(what is wrong, empty if nothing is; the largest difference), without a word printed."""
     largest = 0.0
     for part in exercise.parts:
-        # One compiled program: op by op, JAX would compile forty small ones.
-        right = jax.jit(functools.partial(part.measure, exercise.oracle))()
+        right = exercise.expected(part)
         expected, names = _arrays(right), _names(right)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -232,10 +248,10 @@ def _hint(
     part: Part, got: list[np.ndarray], exercise: Exercise, messages: Mapping[str, str]
 ) -> str | None:
     """The hint of the mistake that gives the same arrays; None if there is no such mistake."""
-    for name, mistake in exercise.mistakes.items():
+    for name in exercise.mistakes:
         if part.mistakes and name not in part.mistakes:
             continue
-        theirs = _arrays(part.measure(mistake))
+        theirs = exercise.of_mistake(part, name)
         if [a.shape for a in theirs] == [a.shape for a in got] and all(
             (d <= exercise.tolerance).all() for d in _differences(theirs, got)
         ):

@@ -26,10 +26,11 @@ def messages() -> dict[str, dict[str, str]]:
 
 def check(make: Callable[[], Exercise]) -> Callable[[Function], Function]:
     """A check from an exercise: the docstring says what the reader's function `mine` must do."""
+    exercise = functools.cache(make)
 
     @functools.wraps(make, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def run(mine: Function) -> Function:
-        return compare(mine, make(), messages()[make.__name__])
+        return compare(mine, exercise(), messages()[make.__name__])
 
     del run.__wrapped__  # the signature is that of `run`
     return run
@@ -43,11 +44,13 @@ def part(name: str) -> Callable[[Callable[[], Exercise]], Callable[[Function], F
     """
 
     def decorate(make: Callable[[], Exercise]) -> Callable[[Function], Function]:
+        made = functools.cache(make)
+
         @functools.wraps(make, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
         def run(mine: Function) -> Function:
             text = parts.source_of(mine)
             trouble = "" if text is None else parts.trouble(name, text)
-            exercise, hints, largest = make(), messages()[make.__name__], 0.0
+            exercise, hints, largest = made(), messages()[make.__name__], 0.0
             if mine in (exercise.oracle, solved(name)):
                 trouble = "this is the course's function. Run the cell with yours, then this one."
             try:
@@ -69,7 +72,7 @@ def part(name: str) -> Callable[[Callable[[], Exercise]], Callable[[Function], F
             return mine if text is None else tried
 
         del run.__wrapped__
-        CHECKS[name] = make
+        CHECKS[name] = made
         return run
 
     return decorate
