@@ -52,7 +52,7 @@ def notebook(nb: NotebookNode, path: Path) -> list[str]:
     """What must hold for the built notebook of the source `path`."""
     found = [
         *headings(nb), *images(nb), *anatomy(nb), *tags(nb), *lengths(nb),
-        *exercises(nb), *links(nb, path.parents[1]), *visible(nb),
+        *exercises(nb), *links(nb, path.parents[1]), *visible(nb), *folds(nb),
         *given(nb, path.parents[1]),
     ]  # fmt: skip
     return [f"{path.name}: {sentence}." for sentence in found]
@@ -96,6 +96,13 @@ def images(nb: NotebookNode) -> list[str]:
     return [f"an image has no alt text: {target[:60]}" for target in bare] + [
         f"the image {target} is not embedded: write ![](figure:NAME)" for target in loose
     ]
+
+
+def folds(nb: NotebookNode) -> list[str]:
+    """The line of a fold is HTML, in which Markdown is not read."""
+    lines = re.findall(r"<summary>(.*?)</summary>", "\n".join(texts(nb)))
+    marked = [line for line in lines if re.search(r"[`*]", line)]
+    return [f"write <code> and <em> in the fold {line[:50]!r}" for line in marked]
 
 
 def builds_nothing(nb: NotebookNode) -> bool:

@@ -61,6 +61,7 @@ def test_pause_go_on_and_stop(board):
     time.sleep(1.0)
     assert len(board.records) <= count + 1  # the one that was under way
     assert "paused, update " in board.report.value and board.running
+    assert f"(0.1 free). Folder: {board.folder}." in board.report.value
     board.buttons["go on"].click()
     until(lambda: len(board.records) > count + 3)
     assert board.state == "running"

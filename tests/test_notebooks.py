@@ -162,6 +162,7 @@ FAULTS = [
     ('tags=["check"]', 'tags=["panel"]', "'my_double' has no check right below"),
     ("# <details><summary>Hint 3</summary>three</details>\n", "", "fewer than three folded hints"),
     ("\ndouble\n", "\n" + "double\n" * 16, "shows more than 15 lines"),
+    ("<summary>Hint 3<", "<summary>Hint `3`<", "write <code> and <em> in the fold 'Hint `3`'"),
     ("# ## Next", "# ## Next\n# [on](06_nowhere.ipynb)", "06_nowhere.ipynb leads nowhere"),
     ("# ## Next", "# ## Next\n# [on](http://example.org)", "is not https"),
     ("x = 1", "# %matplotlib inline\nx = 1", "magics"),

@@ -611,16 +611,16 @@ question.explain(
 # One tracer, from the only time that Python ran. It is of no use outside, and using it raises an
 # UnexpectedTracerError.
 # </details>
-# <details><summary>3. Why is `static_argnums` wrong for a learning rate that changes at every step?</summary>
+# <details><summary>3. Why is <code>static_argnums</code> wrong for a learning rate that changes at every step?</summary>
 #
 # Each new value would be compiled anew. Pass it as an ordinary argument.
 # </details>
-# <details><summary>4. After `new = update(params)` with a donated argument, `params` raises "Array has been deleted". What is the remedy?</summary>
+# <details><summary>4. After <code>new = update(params)</code> with a donated argument, <code>params</code> raises "Array has been deleted". What is the remedy?</summary>
 #
 # Bind the result to the same name, `params = update(params)`; if the old ones are needed, donate a
 # copy.
 # </details>
-# <details><summary>5. What is `jax.vmap(jax.grad(f), (None, 0))`, and how does it differ from the gradient of the mean?</summary>
+# <details><summary>5. What is <code>jax.vmap(jax.grad(f), (None, 0))</code>, and how does it differ from the gradient of the mean?</summary>
 #
 # The gradient of each example on its own, with a batch axis. Its mean over the batch is the
 # gradient of the mean.

@@ -929,7 +929,7 @@ if not FAST:
 # ## 9 · The result: your agent learns Breakout
 #
 # The dashboard trains *your* agent and draws what it does: its return, the losses of the world model, actor and critic, and what it imagines right now. In JupyterLab
-# it works in the background: press *pause*, *go on* or *stop*, which saves. On Colab the cell is busy; its square stop button stops and saves. Running the cell again goes on from there. In a script it prints
+# it works in the background: press *pause*, *go on* or *stop*, which saves. The buttons are grey while a cell runs. On Colab the cell is busy; its square stop button stops and saves. Running the cell again goes on from there. In a script it prints
 # lines. The grey band is the stored training of three seeds (section 10).
 #
 # What each curve means, and when to worry:

@@ -361,7 +361,7 @@ class Dashboard:
         for label, button in self.buttons.items():
             button.disabled = CELLS.running or not able[label]
         place = self.folder if self.given or self.records else "a temporary one"
-        words = f"{self.words()} Folder: {place}"
+        words = f"{self.words().removesuffix('.')}. Folder: {place}."
         words += CELLS.note(self._waiting) if self.state in ACTIVE else ""
         self.report.value = f'<p role="status">{html.escape(words)}</p>'
 
