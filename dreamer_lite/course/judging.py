@@ -204,7 +204,7 @@ def errors_figure(test: Test, lines: Mapping[str, np.ndarray]) -> tuple[Figure, 
         mean, half = line.T
         axes.plot(steps, mean, label=label, **style(number, len(steps)))
         axes.fill_between(steps, mean - half, mean + half, alpha=0.15, color=COLOURS[number])
-    axes.set(xlabel="imagined steps", ylabel="squared error of the frame", ylim=(0, None))
+    axes.set(xlabel="imagined steps", ylabel="squared error of the observation", ylim=(0, None))
     axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     at = sorted({0, len(steps) // 2, len(steps) - 1})
     words = (

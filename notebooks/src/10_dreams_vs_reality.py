@@ -185,7 +185,7 @@ question.explain(
 game = rollouts.record(config, params, world, seed, games, film=False)
 ends = np.flatnonzero(game.is_last)
 print("returns of the recorded episodes:", *(f"{game.score[t]:.0f}" for t in ends))
-first = jax.tree.map(lambda x: x[: min(ends[0] + 1, 120)], game)
+first = jax.tree.map(lambda x: x[: min(ends[0] + 1, 500)], game)
 films.keep("play", rollouts.annotated_frames(world, first), 10)
 
 # %% [markdown]
@@ -398,7 +398,7 @@ question.explain(
 
 # %%
 question = predict(
-    "At temperature 0 a rollout never takes an improbable class. Is its error at step 15 lower than at 1?",
+    "At temperature 0 a rollout never takes an improbable class. Is its error after 15 steps lower than at temperature 1?",
     ["lower", "equal", "higher"],
 )
 
@@ -538,7 +538,7 @@ for label, k in (("worst", worst), ("median", typical)):
         spread[f"{label}, environment"] = judging.rerun(dream, test, k, again)
 for label, each in spread.items():
     low, middle, high = np.percentile(each, [5, 50, 95])
-    print(f"{label:20} median {middle:.2f}, 90 % from {low:.2f} to {high:.2f}")
+    print(f"{label:20} half of them below {middle:.2f}, 90 % from {low:.2f} to {high:.2f}")
 as_bad = float((spread["worst"] >= 0.8 * per_moment[worst]).mean())
 
 # %%
@@ -546,7 +546,7 @@ question.explain(
     f"{as_bad:.0%}. For the shipped agent of Breakout it is more than half, so it is not one improbable sample. The environment, run again, differs less: it is the *model* that does not know this moment. "
     "The first frame of the film shows why: the reconstruction has the paddle in two cells, with the fainter one in the right place. "
     "The posterior is uncertain, most samples begin with the paddle in the wrong cell, "
-    "and it then meets the ball at another place. From there on it is another game, in sharp frames: a "
+    "and it then meets the ball at another place. From there on it is another game, after a few steps in sharp frames: a "
     "wrong rollout does not look wrong."
 )
 
