@@ -85,8 +85,9 @@ from dreamer_lite.show import latents
 # * `deter`, $h_t$, D numbers: a deterministic function of the past, computed by a recurrent cell;
 # * `stoch`, $z_t$, S groups of C classes, one-hot: sampled from a categorical distribution.
 #
-# $$h_t=f(h_{t-1},z_{t-1},a_{t-1})\qquad
-# \hat z_t\sim p(\hat z_t\mid h_t)\ \text{(prior)}\qquad
+# $$h_t=f(h_{t-1},z_{t-1},a_{t-1})$$
+#
+# $$\hat z_t\sim p(\hat z_t\mid h_t)\ \text{(prior)}\qquad
 # z_t\sim q(z_t\mid h_t,x_t)\ \text{(posterior)}$$
 #
 # (Hafner et al. 2019; Hafner et al. 2025, "World model learning".) The agent needs such a state
@@ -301,8 +302,9 @@ build = checks.rssm_layers(build)
 #
 # From $x$ alone, `gates` computes three vectors of length D: reset, candidate, update. Then
 #
-# $$u=\sigma(\text{update}-1)\qquad \tilde h=\tanh(\sigma(\text{reset})\cdot\text{candidate})\qquad
-# h_t=u\cdot\tilde h+(1-u)\cdot h_{t-1}$$
+# $$u=\sigma(\text{update}-1)\qquad \tilde h=\tanh(\sigma(\text{reset})\cdot\text{candidate})$$
+#
+# $$h_t=u\cdot\tilde h+(1-u)\cdot h_{t-1}$$
 #
 # ![](figure:diagram_gru)
 

@@ -95,10 +95,12 @@ sg = jax.lax.stop_gradient
 # With $s_t=(h_t,z_t)$, and with rewards $r_t$ and continuation flags $c_t$ observed as well, the ELBO
 # of a sequence is
 #
-# $$\ln p(x_{1:T},r_{1:T},c_{1:T}\mid a_{1:T-1})\;\ge\;\sum_{t=1}^{T}\mathbb{E}_q\Bigl[
-# \underbrace{\ln p(x_t\mid s_t)}_{\text{decoder}}+\underbrace{\ln p(r_t\mid s_t)}_{\text{reward head}}
+# $$\begin{gathered}
+# \ln p(x_{1:T},r_{1:T},c_{1:T}\mid a_{1:T-1})\;\ge\;\sum_{t=1}^{T}\mathbb{E}_q\Bigl[
+# \underbrace{\ln p(x_t\mid s_t)}_{\text{decoder}}+\underbrace{\ln p(r_t\mid s_t)}_{\text{reward head}}\\
 # +\underbrace{\ln p(c_t\mid s_t)}_{\text{continue head}}
-# -\underbrace{\mathrm{KL}\bigl(q(z_t\mid h_t,x_t)\,\|\,p(z_t\mid h_t)\bigr)}_{\text{posterior, prior}}\Bigr]$$
+# -\underbrace{\mathrm{KL}\bigl(q(z_t\mid h_t,x_t)\,\|\,p(z_t\mid h_t)\bigr)}_{\text{posterior, prior}}\Bigr]
+# \end{gathered}$$
 #
 # Each term is a network of this notebook. The first three pull information *into* the state. The
 # KL charges for it: what the posterior knows beyond the prior costs nats (units of information, with the natural
@@ -966,7 +968,7 @@ question.explain(
 # random play, never trained on, the model filters each environment from its start. At one moment the observations end,
 # and it imagines 15 time steps under the actions that were really taken:
 #
-# $$h_{t+1}=f(h_t,z_t,a_t),\qquad \hat z_{t+1}\sim p(z_{t+1}\mid h_{t+1}),\qquad \hat x_{t+1}=\text{decoder}(h_{t+1},\hat z_{t+1})$$
+# $$h_{t+1}=f(h_t,z_t,a_t),\quad \hat z_{t+1}\sim p(z_{t+1}\mid h_{t+1}),\quad \hat x_{t+1}=\text{decoder}(h_{t+1},\hat z_{t+1})$$
 #
 # We measure the squared error, summed over the 400 cells: a ball in a wrong cell costs 2, one for the missing and
 # one for the false ball. There is one moment for each environment, so the moments are independent, and the 95 % confidence

@@ -261,8 +261,9 @@ policy = checks.policy(policy)
 # **log-density** of an action under a Gaussian policy is the sum over its A independent numbers, and so is the **entropy**, which measures
 # how widely the policy explores:
 #
-# $$\ln\pi(a)=\sum_{i=1}^{A}\Bigl(-\tfrac12\bigl(\tfrac{a_i-\mu_i}{\sigma_i}\bigr)^2-\ln\sigma_i-\tfrac12\ln2\pi\Bigr),\qquad
-# \mathrm H[\pi]=\sum_{i=1}^{A}\bigl(\ln\sigma_i+\tfrac12\ln2\pi e\bigr)$$
+# $$\ln\pi(a)=\sum_{i=1}^{A}\Bigl(-\tfrac12\bigl(\tfrac{a_i-\mu_i}{\sigma_i}\bigr)^2-\ln\sigma_i-\tfrac12\ln2\pi\Bigr)$$
+#
+# $$\mathrm H[\pi]=\sum_{i=1}^{A}\bigl(\ln\sigma_i+\tfrac12\ln2\pi e\bigr)$$
 #
 # Shapes: action, `self.mean` and `self.std` are (..., A), the results (...).
 #
@@ -442,7 +443,9 @@ question.explain(
 # different size. The range goes from the 5th to the 95th percentile of all returns of an update, as an
 # **exponential moving average** (EMA: a running mean in which older values count less and less):
 #
-# $$\ell\leftarrow0.99\,\ell+0.01\,P_5(R),\qquad u\leftarrow0.99\,u+0.01\,P_{95}(R),\qquad\text{scale}=\max(1,\;u-\ell)$$
+# $$\ell\leftarrow0.99\,\ell+0.01\,P_5(R),\qquad u\leftarrow0.99\,u+0.01\,P_{95}(R)$$
+#
+# $$\text{scale}=\max(1,\;u-\ell)$$
 #
 # * Percentiles, because one outlier must not shrink all other advantages.
 # * The maximum with 1, because small returns are often only the critic's noise (rewards are rare, or there are none yet). Dividing by a

@@ -157,7 +157,9 @@ clip_gradient = checks.clip_gradient(clip_gradient)
 # the gradient by the root of its own mean square, and then averages over time (**momentum**):
 #
 # $$v\leftarrow\beta v+(1-\beta)g^2\qquad
-# \tilde g=\frac{g}{\sqrt{v/(1-\beta^n)}+\epsilon}\qquad m\leftarrow\mu m+(1-\mu)\tilde g\qquad \text{step}=\frac{m}{1-\mu^n}$$
+# \tilde g=\frac{g}{\sqrt{v/(1-\beta^n)}+\epsilon}$$
+#
+# $$m\leftarrow\mu m+(1-\mu)\tilde g\qquad \text{step}=\frac{m}{1-\mu^n}$$
 #
 # Here n = 1, 2, ... counts the updates, μ = 0.9 and ε = 10⁻²⁰. Both averages start at zero, and the divisions by $1-\beta^n$ and $1-\mu^n$
 # correct for that. **Adam** (Kingma and Ba 2015) has the other order: it averages the raw gradient and divides the average.
@@ -312,9 +314,9 @@ question.explain(
 #
 # The **learning rate** rises linearly during the first updates (**warm-up**), when v is an average of few gradients:
 #
-# $$\text{rate}_n=\alpha\,\min\Bigl(1,\frac{n}{\text{warmup}}\Bigr)\frac{1}{\sqrt{1+n/\text{decay}}},\qquad n=\text{updates made before}$$
+# $$\text{rate}_n=\alpha\,\min\Bigl(1,\frac{n}{\text{warmup}}\Bigr)\frac{1}{\sqrt{1+n/\text{decay}}}$$
 #
-# The last factor is ours; with `decay` 0 it is left out.
+# Here n counts the updates made before. The last factor is ours; with `decay` 0 it is left out.
 #
 # | | paper and released code | our preset for Breakout |
 # |---|---|---|
