@@ -9,7 +9,6 @@ import jax
 import small_run
 
 from dreamer_lite import worlds
-from dreamer_lite.agent import learner as learning
 from dreamer_lite.tools import traffic
 from dreamer_lite.training import loop as training
 from dreamer_lite.training import sharding
@@ -19,7 +18,7 @@ def main() -> None:
     config, world = small_run.config(**devices_child.SETTINGS), worlds.make("catch")
     mesh = sharding.make_mesh(config)
     program = training.make_program(config, world, mesh)
-    places, params = sharding.of_state(config, mesh), learning.init(program.learner, 0)
+    places, params = sharding.of_state(config, mesh), program.learner.graph.init(0)
     state = jax.eval_shape(
         functools.partial(training.first_state, program), params, jax.random.key(0)
     )
@@ -36,7 +35,7 @@ def main() -> None:
         if found and not body.startswith("ENTRY") and "main" not in body:
             for shape in re.findall(r"f32\[([\d,]*)\]", found[1]):
                 in_loops += functools.reduce(lambda n, x: n * int(x), shape.split(","), 1)
-    model = traffic.count(traffic.observing(params.params))
+    model = traffic.count(traffic.observing(params))
     print(json.dumps({"devices": len(jax.devices()), "in_loops": in_loops, "model": model}))
 
 

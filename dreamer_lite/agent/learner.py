@@ -5,6 +5,7 @@ Both are pure and not jitted: the caller adds `jax.jit`, `jax.vmap` over seeds a
 Put together in notebook 08.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -56,8 +57,15 @@ def make_learner(config: Config, obs_space: dict[str, Space], action_space: Spac
 
 
 def init(learner: Learner, seed: int) -> LearnerState:
-    """The state before the first update; on the host, not for jit."""
-    params = learner.graph.init(seed)
+    """The state before the first update, with parameters drawn on the host: not for jit."""
+    return jax.jit(functools.partial(begin, learner))(learner.graph.init(seed))
+
+
+def begin(learner: Learner, params: Params) -> LearnerState:
+    """The state before the first update, from new parameters.
+
+    For jit: each of its operations alone would be a program to compile.
+    """
     slow = jax.tree.map(jnp.copy, params["critic"])  # a copy: aliases cannot be donated
     zero = jnp.zeros(())
     return LearnerState(params, slow, learner.optimizer.init(params), ReturnRange(zero, zero + 0.0))

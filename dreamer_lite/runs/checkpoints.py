@@ -62,7 +62,7 @@ def save(folder: Path, state: RunState, meta: Mapping[str, Any]) -> Path:
       FloatingPointError: a number is not finite, so that no run could continue from it.
     """
     rings, rest = split_rings(state)
-    used = max(1, int(min(state.replay.added.max(), ring_length(state))))
+    used = max(1, min(int(rest["replay.added"].max()), ring_length(state)))
     filled = (*(slice(None),) * time_axis(state), slice(used))
     arrays = rest | {name: x[filled] for name, x in rings.items()}
     for name, x in arrays.items():

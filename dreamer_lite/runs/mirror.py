@@ -65,7 +65,7 @@ def push(folder: Path, state: RunState, meta: Mapping[str, Any], metrics: Path) 
             return  # two slots that are the same would be no help
         rings, arrays = checkpoints.split_rings(state)
         ring = [checkpoints.ring_length(state), checkpoints.time_axis(state)]
-        chunks = _write_steps(folder, rings, ring, int(state.replay.added.max()), slots)
+        chunks = _write_steps(folder, rings, ring, int(arrays["replay.added"].max()), slots)
         number = 1 + max((slot.number for slot in slots), default=0)
         about = dict(number=number, meta=meta, ring=ring, chunks=chunks)
         data = _to_bytes(arrays, {"about": json.dumps({"format": checkpoints.FORMAT} | about)})

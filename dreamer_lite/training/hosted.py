@@ -20,7 +20,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from dreamer_lite.agent import learner as learning
 from dreamer_lite.agent.agent import Params
 from dreamer_lite.agent.learner import Metrics
 from dreamer_lite.config import Config
@@ -84,12 +83,13 @@ def make_driver(config: Config, world: HostedWorld, mesh: Mesh | None = None) ->
     of_actions, of_metrics = (mesh and sharding.spread(mesh, axis) for axis in (0, None))
 
     @functools.partial(jax.jit, out_shardings=places)
-    def begin(learner, key: jax.Array) -> RunState:
-        _, run_key = jax.random.split(key)  # as the fused driver, so that both draw alike
-        return training.blank_state(program, learner, run_key)
+    def begin(params: Params, seed: jax.Array) -> RunState:
+        # As the fused driver, so that both draw alike.
+        _, run_key = jax.random.split(jax.random.key(seed))
+        return training.blank_state(program, params, run_key)
 
     def init(seed: int) -> RunState:
-        return begin(learning.init(program.learner, seed), jax.random.key(seed))
+        return begin(program.learner.graph.init(seed), np.int32(seed))
 
     @functools.partial(
         jax.jit,
@@ -128,6 +128,7 @@ def make_driver(config: Config, world: HostedWorld, mesh: Mesh | None = None) ->
                 if updates and not left:  # the device learns while the host steps the environments
                     state, sums = learn_often(state, sums, updates)
                 pool.step(chosen)
+        sums = jax.device_get(sums)
         return state, {name: x / max(1, times * updates) for name, x in sums.items()}
 
     return Driver(init, advance, pool.close)

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from dreamer_lite.agent import learner as learning
 from dreamer_lite.agent.agent import Params, act, initial_carry
-from dreamer_lite.agent.learner import Learner, LearnerState, Metrics, make_learner
+from dreamer_lite.agent.learner import Learner, Metrics, make_learner
 from dreamer_lite.config import Config
 from dreamer_lite.training import hosts, sharding
 from dreamer_lite.training import replay as rp
@@ -76,9 +77,8 @@ def make_driver(config: Config, world: Any, mesh: Mesh | None = None) -> Driver:
       ValueError: as `make_agent`.
     """
     program = make_program(config, world, mesh if config.seeds == 1 else None)
-    parameters = functools.partial(learning.init, program.learner)
     begin, step = functools.partial(first_state, program), functools.partial(advance, program)
-    return fuse(config, parameters, begin, step, mesh)
+    return fuse(config, program.learner.graph.init, begin, step, mesh)
 
 
 def fuse(
@@ -91,10 +91,13 @@ def fuse(
     """A driver from pure functions: two compiled programs, mapped over `config.seeds` agents.
 
     Args:
-      parameters: seed -> what learning starts from, made on the host.
+      parameters: seed -> the parameters of the networks, drawn on the host.
       begin: (what `parameters` returned, key) -> the state of one agent. The key is consumed.
       step: (state, counts...) -> (state, metrics); its state is donated.
     """
+
+    def begin_one(networks, seed):
+        return begin(networks, jax.random.key(seed))
 
     def step_all(state, *counts):
         return jax.vmap(lambda one: step(one, *counts))(state)
@@ -102,7 +105,7 @@ def fuse(
     many = config.seeds > 1
     # One program to begin with, for speed of starting; and no two outputs share a buffer.
     places = sharding.of_state(config, mesh)
-    begin_all = jax.jit(jax.vmap(begin) if many else begin, out_shardings=places)
+    begin_all = jax.jit(jax.vmap(begin_one) if many else begin_one, out_shardings=places)
     advance_all = jax.jit(
         step_all if many else step,
         donate_argnums=0,
@@ -111,8 +114,8 @@ def fuse(
     )
 
     def init(seed: int) -> Any:
-        agents = [(parameters(s), jax.random.key(s)) for s in range(seed, seed + config.seeds)]
-        return begin_all(*(jax.tree.map(lambda *x: jnp.stack(x), *agents) if many else agents[0]))
+        agents = [(parameters(s), np.int32(s)) for s in range(seed, seed + config.seeds)]
+        return begin_all(*(jax.tree.map(lambda *x: np.stack(x), *agents) if many else agents[0]))
 
     return Driver(init, advance_all)
 
@@ -207,27 +210,27 @@ def learn_times(
 def zero_metrics(learn_once: Callable[[Any], tuple[Any, Metrics]], state: Any) -> Metrics:
     """Sums of metrics before the first update."""
     metrics = jax.eval_shape(learn_once, state)[1]
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), metrics)
 
 
-def first_state(program: Program, learner: LearnerState, key: jax.Array) -> RunState:
-    """All environments reset, an empty replay. The key is consumed."""
+def first_state(program: Program, params: Params, key: jax.Array) -> RunState:
+    """New parameters, all environments reset, an empty replay. The key is consumed."""
     world_key, run_key = jax.random.split(key)
     keys = jax.random.split(world_key, program.config.worlds)
     worlds, timestep = jax.vmap(program.world.reset)(keys)
-    state = blank_state(program, learner, run_key)
+    state = blank_state(program, params, run_key)
     return state._replace(envs=state.envs._replace(world=worlds, timestep=timestep))
 
 
-def blank_state(program: Program, learner: LearnerState, key: jax.Array) -> RunState:
+def blank_state(program: Program, params: Params, key: jax.Array) -> RunState:
     """The state before the first time step, without environments."""
     config, world = program.config, program.world
-    carry = initial_carry(
-        program.learner.graph.merge(learner.params), world.action_space, config.worlds
-    )
+    agent = program.learner.graph.merge(params)
+    carry = initial_carry(agent, world.action_space, config.worlds)
     zero = jnp.int32(0)
     envs = EnvState(None, None, carry, jnp.zeros(config.worlds), jnp.zeros(EPISODES), zero)
     replay = rp.init(config, world.obs_space, world.action_space)
+    learner = learning.begin(program.learner, params)
     return RunState(learner, replay, envs, key, zero, zero)
 
 
