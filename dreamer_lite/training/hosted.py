@@ -78,11 +78,11 @@ def make_driver(config: Config, world: HostedWorld, mesh: Mesh | None = None) ->
     program = training.make_program(config, world, mesh)
     learn = jax.jit(functools.partial(training.learn, program))
     pool = EnvPool(world, config.worlds // (jax.process_count() if mesh else 1))
-    options = compiler_options() if mesh is None else None
+    options, quick = (compiler_options(once) if mesh is None else None for once in (False, True))
     places = sharding.of_state(config, mesh)
     of_actions, of_metrics = (mesh and sharding.spread(mesh, axis) for axis in (0, None))
 
-    @functools.partial(jax.jit, out_shardings=places)
+    @functools.partial(jax.jit, out_shardings=places, compiler_options=quick)
     def begin(params: Params, seed: jax.Array) -> RunState:
         # As the fused driver, so that both draw alike.
         _, run_key = jax.random.split(jax.random.key(seed))

@@ -105,7 +105,11 @@ def fuse(
     many = config.seeds > 1
     # One program to begin with, for speed of starting; and no two outputs share a buffer.
     places = sharding.of_state(config, mesh)
-    begin_all = jax.jit(jax.vmap(begin_one) if many else begin_one, out_shardings=places)
+    begin_all = jax.jit(
+        jax.vmap(begin_one) if many else begin_one,
+        out_shardings=places,
+        compiler_options=compiler_options(runs_once=True) if mesh is None else None,
+    )
     advance_all = jax.jit(
         step_all if many else step,
         donate_argnums=0,
