@@ -1,6 +1,7 @@
 """The loop: what is stored, what is counted, when news come, and that a run can go on."""
 
 import dataclasses
+import gc
 import math
 
 import jax
@@ -271,6 +272,25 @@ def test_xla_is_tuned_unless_jax_is_asked_to_compile_quickly(quickly: bool) -> N
     else:
         assert options is not None
         assert float(jax.jit(jnp.sin, compiler_options=options)(0.0)) == 0, "names XLA knows"
+
+
+def test_no_search_for_garbage_until_the_first_update(driver) -> None:
+    """It would read every object that tracing makes. Afterwards, and after an error, as before."""
+    seen = []
+
+    def advance(*arguments):
+        seen.append((arguments[1:], gc.isenabled()))
+        return driver.advance(*arguments)
+
+    def fail(*_):
+        raise RuntimeError
+
+    go(driver._replace(advance=advance), Limits(updates=12))
+    assert seen[:2] == [((1, 7, 0), False), ((1, 1, 2), False)], "steps before learning, one update"
+    assert len(seen) > 2 and all(enabled for _, enabled in seen[2:])
+    with pytest.raises(RuntimeError):
+        go(driver._replace(advance=fail), Limits(updates=12))
+    assert gc.isenabled()
 
 
 def test_counters_do_not_overflow() -> None:
