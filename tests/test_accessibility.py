@@ -11,7 +11,7 @@ import ipywidgets as widgets
 import nbformat
 import numpy as np
 import pytest
-from browser import ROOT, Lab, browser, needs_browser
+from browser import ROOT, Lab, browser, needs_browser, wait
 from matplotlib.colors import to_rgb
 
 from dreamer_lite.course import notebook
@@ -292,7 +292,7 @@ def test_in_a_browser_every_control_has_its_name(tmp_path):
         with browser(lab, tmp_path) as student:
             student.visit("controls.ipynb")
             student.run_all(240)
-            for group in ("The run", "World model (04)", "Imagination, actor and critic (06, 07)"):
+            for group in ("The run", "World model (05)", "Imagination, actor and critic (06, 07)"):
                 student.press(group)
             student.page.get_by_label("horizon", exact=True).wait_for(state="visible")
             reached = student.page.evaluate(REACHED)
@@ -302,6 +302,18 @@ def test_in_a_browser_every_control_has_its_name(tmp_path):
             assert set(nameless) <= {"slider"}, reached
             names = {name for _, name in reached}
             assert names >= {"horizon", "symlog(y)", "free_nats"}
+            # The preset's horizon of 10 lies near the middle of 1 to 333, and a key moves it.
+            horizon = student.page.locator(".widget-hbox:has(label:text-is('horizon'))").last
+            handle, track = horizon.locator(".noUi-handle"), horizon.locator(".noUi-target")
+            place, whole = (part.bounding_box() for part in (handle, track))
+            assert place and whole
+            assert 0.3 < (place["x"] + place["width"] / 2 - whole["x"]) / whole["width"] < 0.6
+            before = horizon.locator("input").input_value()
+            handle.focus()
+            for _ in range(12):
+                student.page.keyboard.press("ArrowRight")
+            wait(lambda: horizon.locator("input").input_value() != before, 30, lambda: before)
+            student.look("panel")
             box = student.page.get_by_label("symlog(y)", exact=True)
             box.fill("0.25")
             box.press("Enter")
