@@ -26,9 +26,10 @@ LAB := --LabApp.default_url=/lab/tree/00_the_dream.ipynb $(UNLISTED:%=--Contents
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SPHINX := $(VENV)/site
+GPU := $(VENV)/gpu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lab lint publish site clean interpreter
+.PHONY: help demo test test-all lab lint publish site gpu-check clean interpreter
 
 help:
 	@echo "make demo    learn MinAtar Breakout for $(MINUTES) minutes, film the dream beside reality"
@@ -40,9 +41,10 @@ help:
 	@echo "             what the branch \`colab\` holds: notebooks with badges; pushes nothing"
 	@echo "make site OUT=DIR   notebooks, docs and a dream to steer as web pages; publish makes them"
 	@echo "             too, with badges, where SITE=DIR says"
+	@echo "make gpu-check   compile what the course runs on a GPU for T4, L4 and A100, without a GPU"
 	@echo "make clean   remove .venv and caches; runs/ stays"
 	@echo
-	@echo "demo takes MINUTES=$(MINUTES) and RUN=$(RUN); test and lab take ARGS=...;"
+	@echo "demo takes MINUTES=$(MINUTES) and RUN=$(RUN); test, lab and gpu-check take ARGS=...;"
 	@echo "the first of them makes .venv with the Python named by PYTHON=..., else the newest found."
 
 demo: $(READY)
@@ -88,6 +90,10 @@ endif
 site: $(READY) $(SPHINX)/.ready
 	@"$(BIN)/python" docs/site/make_site.py --out "$(OUT)" --sphinx "$(SPHINX)/bin/python"
 
+# ARGS='--card T4 "walker 1m"' compiles a part. XLA's warnings that no driver is here are left out.
+gpu-check: $(GPU)/.ready
+	@TF_CPP_MIN_LOG_LEVEL=3 "$(GPU)/bin/python" -m dreamer_lite.tools.gpu_check $(ARGS)
+
 clean:
 	@if [ -f "$(VENV)/pyvenv.cfg" ]; then rm -rf "$(VENV)"; fi
 	@rm -rf build dist ./*.egg-info .pytest_cache .ruff_cache
@@ -103,6 +109,9 @@ $(READY): requirements.txt pyproject.toml
 
 $(SPHINX)/.ready: docs/site/requirements.txt | $(READY)
 	@bash -c "$$SETUP" setup sphinx
+
+$(GPU)/.ready: tests/gpu-requirements.txt tests/colab-constraints.txt | $(READY)
+	@bash -c "$$SETUP" setup gpu
 
 # A shell script; `make` wants every dollar twice.
 define SETUP
@@ -200,9 +209,9 @@ environment() {
   echo "Setting up: done in $$SECONDS s"
 }
 
-sphinx() {
-  local into="$(SPHINX)" log="$(VENV)/site.log"
-  echo "Setting up: $$into, this once, 1 to 3 minutes"
+beside() {  # an environment of its own beside .venv: beside FOLDER LOG REQUIREMENTS WORDS
+  local into="$$1" log="$$2"
+  echo "Setting up: $$into, this once, $$4"
   rm -rf "$$into"
   if have_uv; then
     uv venv --quiet --python "$(BIN)/python" "$$into"
@@ -210,13 +219,15 @@ sphinx() {
     "$(BIN)/python" -m venv "$$into"
   fi || fail "$(BIN)/python could not make $$into."
   : >"$$log"
-  install -r docs/site/requirements.txt
+  install -r "$$3"
   touch "$$into/.ready"
 }
 
 case "$$1" in
   interpreter) find_python ;;
-  sphinx) sphinx ;;
+  sphinx) beside "$(SPHINX)" "$(VENV)/site.log" docs/site/requirements.txt "1 to 3 minutes" ;;
+  gpu) beside "$(GPU)" "$(VENV)/gpu.log" tests/gpu-requirements.txt \
+    "2 to 5 minutes; 300 MB to fetch, 1.2 GB on disk" ;;
   environment) environment ;;
 esac
 endef

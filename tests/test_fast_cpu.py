@@ -1,12 +1,14 @@
 """What is rewritten for CPUs has the values and derivatives of the plain forms."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from dreamer_lite.agent import fast_cpu, images, layers
+from dreamer_lite.agent import devices, fast_cpu, images, layers
 
 SHAPES = {  # of the arguments
     "affine": [(5,), (5, 7), (7,)],
@@ -95,7 +97,7 @@ def test_gradients_of_layers_are_those_of_the_formulas(kind: str, shape: tuple) 
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_backend_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_chooses() -> None:
     """On a CPU the fast form, elsewhere the plain one; kernels other than 5x5 always plain."""
     asked = []
     for name in NAMES:
@@ -103,8 +105,7 @@ def test_the_backend_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
         shapes = next(shapes for case, shapes in SHAPES.items() if case.split()[0] == name)
         inputs = [normal(*shape) for shape in shapes]
         for backend in ("cpu", "gpu"):
-            with monkeypatch.context() as patch:
-                patch.setattr(jax, "default_backend", lambda backend=backend: backend)
+            with devices.compiling_for(SimpleNamespace(platform=backend)):
                 program, plain, fast = (
                     str(jax.make_jaxpr(lambda *x, f=f: f(*x))(*inputs))
                     for f in (getattr(module, name), *forms(name))

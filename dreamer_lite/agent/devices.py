@@ -6,8 +6,10 @@ from MI100 and Radeon from RDNA 3 on, and TPUs. A CPU and Colab's T4 compute in 
 bfloat16 is slower or emulated.
 """
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -36,12 +38,31 @@ def compute_dtype(precision: str, device: Any = None) -> Any:
     return jnp.bfloat16
 
 
+_absent: Any = None  # the device of `compiling_for`
+
+
+@contextlib.contextmanager
+def compiling_for(device: Any) -> Iterator[None]:
+    """Within, programs are traced for this device, which need not exist, instead of JAX's first.
+
+    The choices that depend on a device are made while a function is traced: trace it anew here.
+    """
+    global _absent
+    before, _absent = _absent, device
+    try:
+        yield
+    finally:
+        _absent = before
+
+
 def first() -> Any:
-    """JAX's first device.
+    """The device that programs are made for: JAX's first one, or that of `compiling_for`.
 
     Raises:
       ValueError: JAX finds none, as where JAX_PLATFORMS asks for what is not here; one sentence.
     """
+    if _absent is not None:
+        return _absent
     try:
         return jax.devices()[0]
     except Exception as error:  # AssertionError or RuntimeError
@@ -54,14 +75,18 @@ def has_bfloat16(device: Any) -> bool:
     """Whether the device is faster in bfloat16 than in float32."""
     if device.platform == "tpu":
         return True
+    # AMD names its architectures: CDNA (from MI100 on) and RDNA 3
+    amd = re.match(r"gfx(908|90a|94|95|11|12)", _capability(device))
+    return has_tf32(device) or (device.platform == "gpu" and amd is not None)
+
+
+def has_tf32(device: Any) -> bool:
+    """Whether the device is an NVIDIA GPU that rounds the factors of float32 products to TF32."""
     if device.platform != "gpu":
         return False
-    capability = _capability(device)
-    if capability.startswith("gfx"):  # AMD names its architectures: CDNA (MI100 on) and RDNA 3
-        return re.match(r"gfx(908|90a|94|95|11|12)", capability) is not None
     try:
-        return float(capability) >= 8.0
-    except ValueError:  # a GPU of a maker that is not known here
+        return float(_capability(device)) >= 8.0
+    except ValueError:  # AMD's names, and GPUs of a maker that is not known here
         return False
 
 

@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from dreamer_lite.agent import devices
+
 
 def faster_on_cpu(plain: Callable) -> Callable:
     """`plain`, or on a CPU the function of the same name in this module.
@@ -31,7 +33,7 @@ def faster_on_cpu(plain: Callable) -> Callable:
 
     @functools.wraps(plain)
     def choose(*arrays: jax.Array) -> jax.Array:
-        result = fast(*arrays) if jax.default_backend() == "cpu" else NotImplemented
+        result = fast(*arrays) if devices.first().platform == "cpu" else NotImplemented
         return plain(*arrays) if result is NotImplemented else result
 
     return choose

@@ -72,6 +72,7 @@ class Stub:
 STUBS = {
     "walker": Stub("dmc/walker-walk", WALKER, Space((6,), "float32")),
     "pong": Stub("atari/pong", PIXELS, Space((), "int32", 6)),
+    "road_runner": Stub("atari/road_runner", PIXELS, Space((), "int32", 18)),
 }
 
 

@@ -2,6 +2,8 @@
 
 import jax
 
+from dreamer_lite.agent import devices
+
 
 def compiler_options(runs_once: bool = False) -> dict[str, str | int | bool] | None:
     """XLA settings for `advance`, whose many small products are not what XLA is tuned for on CPUs.
@@ -14,7 +16,7 @@ def compiler_options(runs_once: bool = False) -> dict[str, str | int | bool] | N
     concurrency makes it a tenth faster, and LLVM's highest optimisation level compiled 5 s longer
     for nothing.
     """
-    if jax.default_backend() != "cpu" or jax.__version_info__ < (0, 10):
+    if devices.first().platform != "cpu" or jax.__version_info__ < (0, 10):
         return None  # older compilers do not know these names
     if jax.config.values["jax_disable_most_optimizations"]:
         return None
