@@ -110,6 +110,8 @@ def add_train(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--coordinator", metavar="HOST:PORT", help=text)
     sub.add_argument("--processes", type=whole(1), metavar="N", help="how many there are")
     sub.add_argument("--process", type=whole(0), metavar="I", help="the number of this one, from 0")
+    text = "on a GPU: equal runs are bit-equal, and slower; on a CPU they always are"
+    sub.add_argument("--deterministic", action="store_true", help=text)
     sub.add_argument("--run", type=Path, help="folder; default: runs/WORLD-SIZE-sSEED[-nN]")
     text = "begin a new run with the networks of this agent: a run folder, a file, a shipped agent"
     sub.add_argument("--from", dest="origin", metavar="AGENT", help=text)

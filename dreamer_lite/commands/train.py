@@ -25,9 +25,12 @@ Record = dict[str, Any]
 
 def train(args: argparse.Namespace) -> int:
     """Make or continue a run, with a progress bar; in one process, or together with others."""
-    from dreamer_lite.training import hosts
+    from dreamer_lite.training import gpu_settings, hosts
 
     together = (args.coordinator, args.processes, args.process)
+    if args.deterministic:
+        with refusing():
+            gpu_settings.be_deterministic()
     try:
         if args.devices == "all" or any(x is not None for x in together):
             with refusing():
@@ -54,7 +57,7 @@ def make_or_continue(args: argparse.Namespace) -> int:
     from dreamer_lite.agent import devices
     from dreamer_lite.runs import agents, places, process
     from dreamer_lite.runs import run as runs
-    from dreamer_lite.training import hosts
+    from dreamer_lite.training import gpu_settings, hosts
     from dreamer_lite.training.progress import Limits
 
     with refusing():
@@ -65,6 +68,7 @@ def make_or_continue(args: argparse.Namespace) -> int:
         worlds.make(args.world)
         settled = presets.make_config(args.world, args.size, **settings(args.set))
         settled = dataclasses.replace(settled, seed=args.seed, seeds=args.seeds)
+        gpu_settings.use_precision(settled.precision)
     folder = args.run or places.home() / places.name(settled)
     if folder.suffix == agents.SUFFIX:
         raise Refused(f"{folder} is the name of an agent file: choose another folder with --run.")

@@ -16,6 +16,7 @@ import jax
 
 from dreamer_lite import __version__, worlds
 from dreamer_lite.agent import devices
+from dreamer_lite.training import gpu_settings
 from dreamer_lite.training.memory import free_bytes
 from dreamer_lite.worlds import rendering
 
@@ -34,8 +35,9 @@ class Finding(NamedTuple):
 
 def examine() -> list[Finding]:
     """Run all checks; a check that fails gives a finding, too."""
-    checks = (python, device, memory, precision, *map(package_of, worlds.families()), mujoco, roms)
-    return [finding for check in (*checks, drawing, films) for finding in safely(check)]
+    machine, packages = (python, device, memory, precision, gpu), worlds.families()
+    checks = (*machine, *map(package_of, packages), mujoco, roms, drawing, films)
+    return [finding for check in checks for finding in safely(check)]
 
 
 def safely(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -117,6 +119,15 @@ def precision() -> Iterator[Finding]:
     name = devices.compute_dtype("auto").__name__
     why = "the device has units for it" if name == "bfloat16" else "faster or more exact here"
     yield Finding("precision", True, f"auto computes in {name} ({why})")
+
+
+def gpu() -> Iterator[Finding]:
+    """How programs use a GPU, each with its reason."""
+    found = gpu_settings.decide(devices.first())
+    for name, value, reason in found:
+        yield Finding("gpu", True, f"{name}: {value} ({reason})")
+    if not found:
+        yield Finding("gpu", True, "JAX uses none, so there is nothing to set")
 
 
 def package_of(family: worlds.Family) -> Any:
