@@ -14,8 +14,9 @@ from flax import nnx
 
 from dreamer_lite.agent import devices
 from dreamer_lite.agent.distributions import BoundedNormal, OneHot, Scalar, outputs_of, scalar
+from dreamer_lite.agent.fast_gpu import fewer_launches_on_gpu
 from dreamer_lite.agent.layers import Head, Linear, Mlp, Rng
-from dreamer_lite.agent.rssm import State
+from dreamer_lite.agent.rssm import State, scan_states
 from dreamer_lite.agent.transforms import percentile_range
 from dreamer_lite.agent.world_model import Batch, WorldModel
 from dreamer_lite.config import Config
@@ -84,13 +85,14 @@ def imagine(
         action_key, u = inputs
         action = actor(state.feature).sample(action_key)
         following = model.rssm.imagine_step(state, action, u)
-        return following, (following, action)
+        return following, action
 
-    _, (states, actions) = jax.lax.scan(step, start, (jax.random.split(action_key, horizon), u))
+    states, actions = scan_states(step, start, (jax.random.split(action_key, horizon), u))
     states = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), start, states)
     return states, actions
 
 
+@fewer_launches_on_gpu
 def lambda_returns(
     reward: jax.Array, live: jax.Array, lam: jax.Array, value: jax.Array
 ) -> jax.Array:

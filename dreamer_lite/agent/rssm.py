@@ -8,6 +8,7 @@ learning"; `RSSM` in the released code (dreamerv3/rssm.py).
     ẑₜ ~ p(ẑₜ | hₜ)                   prior, while imagining
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from dreamer_lite.agent.distributions import OneHot
+from dreamer_lite.agent.fast_gpu import fewer_launches_on_gpu
 from dreamer_lite.agent.layers import (
     BlockLinear,
     Layer,
@@ -57,6 +59,17 @@ def where(condition: jax.Array, yes, no):
         )
 
     return jax.tree.map(pick, yes, no)
+
+
+@fewer_launches_on_gpu
+def scan_states(step: Callable[..., tuple[Any, Any]], state: Any, inputs: Any) -> tuple[Any, Any]:
+    """Scan of step(state, input) -> (next state, output): all next states and outputs, (T, ...)."""
+
+    def once(state, x):
+        state, out = step(state, x)
+        return state, (state, out)
+
+    return jax.lax.scan(once, state, inputs)[1]
 
 
 class Rssm(nnx.Module):
@@ -163,12 +176,12 @@ class Rssm(nnx.Module):
         assert state.deter.shape[:-1] == is_first.shape[1:]
         u = jax.random.uniform(key, (*is_first.shape, self.latent_shape[0]))
 
-        def step(state, inputs):
-            state, logits = self.observe_step(state, *inputs)
-            return state, (state, logits)
-
         inputs = embed, action, is_first, u
-        _, (states, logits) = jax.lax.scan(step, state.astype(self.dtype), inputs)
+        states, logits = scan_states(
+            lambda state, inputs: self.observe_step(state, *inputs),
+            state.astype(self.dtype),
+            inputs,
+        )
         return states, OneHot(logits)
 
     def imagine_step(self, state: State, action: jax.Array, u: jax.Array) -> State:

@@ -36,7 +36,8 @@ MINUTES = {
 OTHERS = 60.0  # minutes
 
 # (environment or its family, size): kernel launches of an update compiled for a T4 (jax 0.7.2), and
-# billions of floating-point operations in its matrix products.
+# billions of floating-point operations in its matrix products. The launches are those before
+# `agent.fast_gpu`, which needs fewer (assets/speed.md): the estimates are too high.
 COMPILED = {
     ("dmc", "small"): (5_991, 5.2),
     ("dmc", "1m"): (10_722, 31.0),

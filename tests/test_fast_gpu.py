@@ -1,0 +1,163 @@
+"""What launches fewer kernels on a GPU has the values and derivatives of the plain form."""
+
+import functools
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden_cases import golden_batch, golden_config, golden_params, spaces, use_the_mode
+
+from dreamer_lite.agent import behavior, devices, fast_gpu, rssm
+from dreamer_lite.agent import learner as learning
+from dreamer_lite.agent.learner import make_learner
+
+GPU = SimpleNamespace(platform="gpu", compute_capability="7.5", device_kind="Tesla T4")
+PLAIN = rssm.scan_states.__wrapped__
+T, B, D = 7, 3, 5
+
+
+def normal(*shape: int, seed: int = 0) -> jax.Array:
+    return jnp.array(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def slopes(scan: Any) -> Any:
+    """Value of a loss, and its gradient for weights, the first state and float inputs."""
+    resets = jnp.arange(T * B).reshape(T, B) % 5 == 0
+
+    def loss(weights, start, drive):
+        def step(state, inputs):
+            drive, reset = inputs
+            h = jnp.tanh(state["h"] @ weights + drive) * jnp.where(reset, 0, 1)[:, None]
+            state = {"h": h, "sum": state["sum"] + state["h"].sum(-1)}
+            return state, jnp.sin(h @ weights)
+
+        states, outs = scan(step, start, (drive, resets))
+        assert states["h"].shape == outs.shape == (T, B, D)
+        return (states["h"] ** 2).sum() + (states["sum"] * outs.sum(-1)).sum()
+
+    start = {"h": normal(B, D, seed=1), "sum": jnp.ones(B)}
+    inputs = 0.5 * normal(D, D), start, normal(T, B, D, seed=2)
+    return jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(*inputs)
+
+
+def test_values_and_gradients_are_equal() -> None:
+    found, expected = slopes(fast_gpu.scan_states), slopes(PLAIN)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_several_agents_side_by_side() -> None:
+    """Mapped over weights, as with several seeds, whose residuals then all differ."""
+
+    def gradient(scan):
+        def loss(weights, x):
+            states, outs = scan(lambda h, x: (jnp.tanh(h @ weights) + x, h * h), x[0], x)
+            return (states * outs).sum()
+
+        return jax.vmap(jax.grad(loss))(0.5 * normal(2, D, D), normal(2, T, B, D, seed=1))
+
+    found, expected = gradient(fast_gpu.scan_states), gradient(PLAIN)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_lambda_returns_are_equal() -> None:
+    """Their values, and their gradient for rewards and values, for an even and an odd length."""
+    plain = behavior.lambda_returns.__wrapped__
+    for n in (2, 9, 16):
+        reward, value = normal(n, B), normal(n, B, seed=1)
+        live, lam = jax.nn.sigmoid(normal(n, B, seed=2)), jax.nn.sigmoid(normal(n, B, seed=3))
+
+        def total(form, reward, value, live=live, lam=lam):
+            returns = form(reward, live, lam, value)
+            return (returns * jnp.arange(1.0, B + 1)).sum(), returns
+
+        for of in (0, 1):
+            found, expected = (
+                jax.grad(functools.partial(total, form), of, has_aux=True)(reward, value)
+                for form in (fast_gpu.lambda_returns, plain)
+            )
+            for a, b in zip(found, expected):
+                np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_the_device_chooses() -> None:
+    def program() -> str:
+        def step(x, y):
+            return x * y, x
+
+        return str(jax.make_jaxpr(lambda x, y: rssm.scan_states(step, x, y))(1.0, jnp.ones(3)))
+
+    assert "custom_vjp" not in program()
+    with devices.compiling_for(GPU):
+        assert "custom_vjp" in program()
+
+
+def gradient_of(tag: str, device: Any) -> Any:
+    """The gradient of the whole loss of a golden agent, and the single losses."""
+    learner = make_learner(golden_config(tag, precision="float32"), *spaces(tag))
+    state = learning.init(learner, 0)
+    params, slow = golden_params(tag, state.params)
+    state = state._replace(params=params, slow_critic=slow)
+
+    def loss(params):
+        total, out = learning.loss(params, learner, state, golden_batch(tag), jax.random.key(0))
+        return total, out.losses
+
+    with devices.compiling_for(device):
+        return jax.jit(jax.grad(loss, has_aux=True))(params)
+
+
+@pytest.mark.parametrize(
+    "tag", ["vec_discrete", pytest.param("image_continuous", marks=pytest.mark.slow)]
+)
+def test_the_whole_gradient_is_equal(tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the agents that reference values are for, in the forms of a GPU and of this CPU."""
+    use_the_mode(monkeypatch)
+    found, expected = (gradient_of(tag, device) for device in (GPU, jax.devices()[0]))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5 * max(1, np.abs(b).max()))
+
+
+def test_what_is_equal_in_all_steps_is_not_repeated() -> None:
+    weights = jnp.ones((D, D))
+
+    def transposed(x):
+        return jax.vjp(lambda x: jnp.tanh(x @ weights), x)[1]
+
+    own, restore = fast_gpu._for_all_steps(transposed, normal(T, B, D))
+    assert own and {x.shape[0] for x in own} == {T}
+    assert sum(x.size for x in own) <= 2 * T * B * D
+    (slope,) = restore([x[4] for x in own])(jnp.ones((B, D)))
+    (expected,) = transposed(normal(T, B, D)[4])(jnp.ones((B, D)))
+    np.testing.assert_allclose(slope, expected, rtol=1e-6)
+
+
+def test_less_is_stored_on_the_way_forward() -> None:
+    """Of a step with many intermediate results, the two passes hold those of all steps at once."""
+
+    def loops(scan: Any) -> list[int]:
+        def loss(weights, x):
+            def step(h, x):
+                for _ in range(4):
+                    h = jnp.tanh(jnp.sin(h @ weights) + x)
+                return h, None
+
+            return scan(step, x[0], x)[0].sum()
+
+        program = jax.make_jaxpr(jax.grad(loss))(normal(D, D), normal(T, B, D))
+        return [len(eqn.outvars) for eqn in scans(program.jaxpr)]
+
+    assert max(loops(fast_gpu.scan_states)) <= 3 < max(loops(PLAIN))
+
+
+def scans(jaxpr: Any) -> list[Any]:
+    found = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan"]
+    for eqn in jaxpr.eqns:
+        for inner in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "eqns")):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns") and eqn.primitive.name != "scan":
+                found += scans(inner)
+    return found
