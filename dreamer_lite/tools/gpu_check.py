@@ -132,6 +132,8 @@ def compile_step(step: Callable[..., Any], inputs: tuple, device: Any) -> Compil
     traced = jax.jit(step, donate_argnums=0, out_shardings=there).trace(*shapes)
     with tempfile.TemporaryDirectory() as folder:
         options: Any = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
+        # XLA must time Triton's products on the card, or refuses; cuBLAS stands in for them.
+        options["xla_gpu_enable_triton_gemm"] = False
         size: Any = traced.lower().compile(compiler_options=options).memory_analysis()
         (text,) = Path(folder).glob("*pu_after_optimizations.txt")
         found = launches.count(text.read_text(encoding="utf-8"))
