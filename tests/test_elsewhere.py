@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Run before the package is imported, in a process with stdout and stderr in code page 1252.
 AS_ON_WINDOWS = r"""
-import os, signal, sys, time, warnings
+import asyncio, os, shutil, signal, sys, time, warnings  # asyncio is another one there
+shutil._use_fd_functions = False  # as it finds out there
 for name in ("fcntl", "resource", "termios", "pwd"):
     sys.modules[name] = None
 for module, names in {
@@ -107,7 +108,7 @@ def test_text_files_are_opened_as_utf_8() -> None:
 def says_how(call: ast.Call) -> bool:
     """Whether a call opens no text file, or names its encoding."""
     name = ast.unparse(call.func).rpartition(".")[2]
-    others = ("Image.", "os.open", "zipfile.", "tarfile.")
+    others = ("Image.", "os.open", "zipfile.", "tarfile.", "opener.")
     if name not in ("read_text", "write_text", "open", "fdopen") or ast.unparse(
         call.func
     ).startswith(others):

@@ -837,8 +837,8 @@ def wait_for(found: Callable[[], Any]) -> Any:
 def asked(address: str, token: str | None = None) -> Any:
     """The answer of a server on this machine."""
     headers = {} if token is None else {"Authorization": f"token {token}"}
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return direct.open(urllib.request.Request(address, headers=headers), timeout=60)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return opener.open(urllib.request.Request(address, headers=headers), timeout=60)
 
 
 def status_of(address: str, token: str | None = None) -> int:

@@ -48,6 +48,7 @@ def test_an_interpreter_that_does_not_run_is_none(tmp_path, monkeypatch):
     assert "no Python 3.13 runs here" in stacks.why_not(STACKS["colab"])
     here = ".".join(map(str, sys.version_info[:2]))
     (tmp_path / f"python{here}").symlink_to(sys.executable)
+    stacks.interpreter.cache_clear()
     assert stacks.interpreter(here) == tmp_path / f"python{here}"
     stacks.interpreter.cache_clear()
 
