@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 AS_ON_WINDOWS = r"""
 import asyncio, os, shutil, signal, sys, time, warnings  # asyncio is another one there
 shutil._use_fd_functions = False  # as it finds out there
+os.process_cpu_count = os.cpu_count
 for name in ("fcntl", "resource", "termios", "pwd"):
     sys.modules[name] = None
 for module, names in {
