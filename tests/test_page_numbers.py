@@ -26,7 +26,8 @@ from dreamer_lite.presets import make_config
 from dreamer_lite.runs import agents
 from dreamer_lite.worlds.base import Space
 
-LARGER = ("catch", "pendulum", "walker-walk", "road-runner")  # or not quick enough to compile
+# Larger, or not quick enough to compile.
+LARGER = ("catch", "pendulum", "pong", "walker-walk", "road-runner")
 STEPS, OBSERVED = 50, 10  # of a sequence, and how many of them are observed
 CLOSE = 1e-4
 
