@@ -217,6 +217,28 @@ def answer_times(window: Any) -> list[float]:
 
 
 @needs_browser
+@pytest.mark.slow
+def test_play_keeps_30_steps_a_second(opened: Any) -> None:
+    """On a machine that is busy with other programs, steps come later."""
+    window = opened()
+    window.get_by_label("speed (steps a second)").evaluate(
+        "(x) => { x.value = 30; x.dispatchEvent(new Event('input', { bubbles: true })); }"
+    )
+    window.get_by_role("button", name="play", exact=True).click()
+    between = window.evaluate(
+        """async () => {
+          const caption = document.querySelectorAll(".stage figcaption")[1];
+          const times = [];
+          const seen = new MutationObserver(() => times.push(performance.now()));
+          seen.observe(caption, { childList: true, characterData: true, subtree: true });
+          await new Promise((done) => setTimeout(done, 2000));
+          return times.slice(1).map((t, i) => t - times[i]);
+        }"""
+    )
+    assert 30 < np.median(between) < 40, between
+
+
+@needs_browser
 def test_a_key_is_answered_within_50_ms(opened: Any) -> None:
     taken = answer_times(opened())
     assert np.percentile(taken, 25) < 50, taken  # a busy machine may be the cause of longer ones

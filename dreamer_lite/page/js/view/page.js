@@ -8,6 +8,7 @@ import { Plans } from "./plans.js";
 
 const LONGEST = 60; // imagined steps after which *play* goes on to the next moment
 const ENDED = 0.5; // below this probability of continuation a dream counts as ended
+const FRAME = 1000 / 60; // milliseconds between two frames of most browsers
 const ARROWS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down" };
 
 class Page {
@@ -18,7 +19,7 @@ class Page {
     this.choices = choicesOf(data);
     this.player = this.dream.rules ? OWN : RECORDED;
     this.speed = 6; // steps a second
-    this.timer = null; // of *play*
+    this.timer = null; // of *play*: an object of its own each time
     this.mind = new Mind(data);
     this.plans = new Plans(this);
     this.status = el("p", { role: "status", class: "status" });
@@ -179,20 +180,21 @@ class Page {
   /** Goes on when the browser draws its next frame: not while the page is out of sight. */
   play() {
     this.playButton.textContent = "pause";
-    const begun = performance.now();
+    const due = performance.now() + 1000 / this.speed - FRAME / 2;
     if (this.isOver()) this.next();
     else this.step(this.player);
     this.draw();
-    const taken = performance.now() - begun;
-    const wait = Math.max(0, 1000 / this.speed - taken);
-    const timer = setTimeout(
-      () => requestAnimationFrame(() => this.timer === timer && this.play()), wait,
-    );
+    const timer = {};
+    const next = () => {
+      if (this.timer !== timer) return;
+      if (performance.now() < due) requestAnimationFrame(next);
+      else this.play();
+    };
     this.timer = timer;
+    requestAnimationFrame(next);
   }
 
   pause() {
-    clearTimeout(this.timer);
     this.timer = null;
     this.playButton.textContent = "play";
   }
