@@ -124,7 +124,7 @@ def describe(output: nbformat.NotebookNode) -> None:
 
 
 def front(stage: Path, names: list[str]) -> None:
-    """The front page: the README with the dream in place of its film, and the list of pages."""
+    """The front page: the README with the dream instead of its film, and the list of pages."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text, count = re.subn(r"(?s)!\[Film: .*?\)\n\n", lambda _: f"{FRAME}\n\n", text, count=1)
     text, notes = re.subn(r"(?s)\*The film: .*?\*\n\n", "", text, count=1)

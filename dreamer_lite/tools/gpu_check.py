@@ -24,6 +24,7 @@ from dreamer_lite.tools import bench, launches
 from dreamer_lite.tools.gpu_cards import CARDS, Card, absent_device
 from dreamer_lite.tools.launches import Launches
 from dreamer_lite.training import loop
+from dreamer_lite.training.replay import bytes_of
 
 # What the course runs on a GPU, each with all of its replay.
 COURSE = (
@@ -140,10 +141,6 @@ def compile_step(step: Callable[..., Any], inputs: tuple, device: Any) -> Compil
     held = size.argument_size_in_bytes + size.temp_size_in_bytes
     held += size.output_size_in_bytes - size.alias_size_in_bytes
     return Compiled(held, size.temp_size_in_bytes, found)
-
-
-def bytes_of(tree: Any) -> int:
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def main(argv: list[str] | None = None) -> int:

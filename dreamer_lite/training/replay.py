@@ -8,7 +8,7 @@ where the sequence starts from. All functions are pure and live inside the train
 unconditional, because a conditional write inside a scan copies the whole buffer. Notebook 02.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -154,5 +154,9 @@ def is_kept(windows: Windows, config: Config) -> jax.Array:
 
 def bytes_needed(config: Config, obs_space: dict[str, Space], action_space: Space) -> int:
     """Memory that `init` takes."""
-    ring = jax.eval_shape(lambda: init(config, obs_space, action_space))
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(ring))
+    return bytes_of(jax.eval_shape(lambda: init(config, obs_space, action_space)))
+
+
+def bytes_of(arrays: Any) -> int:
+    """Memory of a tree of arrays, or of their shapes."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(arrays))

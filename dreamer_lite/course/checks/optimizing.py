@@ -72,11 +72,14 @@ def laprop() -> Exercise:
             steps.append(step)
         return jnp.stack(steps), v, m
 
-    def variant(adam=False, fix_v=True, fix_m=True, root=True, inside=False) -> Function:
+    def rms(mean):
+        return jnp.sqrt(mean) + 1e-20
+
+    def variant(adam=False, fix_v=True, fix_m=True, below=rms) -> Function:
         def step(gradient, v, m, count, decay, momentum=0.9):
             v = decay * v + (1 - decay) * gradient**2
             mean = v / (1 - decay**count) if fix_v else v
-            scale = jnp.sqrt(mean + 1e-20) if inside else (jnp.sqrt(mean) if root else mean) + 1e-20
+            scale = below(mean)
             m = momentum * m + (1 - momentum) * (gradient if adam else gradient / scale)
             found = m / (1 - momentum**count) if fix_m else m
             return (found / scale if adam else found), v, m
@@ -100,11 +103,11 @@ def laprop() -> Exercise:
             on("a tiny gradient", jnp.array([1e-12, -1e-14]), jnp.zeros(2), jnp.zeros(2), 1, 0.99),
         ],
         tolerance=1e-3,
-        epsilon_inside=variant(inside=True),
+        epsilon_inside=variant(below=lambda mean: jnp.sqrt(mean + 1e-20)),
         adam=variant(adam=True),
         v_not_corrected=variant(fix_v=False),
         m_not_corrected=variant(fix_m=False),
-        no_root=variant(root=False),
+        no_root=variant(below=lambda mean: mean + 1e-20),
         wrong_sign=wrong_sign,
         returns_corrected=returns_corrected,
     )

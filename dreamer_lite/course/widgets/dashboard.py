@@ -35,7 +35,7 @@ from dreamer_lite.course.widgets.progress import (
     in_a_sentence,
     make_preview,
     read_records,
-)  # fmt: skip
+)
 from dreamer_lite.runs import agents, process
 from dreamer_lite.runs import run as runs
 from dreamer_lite.runs.agents import LoadedAgent
