@@ -174,7 +174,7 @@ def test_the_two_commands_on_a_bare_machine(suite, tmp_path, record_property):
     """With the packages that the README names, and no others: no EGL, no OSMesa, no compiler."""
     if reason := why_no_root():
         pytest.skip(reason)
-    root = tmp_path / suite
+    root, log = tmp_path / suite, tmp_path / f"{suite}.log"
     try:
         made = subprocess.run(
             ["debootstrap", "--force-check-gpg", "--variant=minbase", suite, root],
@@ -202,7 +202,8 @@ def test_the_two_commands_on_a_bare_machine(suite, tmp_path, record_property):
                 stdin=subprocess.DEVNULL, timeout=60 * MINUTES,
             )  # fmt: skip
             say(f"{suite}, {command}: {(time.monotonic() - start) / 60:.1f} minutes")
-            assert result.returncode == 0, result.stdout[-6000:]
+            log.write_text(result.stdout, encoding="utf-8")  # the root is deleted, this is not
+            assert result.returncode == 0, f"{result.stdout[-6000:]}\nAll of it: {log}"
         assert not git(clone, "status", "--porcelain"), "nothing that git would see is left behind"
         record_property(f"{suite}: make test", result.stdout.strip().splitlines()[-1])
     finally:
