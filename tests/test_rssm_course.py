@@ -55,6 +55,13 @@ def sick(bug: bugs.Bug) -> WorldModel:
     return WorldModel(parts.assemble(bugs.plant(bug)), WORLD, **SMALL)
 
 
+def test_switches_are_data_of_the_networks_like_their_parameters(model):
+    """Flax refuses traced numbers in static fields, but sees them only from Python 3.12 on."""
+    networks = model.merge(model.params, Switches(jnp.float32(0.25), jnp.float32(0.75)))
+    numbers = [float(leaf) for leaf in jax.tree.leaves(networks) if not jnp.ndim(leaf)]
+    assert sorted(numbers) == [0.25, 0.25, 0.75, 0.75]  # of the RSSM and of the decoder
+
+
 def test_with_all_switches_on_it_is_the_readers_rssm(model, dreamer, episodes):
     networks = model.merge(model.params)
     plain = dreamer.RSSM(model.c, model.c.units, 3, np.random.default_rng(0))

@@ -108,7 +108,7 @@ class WorldModel:
     def merge(self, params: Any, switches: Switches = VARIANTS["RSSM"]) -> Any:
         """The networks with these parameters, as one module."""
         networks = nnx.merge(self.graph, params)
-        networks.rssm.switches = networks.decoder.switches = switches
+        networks.rssm.switches = networks.decoder.switches = nnx.data(switches)
         return networks
 
     def loss(self, params: Any, key: jax.Array, switches: Switches) -> tuple[jax.Array, dict]:
