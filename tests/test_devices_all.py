@@ -4,12 +4,18 @@ import json
 import os
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_run
+from flax import nnx
+from jax.sharding import Mesh
 
 from dreamer_lite import worlds
 from dreamer_lite.__main__ import main
+from dreamer_lite.agent import devices, networks
+from dreamer_lite.tools import bench
 from dreamer_lite.training import sharding
 
 FOUR = {
@@ -61,6 +67,44 @@ def test_what_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
         "dreamer-lite: 4 devices cannot share batch=6 evenly: choose multiples of 4, or "
         "--devices 1.\n"
     )
+
+
+@pytest.mark.parametrize("lead", [(), (6,), (2, 3), (1, 2, 3)], ids=str)
+def test_time_and_batch_as_one_axis_and_back(lead: tuple[int, ...]) -> None:
+    x = jnp.arange(np.prod(lead) * 20).reshape(*lead, 4, 5)
+    one = Mesh(np.array(jax.devices()[:1]), (sharding.AXIS,))
+    for mesh in (None, one):
+        with sharding.over(mesh):
+            flat = devices.as_batch(x, lead)
+            np.testing.assert_array_equal(devices.from_batch(flat, lead), x)
+        if mesh is not None and len(lead) == 2:
+            np.testing.assert_array_equal(flat[: lead[0]], x[:, 0])  # all of the first sequence
+        else:
+            np.testing.assert_array_equal(flat, x.reshape(-1, 4, 5))
+
+
+def test_in_a_mesh_images_and_their_gradients_are_the_same() -> None:
+    case = bench.problem("pixels-cpu", depth=4, deter=64, hidden=16, units=16)
+    config, (spaces, _) = case.config, case.spaces
+    rng = np.random.default_rng(0)
+    encoder, decoder = networks.Encoder(spaces, config, rng), networks.Decoder(spaces, config, rng)
+    image = rng.integers(0, 256, (2, 3, 64, 64, 3), np.uint8)
+    deter = jnp.array(rng.normal(size=(2, 3, 64)), jnp.float32)
+    stoch = jnp.array(rng.normal(size=(2, 3, config.stoch, config.classes)), jnp.float32)
+
+    def total(networks):
+        embed = networks[0]({"image": image})
+        loss = networks[1](deter, stoch)["image"].loss(image)
+        assert embed.shape[:2] == loss.shape[:2] == (2, 3)
+        weights = jnp.arange(6.0).reshape(2, 3)  # no two images count alike
+        return (weights * (embed.sum(-1) + loss)).sum(), (embed, loss)
+
+    one = Mesh(np.array(jax.devices()[:1]), (sharding.AXIS,))
+    with sharding.over(one):
+        spread = nnx.value_and_grad(total, has_aux=True)([encoder, decoder])
+    plain = nnx.value_and_grad(total, has_aux=True)([encoder, decoder])
+    for a, b in zip(jax.tree.leaves(spread), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * float(jnp.abs(b).max()))
 
 
 def test_one_device_is_no_mesh(capsys: pytest.CaptureFixture) -> None:

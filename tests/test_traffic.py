@@ -33,12 +33,26 @@ def test_the_command_lists_every_size(capsys: pytest.CaptureFixture) -> None:
     assert main(["bench", "--devices", "walker 2m"]) == 2
 
 
-@pytest.mark.slow
-def test_the_compiled_program_sums_the_same_in_its_loops() -> None:
+def on_two_devices(what: str) -> dict:
+    """What tests/traffic_child.py finds in a compiled update."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     environment = {"XLA_FLAGS": flags, "PYTHONPATH": str(small_run.ROOT)}
-    child = small_run.start(["tests/traffic_child.py"], **environment)
+    child = small_run.start(["tests/traffic_child.py", what], **environment)
     out, err = child.communicate(timeout=900)
     assert child.returncode == 0, err
     found = json.loads(out)
-    assert found["devices"] == 2 and found["in_loops"] == found["model"] > 0
+    assert found["devices"] == 2
+    return found
+
+
+@pytest.mark.slow
+def test_the_compiled_program_sums_the_same_in_its_loops() -> None:
+    found = on_two_devices("summed")
+    assert found["in_loops"] == found["model"] > 0
+
+
+@pytest.mark.parametrize("preset", ["pixels-cpu", pytest.param("pong 1m", marks=pytest.mark.slow)])
+def test_images_and_activations_stay_on_their_device(preset: str) -> None:
+    """Patches and convolutions. What goes round is what the replay stores, and a few scalars."""
+    found = on_two_devices(preset)
+    assert 0 < sum(found["gathered"].values()) < found["pixels"] / 20, found["gathered"]

@@ -7,6 +7,7 @@ bfloat16 is slower or emulated.
 """
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -95,13 +96,35 @@ def _capability(device: Any) -> str:
     return str(getattr(device, "compute_capability", None) or "unknown")
 
 
+def in_mesh() -> bool:
+    """Whether the program is spread over the devices of a mesh, see `jax.set_mesh`."""
+    return not jax.sharding.get_abstract_mesh().empty
+
+
+def as_batch(x: jax.Array, lead: tuple[int, ...]) -> jax.Array:
+    """(*lead, ...) -> (n, ...): the leading axes as one, which `from_batch` divides again.
+
+    In a mesh time and batch (T, B) become (B T): with the batch first, the new axis is spread over
+    the devices as the batch was. Otherwise the compiler would gather the array on every device.
+    """
+    if len(lead) == 2 and in_mesh():
+        x = x.swapaxes(0, 1)
+    return x.reshape(math.prod(lead), *x.shape[len(lead) :])
+
+
+def from_batch(y: jax.Array, lead: tuple[int, ...]) -> jax.Array:
+    """(n, ...) -> (*lead, ...): the inverse of `as_batch`."""
+    if len(lead) == 2 and in_mesh():
+        return y.reshape(*lead[::-1], *y.shape[1:]).swapaxes(0, 1)
+    return y.reshape(*lead, *y.shape[1:])
+
+
 def spread_leading_axis(tree: Any) -> Any:
     """Spread the leading axis over the devices of the mesh in use, if there is one.
 
-    For arrays (N, ...) that the compiler would otherwise work on whole on every device. See
-    `jax.set_mesh`.
+    For arrays (N, ...) that the compiler would otherwise work on whole on every device.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
+    if not in_mesh():
         return tree
+    mesh = jax.sharding.get_abstract_mesh()
     return jax.lax.with_sharding_constraint(tree, P(mesh.axis_names[0]))

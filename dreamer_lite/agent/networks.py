@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from dreamer_lite.agent import devices
 from dreamer_lite.agent.distributions import Cells, OneHot, Pixels, SymlogVector
 from dreamer_lite.agent.images import (
     ConvDecoder,
@@ -94,8 +95,8 @@ class Encoder(nnx.Module):
             outputs.append(self.mlp(jnp.concatenate(flat, -1).astype(self.dtype)))
         if self.images:
             x = jnp.concatenate([obs[key] for key in self.images], -1) / 255 - 0.5
-            y = self.conv(x.reshape(-1, *x.shape[-3:]).astype(self.dtype))
-            outputs.append(y.reshape(*x.shape[:-3], -1))
+            y = self.conv(devices.as_batch(x, x.shape[:-3]).astype(self.dtype))
+            outputs.append(devices.from_batch(y, x.shape[:-3]))
         return jnp.concatenate(outputs, -1)
 
 
@@ -148,10 +149,8 @@ class Decoder(nnx.Module):
             for key in self.flat:
                 predictions[key] = prediction(self.heads[key](x), self.spaces[key])
         if self.images:
-            joint = self.conv(
-                deter.reshape(-1, deter.shape[-1]), flat_stoch.reshape(-1, flat_stoch.shape[-1])
-            )
-            joint = joint.reshape(*lead, *joint.shape[1:])
+            states = (devices.as_batch(x, lead) for x in (deter, flat_stoch))
+            joint = devices.from_batch(self.conv(*states), lead)
             channels = 0
             for key in self.images:
                 width = self.spaces[key].shape[2]
