@@ -35,7 +35,7 @@ def compiled_update(config: Config, world: Any) -> tuple[str, Any]:
         in_shardings=(places,),
         out_shardings=(places, None if mesh is None else sharding.spread(mesh, None)),
     )
-    return learn.lower(state).compile().as_text(), params
+    return str(learn.lower(state).compile().as_text()), params
 
 
 def numbers(shapes: str) -> int:
