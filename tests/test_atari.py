@@ -180,6 +180,8 @@ def test_protocols():
     assert short.time_limit == long.time_limit == 108_000 and short.no_ops == 30
     assert short.action_space == Space((), "int32", classes=6)
     assert long.action_space.classes == len(long.action_names) == 18
+    assert long.action_names[2:7] == ("up", "right", "left", "down", "up right")
+    assert long.action_names[-1] == "down left fire"
     assert worlds.make("atari/breakout").action_names == ("noop", "fire", "right", "left")
     assert len({short, worlds.make("atari/pong"), long}) == 2
 

@@ -515,6 +515,8 @@ def test_names_of_actions_are_whatever_they_are(register):
         (lambda: ["Left\nor so", 7], ("left or so", "7")),
         (lambda: 1 / 0, ("0", "1")),
         (lambda: None, ("0", "1")),
+        (lambda: ["UPRIGHTFIRE", "Upright"], ("up right fire", "up right")),
+        (lambda: ["backfire", "downtown"], ("backfire", "downtown")),
         (lambda: ["only one"], ("0", "1")),
         (lambda: {0: "a", 1: "b"}, ("0", "1")),
     ):

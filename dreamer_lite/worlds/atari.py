@@ -30,6 +30,7 @@ from ale_py import roms
 from dreamer_lite.worlds import hosted
 from dreamer_lite.worlds.base import Space, TimeStep
 from dreamer_lite.worlds.checks import WorldError, blame, check_timestep
+from dreamer_lite.worlds.gym_actions import apart
 
 REPEAT = 4  # emulator frames per agent step
 TIME_LIMIT = 108_000  # emulator frames, half an hour of play
@@ -204,4 +205,4 @@ def action_names(game: str, every: bool) -> tuple[str, ...]:
     ale = ale_py.ALEInterface()
     ale.loadROM(str(roms.get_rom_path(game)))
     actions = ale.getLegalActionSet() if every else ale.getMinimalActionSet()
-    return tuple(action.name.lower() for action in actions)
+    return tuple(apart(action.name.lower()) for action in actions)

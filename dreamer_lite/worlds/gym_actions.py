@@ -1,6 +1,7 @@
 """How Gymnasium's action spaces become the agent's, and its actions the environment's."""
 
 import itertools
+import re
 import math
 import warnings
 from collections.abc import Callable
@@ -104,11 +105,17 @@ def combinations(low: np.ndarray, high: np.ndarray) -> list[tuple[int, ...]]:
     return list(itertools.product(*ranges))
 
 
+def apart(name: str) -> str:
+    """Atari's `downleftfire` as `down left fire`; other names stay as they are."""
+    moves = re.findall("up|down|left|right|fire", name)
+    return " ".join(moves) if "".join(moves) == name else name
+
+
 def action_names(space: spaces.Space, ours: Space, meanings: Any) -> tuple[str, ...]:
     """The environment's names of its actions (as Atari has them), else their numbers."""
     count = ours.classes or ours.shape[0]
     if isinstance(meanings, list | tuple) and len(meanings) == count:
-        return tuple(" ".join(str(word).lower().split())[:40] for word in meanings)
+        return tuple(apart(" ".join(str(word).lower().split()))[:40] for word in meanings)
     limits = discrete_limits(space)
     if limits is not None and not isinstance(space, spaces.Discrete):
         return tuple(" ".join(map(str, numbers)) for numbers in combinations(*limits))
