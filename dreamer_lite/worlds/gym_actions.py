@@ -1,8 +1,8 @@
 """How Gymnasium's action spaces become the agent's, and its actions the environment's."""
 
 import itertools
-import re
 import math
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
