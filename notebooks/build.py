@@ -42,7 +42,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))  # the library of this clone, also where another is installed
 
-from dreamer_lite.course import parts  # noqa: E402
+from dreamer_lite.course import marks  # noqa: E402
 
 FOLDED = {"bootstrap", "setup", "plumbing"}  # code that a page does not show at first
 LARGEST = 1_000_000  # bytes of a notebook with outputs
@@ -201,7 +201,7 @@ def single_file() -> str:
 
     Raises BadSource for a part that has no place there, or whose notebook is another.
     """
-    chunks = parts.split((HERE / "dreamer.py").read_text(encoding="utf-8"))
+    chunks = marks.split((HERE / "dreamer.py").read_text(encoding="utf-8"))
     places = {chunk.name: chunk.notebook for chunk in chunks if chunk.name}
     solved = {}
     for source in sources():
@@ -209,8 +209,8 @@ def single_file() -> str:
             if places.get(name) != source.stem[:2]:
                 raise BadSource(f"{source.name}: dreamer.py has no part {name} of this notebook.")
             solved[name] = text
-    return parts.join(
-        c._replace(text=parts.shift(solved[c.name], len(c.indent))) if c.name in solved else c
+    return marks.join(
+        c._replace(text=marks.shift(solved[c.name], len(c.indent))) if c.name in solved else c
         for c in chunks
     )
 

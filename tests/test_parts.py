@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from dreamer_lite import assets
-from dreamer_lite.course import parts
+from dreamer_lite.course import marks, parts
 from dreamer_lite.course.checks import exercise
 from dreamer_lite.course.compare import Exercise, Failed, on
 
@@ -121,7 +121,7 @@ def loaded(capsys: pytest.CaptureFixture) -> tuple[Any, list[str]]:
 
 def test_the_pieces_of_the_single_file_make_up_its_text() -> None:
     text = parts.solution_text()
-    assert parts.join(parts.split(text)) == text
+    assert marks.join(marks.split(text)) == text
     assert len(parts.names()) == len(set(parts.names())) > 40
     for chunk in parts.solution():
         if chunk.name:
@@ -179,8 +179,8 @@ class Box:
 
 
 def test_strings_decorators_and_comments_stay_in_their_parts() -> None:
-    chunks = parts.split(TRICKY)
-    assert parts.join(chunks) == TRICKY
+    chunks = marks.split(TRICKY)
+    assert marks.join(chunks) == TRICKY
     found = {chunk.name: chunk.text for chunk in chunks if chunk.name}
     assert found["one"].startswith("@jax.jit\ndef one(") and found["one"].endswith("# last words")
     assert found["two"] == found["Box.get"] == ""
@@ -191,16 +191,16 @@ def test_strings_decorators_and_comments_stay_in_their_parts() -> None:
 
 def test_a_file_with_a_syntax_error_is_cut_by_its_lines() -> None:
     broken = TRICKY.replace("return x\n", "return x x\n").replace("def not_code(): pass\n", "")
-    chunks = parts.split(broken)
-    assert parts.join(chunks) == broken
+    chunks = marks.split(broken)
+    assert marks.join(chunks) == broken
     found = {chunk.name: chunk.text for chunk in chunks if chunk.name}
     assert found["two"] == "" and "return f" in found["Box.put"] and "inner" in found["Box.put"]
 
 
 def test_indentation_leaves_the_insides_of_strings_alone() -> None:
     text = 'def f():\n    """A\n    docstring."""\n    return """a\n  b\n""" + f"""\n{1}\n"""'
-    moved = parts.shift(text, 4)
-    assert parts.shift(moved, -4) == text
+    moved = marks.shift(text, 4)
+    assert marks.shift(moved, -4) == text
     assert '    def f():\n        """A\n        docstring."""' in moved
     space: dict[str, Any] = {}
     exec("class Box:\n" + moved.replace("f()", "f(self)"), space)

@@ -18,7 +18,6 @@ import copy
 import functools
 import hashlib
 import inspect
-import io
 import itertools
 import linecache
 import os
@@ -26,18 +25,17 @@ import re
 import symtable
 import sys
 import textwrap
-import tokenize
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreamer_lite import assets, files
+from dreamer_lite.course import marks
+from dreamer_lite.course.marks import Chunk
 
 FILE = "my_dreamer.py"
 EDITION = "Dreamer Lite, second edition"
-MARK = re.compile(r"^( *)# \[(\d\d)\] ([A-Za-z_][\w.]*)(?: · (.*))?$")
-SECTION = re.compile(r"^# ---- \[(\d\d)\]")
 HEADER = f'''"""My DreamerV3, written in the notebooks of Dreamer Lite.
 
 Each part below a mark such as `# [04] RSSM.prior · mine` is mine, and passed its check. A mark
@@ -47,116 +45,6 @@ text: a part that was changed since is checked again. Written for: {EDITION}.
 '''
 
 
-class Chunk(NamedTuple):
-    """A piece of a file: a part, or, with an empty name, the code around the parts."""
-
-    name: str  # "RSSM.prior", or "" for code that is given
-    notebook: str  # "04"; of given code the number of its section, "" before the first
-    text: str  # lines with their indentation, without the mark
-    indent: str = ""
-    note: str = ""  # what the mark says behind the name
-
-
-def split(text: str) -> list[Chunk]:
-    """Cut the text of a file at its marks. The pieces, marks included, make up the text again."""
-    chunks: list[Chunk] = []
-    given: list[str] = []
-    section, at = "", 0
-    lines, ends = text.splitlines(), _ends(text)
-
-    def close() -> None:
-        if given:
-            chunks.append(Chunk("", section, "\n".join(given)))
-            given.clear()
-
-    while at < len(lines):
-        if new := SECTION.match(lines[at]):
-            close()
-            section = new[1]
-        if mark := MARK.match(lines[at]):
-            close()
-            indent, notebook, name, note = (group or "" for group in mark.groups())
-            end = _end_of_part(lines, at + 1, len(indent), ends)
-            body = "\n".join(lines[at + 1 : end])
-            method = name.rpartition(".")[2]
-            if not note.startswith("mine") and not re.search(rf"^ *def {method}\b", body, re.M):
-                end, body = at + 1, ""  # nothing is written: what follows is given code
-            chunks.append(Chunk(name, notebook, body, indent, note))
-            at = end
-        else:
-            given.append(lines[at])
-            at += 1
-    close()
-    return chunks
-
-
-def _ends(text: str) -> dict[int, int]:
-    """{line of a function's start: line after its end}, counted from 0; empty if it is no Python.
-
-    Only this knows that a line inside a string is no code.
-    """
-    try:
-        nodes = list(ast.walk(ast.parse(text)))
-    except (SyntaxError, ValueError):
-        return {}
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
-    return {min(x.lineno for x in (f, *f.decorator_list)) - 1: f.end_lineno or 0 for f in functions}
-
-
-def _end_of_part(lines: list[str], start: int, indent: int, ends: dict[int, int]) -> int:
-    """The line after a function that begins at `start`, blank lines behind it not included."""
-    at = end = start
-    begun = False
-    while at < len(lines):
-        line = lines[at]
-        code = line.strip()
-        if code and len(line) - len(line.lstrip()) <= indent:
-            opening = not begun and code.startswith(("def ", "@", "#"))
-            closing = begun and code.startswith(")")
-            if MARK.match(line) or SECTION.match(line) or not (opening or closing):
-                break
-            begun = begun or at in ends or code.startswith("def ")
-        at = ends.get(at, at + 1) if begun else at + 1
-        end = at if code else end
-    return end
-
-
-def join(chunks: Iterable[Chunk]) -> str:
-    """The text of a file from its pieces."""
-    lines = []
-    for chunk in chunks:
-        if chunk.name:
-            note = f" · {chunk.note}" if chunk.note else ""
-            lines.append(f"{chunk.indent}# [{chunk.notebook}] {chunk.name}{note}")
-        if chunk.text or not chunk.name:
-            lines.append(chunk.text)
-    return "\n".join(lines) + "\n"
-
-
-def shift(text: str, columns: int) -> str:
-    """Code with more indentation, or with less; the insides of strings stay as they are.
-
-    Docstrings move with the code.
-    """
-    fixed: set[int] = set()  # lines that begin inside a string
-    begins = True  # whether the next token begins a statement: such a string has no effect
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(text + "\n").readline):
-            name = tokenize.tok_name[token.type]
-            if name in ("STRING", "FSTRING_MIDDLE", "TSTRING_MIDDLE") and not begins:
-                fixed |= set(range(token.start[0], token.end[0]))
-            if name not in ("COMMENT", "NL"):
-                begins = name in ("NEWLINE", "INDENT", "DEDENT", "ENCODING")
-    except (tokenize.TokenError, SyntaxError):
-        pass  # no Python; compiling it will say so
-    lines = text.splitlines()
-    for at, line in enumerate(lines):
-        if at not in fixed and line.strip():
-            depth = len(line) - len(line.lstrip())
-            lines[at] = " " * columns + line if columns > 0 else line[min(depth, -columns) :]
-    return "\n".join(lines)
-
-
 @functools.cache
 def solution() -> tuple[Chunk, ...]:
     """The pieces of `notebooks/dreamer.py`.
@@ -164,7 +52,7 @@ def solution() -> tuple[Chunk, ...]:
     Raises:
       ValueError: the notebooks are not there, because pip installed the library alone.
     """
-    return tuple(split(solution_text()))
+    return tuple(marks.split(solution_text()))
 
 
 @functools.cache
@@ -222,7 +110,7 @@ def read(path: Path | None = None) -> Mine:
         return Mine({}, {})
     except (OSError, ValueError) as error:
         return Mine({}, {"": f"{path} cannot be read ({type(error).__name__})."})
-    if not any(chunk.name for chunk in split(text)):
+    if not any(chunk.name for chunk in marks.split(text)):
         return Mine({}, {"": f"{path} is not a file of this course: it has no marks of parts."})
     texts: dict[str, str] = {}
     refused = {}
@@ -244,10 +132,10 @@ def written_by_reader(text: str) -> dict[str, Chunk]:
 
     What another edition has checked bears no stamp.
     """
-    course = {chunk.name: shift(chunk.text, -len(chunk.indent)) for chunk in solution()}
+    course = {chunk.name: marks.shift(chunk.text, -len(chunk.indent)) for chunk in solution()}
     found = {}
-    for chunk in split(text):
-        part = shift(chunk.text, -len(chunk.indent)).strip("\n")
+    for chunk in marks.split(text):
+        part = marks.shift(chunk.text, -len(chunk.indent)).strip("\n")
         mine = chunk.note.startswith("mine")
         if chunk.name and part and (mine or part != course.get(chunk.name)):
             note = chunk.note if EDITION in text else ""
@@ -334,7 +222,7 @@ def placed(texts: Mapping[str, str]) -> Iterator[Chunk]:
     """The pieces of `notebooks/dreamer.py` with these texts instead of the course's."""
     for chunk in solution():
         if chunk.name in texts:
-            chunk = chunk._replace(text=shift(texts[chunk.name], len(chunk.indent)))
+            chunk = chunk._replace(text=marks.shift(texts[chunk.name], len(chunk.indent)))
         yield chunk
 
 
@@ -343,7 +231,7 @@ def assemble(texts: Mapping[str, str]) -> types.ModuleType:
 
     Raises what the code raises when it is run, for instance a SyntaxError.
     """
-    source = join(placed(texts))
+    source = marks.join(placed(texts))
     module = types.ModuleType("my_dreamer")
     name = f"<my_dreamer {stamp(source)}>"
     module.__file__ = name
@@ -406,7 +294,7 @@ def source_of(mine: Callable[..., Any]) -> str | None:
         text = inspect.getsource(mine)
     except (OSError, TypeError):
         return None
-    text = shift(text, -(len(text) - len(text.lstrip()))).strip("\n")
+    text = marks.shift(text, -(len(text) - len(text.lstrip()))).strip("\n")
     return text if re.search(r"^def ", text, re.M) else None
 
 
@@ -482,4 +370,4 @@ def written(parts: Mapping[str, Chunk], complete: bool = False) -> str:
         elif not chunk.name and (complete or chunk.notebook <= last):
             kept.append(chunk)
     begin = ast.parse(solution_text()).body[0].end_lineno
-    return HEADER + "\n".join(join(kept).splitlines()[begin:]) + "\n"
+    return HEADER + "\n".join(marks.join(kept).splitlines()[begin:]) + "\n"
