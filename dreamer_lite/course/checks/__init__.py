@@ -5,9 +5,10 @@ next. It returns the reader's function if that passed, otherwise the library's, 
 that a notebook continues either way. With DREAMER_LITE_STRICT=1, and under nbgrader, a failure
 raises.
 
-One module per notebook. To add an exercise, write an `Exercise` under `@check`: the library's
-function, the inputs, and functions that make the usual mistakes. Its sentences stand in hints.toml.
-Then name it here. tests/test_checks.py proves each of them.
+Each module has checks of one notebook, which its first line names; a notebook may have several. To
+add an exercise, write an `Exercise` under `@check`: the library's function, the inputs, and
+functions that make the usual mistakes. Its sentences stand in hints*.toml. Then name it here.
+tests/test_checks.py proves each of them.
 """
 
 from dreamer_lite.course.checks.acting import (
@@ -24,52 +25,30 @@ from dreamer_lite.course.checks.dreaming import imagine, imagine_plan
 from dreamer_lite.course.checks.exercise import trouble_of as trouble_of
 from dreamer_lite.course.checks.jax_primer import augment, gradient_norms, train
 from dreamer_lite.course.checks.judging import mean_and_error, trusted_steps, worst_dream
-from dreamer_lite.course.checks.latents import (
-    core,
-    feature,
-    gru,
-    imagine_step,
-    initial,
-    join_blocks,
-    observe,
-    observe_step,
-    posterior,
-    prior,
-    rssm_layers,
-    split_gates,
-)
-from dreamer_lite.course.checks.looping import (
-    act,
-    begin,
-    collect,
-    learn,
-    loop,
-    replay_value_loss,
-    total_loss,
-    update,
-)
+from dreamer_lite.course.checks.latents import imagine_step, observe, observe_step, posterior, prior
+from dreamer_lite.course.checks.layers import linear, mlp, normalize
+from dreamer_lite.course.checks.looping import act, begin, collect, learn, loop
 from dreamer_lite.course.checks.model_free import advantages, clipped_loss, q_target
 from dreamer_lite.course.checks.model_losses import (
-    build_model,
-    decoder_layers,
-    embed,
-    encoder_layers,
     kl_losses,
-    predict,
     reconstruction_loss,
     train_step,
     weighted_sum,
     world_model_loss,
+)
+from dreamer_lite.course.checks.model_networks import (
+    build_model,
+    decoder_layers,
+    embed,
+    encoder_layers,
+    predict,
 )
 from dreamer_lite.course.checks.optimizing import adam, clip_gradient, laprop, make_optimizer
 from dreamer_lite.course.checks.predicting import (
     binary_cross_entropy,
     categorical_entropy,
     categorical_log_prob,
-    linear,
     make_bins,
-    mlp,
-    normalize,
     sample_onehot,
     symexp,
     symlog,
@@ -79,6 +58,16 @@ from dreamer_lite.course.checks.predicting import (
     unimix,
 )
 from dreamer_lite.course.checks.replaying import add, cut, mask_reset, sample, write_back
+from dreamer_lite.course.checks.rssm_core import (
+    core,
+    feature,
+    gru,
+    initial,
+    join_blocks,
+    rssm_layers,
+    split_gates,
+)
+from dreamer_lite.course.checks.updating import replay_value_loss, total_loss, update
 
 __all__ = [
     "act", "actor_loss", "adam", "add", "advantages", "augment", "begin",

@@ -12,11 +12,13 @@ import numpy as np
 from flax import nnx
 
 from dreamer_lite import worlds
-from dreamer_lite.course.checks.dreaming import ACTIONS, ROLLOUTS, small_agent
+from dreamer_lite.course.checks.dreaming import ACTIONS, ROLLOUTS, calm_agent, small_agent
 from dreamer_lite.course.checks.exercise import (
+    each,
     named,
     norm,
     normal,
+    one_hots,
     part,
     previous,
     solved,
@@ -251,7 +253,7 @@ def actor_loss() -> Exercise:
     """
     course, oracle = solved_agent(), solved("actor_loss")
     logits, advantage = normal(58, 5, 4, 3), normal(59, 5, 4)
-    action = jax.nn.one_hot(jnp.arange(20).reshape(5, 4) % 3, 3)
+    action = one_hots(3, 5, 4)
 
     def on_logits(function: Callable, logits, advantage, eta):
         return function(course.Categorical(jax.nn.log_softmax(logits)), action, advantage, eta)
@@ -277,65 +279,49 @@ def actor_loss() -> Exercise:
     )
 
 
-def _calm(agent: Any) -> Any:
-    """The agent with small rewards and values: nearly all probability on the bin of 0."""
-    graph, params = nnx.split(agent)
-    params = nnx.to_pure_dict(params)
-    for name in ("reward", "critic"):
-        out = params[name]["out"]
-        middle = jnp.abs(jnp.arange(len(out["bias"])) - len(out["bias"]) // 2)
-        params[name]["out"] = {"kernel": 0.1 * out["kernel"], "bias": -4.0 * middle}
-    return nnx.merge(graph, params)
-
-
-@functools.cache
-def _rollouts(calm: bool = False) -> tuple:
+def _rollouts(agent: Any, high: float) -> tuple:
     """What `dream_losses` is called with: agent, slow critic, config, states, actions, range."""
-    agent, course = small_agent(), solved_agent()
-    agent = _calm(agent) if calm else agent
     c = agent.rssm.c
     lead = c.horizon + 1, ROLLOUTS
-    classes = jnp.arange(lead[0] * ROLLOUTS * c.stoch).reshape(*lead, c.stoch) % c.classes
-    states = course.State(normal(60, *lead, c.deter), jax.nn.one_hot(classes, c.classes))
-    actions = jax.nn.one_hot(jnp.arange(c.horizon * ROLLOUTS).reshape(c.horizon, -1) % 3, ACTIONS)
+    stoch = one_hots(c.classes, *lead, c.stoch)
+    states = solved_agent().State(normal(60, *lead, c.deter), stoch)
+    actions = one_hots(ACTIONS, c.horizon, ROLLOUTS)
     graph, params = nnx.split(agent.critic)
     slow = nnx.merge(graph, jax.tree.map(lambda x: x * 0.7, params))
-    old = jnp.array([-0.1, 0.1] if calm else [-150.0, 150.0])
-    return agent, slow, c, states, actions, old
+    return agent, slow, c, states, actions, jnp.array([-high, high])
 
 
-def _dream_losses(agent, slow, c, states, actions, old, **wrong):
+def _dream_losses(agent, slow, c, states, actions, old, wrong):
     """`dream_losses` with one thing wrong; `wrong` names it."""
     course = solved_agent()
-    learns = {"reward", "cont"} if "model_learns" in wrong else set(wrong)
-    feat = course.feature(states) if "states_learn" in wrong else sg(course.feature(states))
+    feat = course.feature(states) if wrong == "states_learn" else sg(course.feature(states))
     reward = course.two_hot_mean(agent.reward(feat))
-    reward = reward if learns & {"reward", "reward_learns"} else sg(reward)
+    reward = reward if wrong in ("reward_learns", "model_learns") else sg(reward)
     live = agent.cont(feat)[..., 0]
-    live = live if "no_sigmoid" in wrong else jax.nn.sigmoid(live)
-    live = live * c.discount if "discount_twice" in wrong else live
-    cont = live if learns & {"cont", "cont_learns"} else sg(live)
+    live = live if wrong == "no_sigmoid" else jax.nn.sigmoid(live)
+    live = live * c.discount if wrong == "discount_twice" else live
+    cont = live if wrong in ("cont_learns", "model_learns") else sg(live)
     logits = agent.critic(feat)
     value = course.two_hot_mean(logits)
-    value = value if "value_learns" in wrong else sg(value)
-    bootstrap = sg(course.two_hot_mean(slow(feat))) if "target_network" in wrong else value
+    value = value if wrong == "value_learns" else sg(value)
+    bootstrap = sg(course.two_hot_mean(slow(feat))) if wrong == "target_network" else value
     returns = course.lambda_returns(reward, cont, bootstrap, jnp.full_like(cont, c.lam))
     new = course.update_range(old, returns)
-    low, high = old if "old_scale" in wrong else new
-    scale = high - low if "no_limit" in wrong else jnp.maximum(1.0, high - low)
-    scale = 1.0 if "no_scale" in wrong else scale
-    baseline = 0.0 if "no_baseline" in wrong else value[:-1]
-    baseline = value[1:] if "late_baseline" in wrong else baseline
-    weight = jnp.cumprod(live if "weight_learns" in wrong else cont, 0)
-    weight = weight[1:] if "late_weight" in wrong else weight[:-1]
-    weight = weight / sg(cont[0]) if "weight_from_one" in wrong else weight
-    weight = jnp.ones_like(weight) if "no_weight" in wrong else weight
-    at = feat[1:] if "late_policy" in wrong else feat[:-1]
+    low, high = old if wrong == "old_scale" else new
+    scale = high - low if wrong == "no_limit" else jnp.maximum(1.0, high - low)
+    scale = 1.0 if wrong == "no_scale" else scale
+    baseline = 0.0 if wrong == "no_baseline" else value[:-1]
+    baseline = value[1:] if wrong == "late_baseline" else baseline
+    weight = jnp.cumprod(live if wrong == "weight_learns" else cont, 0)
+    weight = weight[1:] if wrong == "late_weight" else weight[:-1]
+    weight = weight / sg(cont[0]) if wrong == "weight_from_one" else weight
+    weight = jnp.ones_like(weight) if wrong == "no_weight" else weight
+    at = feat[1:] if wrong == "late_policy" else feat[:-1]
     policy = course.actor_loss(
         agent.actor.policy(at), actions, (returns - baseline) / scale, c.entropy
     )
     loss = course.critic_loss(logits[:-1], sg(slow(feat[:-1])), returns)
-    weighted = loss if "policy_weighted_only" in wrong else weight * loss
+    weighted = loss if wrong == "policy_weighted_only" else weight * loss
     return {"policy": weight * policy, "value": weighted}, returns, new
 
 
@@ -359,7 +345,8 @@ def dream_losses() -> Exercise:
     Source: Hafner et al. 2025, "Critic learning" and "Actor learning"; `imag_loss` of the released
     code (dreamerv3/agent.py).
     """
-    agent, slow, c, states, actions, wide = _rollouts()
+    usual, small = _rollouts(small_agent(), 150.0), _rollouts(calm_agent(), 0.1)
+    agent, slow, c, states, actions, wide = usual
     graph, params = nnx.split(agent)
     params = nnx.to_pure_dict(params)
     slow_graph, slow_params = nnx.split(slow)
@@ -398,15 +385,12 @@ def dream_losses() -> Exercise:
 
     where = "gradient norms of policy loss, value loss and returns for the world model, the actor, "
     where += "the critic, the slow critic and the states"
-    mistakes: Any = {
-        name: functools.partial(_dream_losses, **{name: True}) for name in MISTAKES + STOPS
-    }
     return Exercise(
         solved("dream_losses"),
         [
-            Part("3 imagined rollouts of 5 steps", functools.partial(numbers, _rollouts())),
-            Part("the same with small returns", functools.partial(numbers, _rollouts(calm=True))),
+            Part("3 imagined rollouts of 5 steps", functools.partial(numbers, usual)),
+            Part("the same with small returns", functools.partial(numbers, small)),
             Part(where, taught, mistakes=STOPS),
         ],
-        **mistakes,
+        **each(lambda name: functools.partial(_dream_losses, wrong=name), *MISTAKES, *STOPS),
     )

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import math
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,11 @@ def named(tree: Any) -> Any:
     return tuple(map(named, tree)) if isinstance(tree, (tuple, list)) else tree
 
 
+def each(variant: Callable[[str], Function], *names: str) -> Any:
+    """The mistakes of an exercise, {name: variant(name)}, of a function that makes any of them."""
+    return {name: variant(name) for name in names}
+
+
 def unrolled(short: Any, long: Any) -> bool:
     """Whether a program gets longer with its inputs, as a Python loop over them makes it.
 
@@ -129,6 +135,11 @@ def normal(seed: int, *shape: int) -> jax.Array:
 def uniform(seed: int, *shape: int) -> jax.Array:
     """Uniform numbers in [0, 1), float32."""
     return jnp.asarray(np.random.default_rng(seed).random(shape), jnp.float32)
+
+
+def one_hots(classes: int, *lead: int) -> jax.Array:
+    """One-hot vectors (*lead, classes): class 0, 1, 2, ... and from the last one to 0 again."""
+    return jax.nn.one_hot(jnp.arange(math.prod(lead)).reshape(lead) % classes, classes)
 
 
 def flags(*sequences: str) -> jax.Array:

@@ -1,232 +1,40 @@
-"""Notebook 05: the world model: encoder, decoder, heads, losses, and a training step.
+"""Notebook 05: the losses of the world model, and a training step."""
 
-What a part builds or computes is measured on a very small agent of the course's own parts.
-"""
-
-import functools
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from dreamer_lite.course.checks.exercise import (
+    each,
     flags,
     named,
     norm,
     normal,
+    one_hots,
     part,
     solved,
     solved_agent,
     uniform,
 )
+from dreamer_lite.course.checks.model_networks import (
+    FEATURE,
+    HEADS,
+    SPACES,
+    WORLD,
+    by_name,
+    numbers,
+    observations,
+    small,
+)
 from dreamer_lite.course.compare import Exercise, Part, on
-from dreamer_lite.worlds.base import Space, TimeStep
+from dreamer_lite.worlds.base import TimeStep
 
 sg = jax.lax.stop_gradient
-SPACES = {"speed": Space((3,), "float32"), "grid": Space((2, 3, 2), "uint8")}
-WORLD = types.SimpleNamespace(obs_space=SPACES, action_space=Space((), "int32", 3))
-NUMBERS, FEATURE = 15, 14  # of an observation; of a feature, D + S C
-OBSERVED = "a `grid` of 12 cells and a `speed` of 3 numbers"
-HEADS = ("reward", "cont")
 LOSSES = ("recon", "reward", "cont", "dyn", "rep")
-
-
-def small(**changes: Any) -> Any:
-    """Hyperparameters of a very small agent; its sizes differ, so that none passes for another."""
-    sizes = dict(deter=6, stoch=2, classes=4, hidden=5, units=7, layers=2, bins=9, free_nats=0.02)
-    return solved_agent().Config(**(sizes | changes))
-
-
-def made(owner: str, method: str, function: Callable, *arguments: Any) -> Any:
-    """An object of a class of the agent, with `function` for one of its methods."""
-
-    def own(self, *inputs: Any) -> Any:  # whatever `function` is, this becomes a method
-        return function(self, *inputs)
-
-    return type(owner, (getattr(solved_agent(), owner),), {method: own})(*arguments)
-
-
-def numbers() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
-def observations(seed: int, *lead: int) -> dict[str, jax.Array]:
-    """Cells of any brightness, and numbers of some size."""
-    cells = 255.99 * uniform(seed, *lead, 2, 3, 2)
-    return {"speed": 5 * normal(seed + 1, *lead, 3), "grid": cells.astype(jnp.uint8)}
-
-
-def attribute(owner: Any, name: str) -> Any:
-    """What a method made. Raises TypeError in a sentence if it did not."""
-    found = getattr(owner, name, None)
-    if found is None:
-        raise TypeError(f"self.{name} is None: the method must assign it")
-    return found
-
-
-def sizes(owner: Any, name: str = "mlp") -> jax.Array:
-    """Inputs, hidden layers, their width, and outputs (0: none) of an attribute that is an `Mlp`.
-
-    Raises TypeError in a sentence.
-    """
-    mlp = attribute(owner, name)
-    if type(mlp).__name__ != "Mlp":  # that of the reader's file is another class
-        raise TypeError(f"self.{name} must be an Mlp, not a {type(mlp).__name__}")
-    layers, out = list(mlp.linears), mlp.out
-    inputs, width = layers[0].kernel.shape if layers else (0, 0)
-    return jnp.array([inputs, len(layers), width, out.bias.shape[0] if out else 0])
-
-
-def by_name(result: Any, names: Iterable[str]) -> Any:
-    """The values of a dictionary as a NamedTuple, in the order of their names.
-
-    Raises TypeError in a sentence.
-    """
-    names = sorted(names)
-    if result is None:
-        return (None,)
-    if not isinstance(result, dict) or sorted(result) != names:
-        raise TypeError(f"return a dictionary with the names {', '.join(names)}")
-    return named({name: result[name] for name in names})
-
-
-@part("Encoder.build")
-def encoder_layers() -> Exercise:
-    """`mine(self, c, rng)` makes `self.mlp`: all numbers of an observation, c.layers of c.units."""
-    c = small()
-
-    def measure(function: Callable) -> jax.Array:
-        encoder = made("Encoder", "build", function, c, SPACES, numbers())
-        return sizes(encoder)
-
-    def mlp(inputs: int, units: int = c.units, layers: int = c.layers, outputs: int = 0):
-        def build(self, c, rng):
-            self.mlp = solved_agent().Mlp(inputs, units, layers, rng, outputs)
-
-        return build
-
-    return Exercise(
-        solved("Encoder.build"),
-        [Part(f"inputs, layers, width and outputs of mlp, for {OBSERVED}", measure)],
-        grid_only=mlp(12),
-        one_layer=mlp(NUMBERS, layers=1),
-        rssm_width=mlp(NUMBERS, units=c.hidden),
-        with_outputs=mlp(NUMBERS, outputs=c.units),
-    )
-
-
-@part("Encoder.embed")
-def embed() -> Exercise:
-    """`mine(self, obs)`: {name: (..., *shape)} -> embeddings (..., units)."""
-    d = solved_agent()
-    encoder = d.Encoder(small(), SPACES, numbers())
-
-    def variant(image: Any = None, squash: Any = d.symlog, order: Any = sorted) -> Callable:
-        image = image or (lambda x: x / 255)
-
-        def function(self, obs):
-            flat = []
-            for name, space in order(self.spaces.items()):
-                x = image(obs[name]) if space.is_image else squash(obs[name])
-                flat.append(x.reshape(*x.shape[: x.ndim - len(space.shape)], -1))
-            return self.mlp(jnp.concatenate(flat, -1))
-
-        return function
-
-    return Exercise(
-        solved("Encoder.embed"),
-        [
-            on(f"observations (4, 3, ...): {OBSERVED}", encoder, observations(0, 4, 3)),
-            on("one observation without leading axes", encoder, observations(2)),
-        ],
-        not_scaled=variant(image=lambda x: x / 1.0),
-        rounded=variant(image=lambda x: x // 255),
-        squashed=variant(image=lambda x: d.symlog(x / 255)),
-        no_symlog=variant(squash=lambda x: x),
-        order=variant(order=list),
-    )
-
-
-@part("Decoder.build")
-def decoder_layers() -> Exercise:
-    """`mine(self, c, rng)` makes `self.mlp`, and `self.heads`, a linear map for each name."""
-    c = small()
-
-    def measure(function: Callable) -> tuple:
-        decoder = made("Decoder", "build", function, c, SPACES, numbers())
-        heads = [attribute(decoder, "heads")[name] for name in sorted(SPACES)]
-        shapes = jnp.array([head.kernel.shape for head in heads])
-        biases = jnp.array([head.bias[...].mean() for head in heads])
-        return named({"mlp": sizes(decoder), "kernels": shapes, "biases": biases})
-
-    def variant(
-        inputs: int = FEATURE, cells: float = -4.0, others: float = 0.0, outputs: int = 0,
-        width: int = c.units,
-    ) -> Callable:  # fmt: skip
-        def build(self, c, rng):
-            d = solved_agent()
-            self.mlp = d.Mlp(inputs, c.units, c.layers, rng, outputs)
-            self.heads = d.nnx.data(
-                {
-                    name: d.Linear(width, s.size, rng, bias=cells if s.is_image else others)
-                    for name, s in self.spaces.items()
-                }
-            )
-
-        return build
-
-    return Exercise(
-        solved("Decoder.build"),
-        [Part("sizes of mlp; kernels of the heads; mean of their biases", measure)],
-        deter_only=variant(inputs=c.deter),
-        groups_only=variant(inputs=c.deter + c.stoch),
-        heads_of_features=variant(width=FEATURE),
-        with_outputs=variant(outputs=c.units),
-        no_bias=variant(cells=0.0),
-        bias_everywhere=variant(others=-4.0),
-        bias_sign=variant(cells=4.0),
-    )
-
-
-@part("Decoder.predict")
-def predict() -> Exercise:
-    """`mine(self, feat)`: features (..., F) -> {name: raw outputs (..., *shape)}."""
-    d = solved_agent()
-    decoder = d.Decoder(small(), SPACES, numbers())
-    feat = normal(4, 4, 3, FEATURE)
-
-    def measure(function: Callable, feat: jax.Array = feat) -> tuple:
-        return by_name(function(decoder, feat), SPACES)
-
-    def after(change: Callable) -> Callable:
-        def function(self, feat):
-            raw = solved("Decoder.predict")(self, feat)
-            return {name: change(x) if self.spaces[name].is_image else x for name, x in raw.items()}
-
-        return function
-
-    def reshaped(lead: Callable, shaped: bool) -> Callable:
-        def function(self, feat):
-            raw = solved("Decoder.predict")(self, feat)
-            rest = {name: space.shape if shaped else (-1,) for name, space in SPACES.items()}
-            return {name: x.reshape(*lead(feat), *rest[name]) for name, x in raw.items()}
-
-        return function
-
-    return Exercise(
-        solved("Decoder.predict"),
-        [
-            Part(f"features (4, 3, F), outputs for {OBSERVED}", measure),
-            Part("one feature (F,)", functools.partial(measure, feat=feat[0, 0])),
-        ],
-        probabilities=after(jax.nn.sigmoid),
-        not_shaped=reshaped(lambda feat: feat.shape[:-1], shaped=False),
-        one_batch_axis=reshaped(lambda feat: (-1,), shaped=True),
-    )
 
 
 @part("Decoder.reconstruction_loss")
@@ -284,54 +92,6 @@ def reconstruction_loss() -> Exercise:
     )
 
 
-@part("Dreamer.build_model")
-def build_model() -> Exercise:
-    """`mine(self, c, obs_space, actions, rng)` makes encoder, rssm, decoder, reward and cont."""
-    c = small()
-
-    def measure(function: Callable) -> Any:
-        agent = made("Dreamer", "build_model", function, c, WORLD, 0)
-        found = {name: sizes(attribute(agent, name)) for name in ("encoder", "decoder")}
-        rssm = attribute(agent, "rssm")
-        found |= {name: sizes(rssm, name) for name in ("from_action", "post_net", "prior_net")}
-        found |= {name: sizes(agent, name) for name in HEADS}
-        outputs = [getattr(agent, name).out for name in HEADS]
-        zero = [jnp.all(out.kernel[...] == 0) if out else jnp.array(False) for out in outputs]
-        return named(found | {"zero": jnp.stack(zero)})
-
-    def variant(
-        reward: Any = None, cont: Any = None, embed: int = c.units, exchange: bool = False
-    ) -> Callable:
-        def function(self, c, obs_space, actions, rng):
-            d = solved_agent()
-            heads = dict(layers=1, outputs=c.bins, scale=0.0), dict(layers=1, outputs=1)
-            reward_head, cont_head = (
-                a | (b or {}) for a, b in zip(heads, (reward, cont), strict=True)
-            )
-            self.encoder, self.decoder = (
-                kind(c, obs_space, rng) for kind in (d.Encoder, d.Decoder)
-            )
-            self.rssm = d.RSSM(c, *((actions, embed) if exchange else (embed, actions)), rng)
-            self.reward = d.Mlp(FEATURE, c.units, rng=rng, **reward_head)
-            self.cont = d.Mlp(FEATURE, c.units, rng=rng, **cont_head)
-
-        return function
-
-    return Exercise(
-        solved("Dreamer.build_model"),
-        [Part("sizes of all networks; whether the heads' output kernels are zero", measure)],
-        reward_not_zero=variant(reward=dict(scale=1.0)),
-        deep_heads=variant(reward=dict(layers=c.layers), cont=dict(layers=c.layers)),
-        one_reward=variant(reward=dict(outputs=1)),
-        cont_bins=variant(cont=dict(outputs=c.bins)),
-        cont_zero=variant(cont=dict(scale=0.0)),
-        cont_hidden=variant(cont=dict(outputs=0)),
-        reward_hidden=variant(reward=dict(outputs=0)),
-        raw_embed=variant(embed=NUMBERS),
-        exchanged=variant(exchange=True),
-    )
-
-
 @part("kl_losses")
 def kl_losses() -> Exercise:
     """`mine(post, prior, free_nats)`: ln p (..., S, C) twice, nats -> (dyn, rep), each (...).
@@ -341,14 +101,14 @@ def kl_losses() -> Exercise:
     oracle = solved("kl_losses")
 
     def variant(
-        divergence: Any = None, reduce: Any = None, clip: Any = jnp.maximum, stops: Any = (sg, sg)
+        divergence: Callable = lambda q, p: jnp.exp(q) * (q - p),
+        reduce: Callable = lambda terms, free: terms.sum((-2, -1)),
+        clip: Callable = jnp.maximum,
+        stops: tuple[Callable, Callable] = (sg, sg),
     ) -> Callable:
         def function(post, prior, free):
             def kl(q, p):
-                terms = jnp.exp(q) * (q - p)
-                terms = divergence(q, p) if divergence else terms
-                total = reduce(terms, free) if reduce else terms.sum((-2, -1))
-                return clip(free, total)
+                return clip(free, reduce(divergence(q, p), free))
 
             return kl(stops[0](post), prior), kl(post, stops[1](prior))
 
@@ -364,8 +124,10 @@ def kl_losses() -> Exercise:
 
         return jax.jacrev(totals, (0, 1))(normal(17, 5, 2, 3), normal(18, 5, 2, 3))
 
-    def swapped(post, prior, free):
-        return oracle(post, prior, free)[::-1]
+    def gradient_below(post, prior, free):
+        """The right values, with the gradient of the KL also below the free nats."""
+        right, raw = oracle(post, prior, free), oracle(post, prior, -1.0)
+        return tuple(b + sg(a - b) for a, b in zip(right, raw, strict=True))
 
     def weighted(post, prior, free):
         dyn, rep = oracle(post, prior, free)
@@ -399,15 +161,9 @@ def kl_losses() -> Exercise:
         no_stop=variant(stops=(same, same)),
         dyn_not_stopped=variant(stops=(same, sg)),
         rep_not_stopped=variant(stops=(sg, same)),
-        swapped=swapped,
-        gradient_below=lambda post, prior, free: _past_the_floor(post, prior, free),
+        swapped=lambda *x: oracle(*x)[::-1],
+        gradient_below=gradient_below,
     )
-
-
-def _past_the_floor(post: jax.Array, prior: jax.Array, free: float) -> tuple:
-    """The right values, with the gradient of the KL also below the free nats."""
-    right, raw = solved("kl_losses")(post, prior, free), solved("kl_losses")(post, prior, -1.0)
-    return tuple(b + sg(a - b) for a, b in zip(right, raw, strict=True))
 
 
 def window() -> Any:
@@ -421,8 +177,8 @@ def window() -> Any:
         is_terminal=flags("001000", "000001", "000000"),
     )
     action = jax.nn.one_hot(jnp.arange(18).reshape(6, 3) * 7 % 5 % 3, 3)
-    stoch = jax.nn.one_hot(jnp.arange(6).reshape(3, 2) % c.classes, c.classes)
-    return d.Batch(steps, action, d.State(normal(33, 3, c.deter), stoch))
+    start = d.State(normal(33, 3, c.deter), one_hots(c.classes, 3, 2))
+    return d.Batch(steps, action, start)
 
 
 @part("world_model_loss")
@@ -469,38 +225,41 @@ def world_model_loss() -> Exercise:
 
         return norm(jax.grad(total)(states.deter))
 
-    def variant(**changes: Any) -> Callable:
+    def variant(wrong: str) -> Callable:
         def function(agent, c, batch, key):
-            steps = batch.steps
-            first = jnp.zeros_like(steps.is_first) if "no_reset" in changes else steps.is_first
-            action = jnp.roll(batch.action, -1, 0) if "own" in changes else batch.action
+            steps, start, action = batch.steps, batch.start, batch.action
+            first = jnp.zeros_like(steps.is_first) if wrong == "no_reset" else steps.is_first
+            action = jnp.roll(action, -1, 0) if wrong == "own_action" else action
+            start = jax.tree.map(jnp.zeros_like, start) if wrong == "blank_start" else start
             embed = agent.encoder.embed(steps.obs)
-            start = jax.tree.map(jnp.zeros_like, batch.start) if "blank" in changes else batch.start
             states, post = agent.rssm.observe(start, embed, action, first, key)
             feat, prior = d.feature(states), agent.rssm.prior(states.deter)
-            if "cut" in changes:
-                feat = sg(feat)
-            if "late_prior" in changes:
+            feat = sg(feat) if wrong == "cut" else feat
+            if wrong == "late_prior":
                 prior = agent.rssm.prior(jnp.concatenate([start.deter[None], states.deter[:-1]]))
-            if "sampled" in changes:
-                post = states.stoch
-            if "swapped" in changes:
-                post, prior = prior, post
-            dyn, rep = d.kl_losses(post, prior, changes.get("free", c.free_nats))
-            end = steps.is_last if "time_limit" in changes else steps.is_terminal
-            cont = (1.0 - end) * changes.get("discount", c.discount)
-            reward = previous_reward(steps.reward) if "late" in changes else steps.reward
+            post = states.stoch if wrong == "sampled" else post
+            post, prior = (prior, post) if wrong == "swapped" else (post, prior)
+            dyn, rep = d.kl_losses(post, prior, 1.0 if wrong == "one_nat" else c.free_nats)
+            end = steps.is_last if wrong == "time_limit" else steps.is_terminal
+            cont = (1.0 - end) * (1.0 if wrong == "no_discount" else c.discount)
+            reward = steps.reward
+            if wrong == "late_reward":
+                reward = jnp.concatenate([jnp.zeros_like(reward[:1]), reward[:-1]])
             losses = {
                 "recon": agent.decoder.reconstruction_loss(feat, steps.obs),
                 "reward": d.two_hot_loss(agent.reward(feat), reward),
                 "cont": d.binary_cross_entropy(agent.cont(feat)[..., 0], cont),
                 "dyn": dyn,
-                "rep": rep * changes.get("weight", 1.0),
+                "rep": 0.1 * rep if wrong == "weighted" else rep,
             }
             return losses, states
 
         return function
 
+    names = (
+        "cut", "no_reset", "own_action", "swapped", "time_limit", "no_discount", "one_nat",
+        "late_reward", "late_prior", "blank_start", "sampled", "weighted",
+    )  # fmt: skip
     return Exercise(
         solved("world_model_loss"),
         [
@@ -512,24 +271,8 @@ def world_model_loss() -> Exercise:
                 mistakes=("cut",),
             ),
         ],
-        cut=variant(cut=True),
-        no_reset=variant(no_reset=True),
-        own_action=variant(own=True),
-        swapped=variant(swapped=True),
-        time_limit=variant(time_limit=True),
-        no_discount=variant(discount=1.0),
-        one_nat=variant(free=1.0),
-        late_reward=variant(late=True),
-        late_prior=variant(late_prior=True),
-        blank_start=variant(blank=True),
-        sampled=variant(sampled=True),
-        weighted=variant(weight=0.1),
+        **each(variant, *names),
     )
-
-
-def previous_reward(reward: jax.Array) -> jax.Array:
-    """The reward of the time step before, 0 at the first."""
-    return jnp.concatenate([jnp.zeros_like(reward[:1]), reward[:-1]])
 
 
 @part("weighted_sum")
@@ -596,28 +339,26 @@ def train_step() -> Exercise:
         leaves = {f"memory_{i}": x for i, x in enumerate(jax.tree.leaves(memory))}
         return named({**now, **leaves, **extra})
 
-    def variant(**changes: Any) -> Callable:
+    def variant(wrong: str) -> Callable:
         def function(loss, optimizer, params, memory, *inputs):
             (_, extra), gradient = jax.value_and_grad(loss, has_aux=True)(params, *inputs)
             steps, new = optimizer.update(gradient, memory, params)
-            if "up" in changes:
+            if wrong == "wrong_sign":
                 steps = jax.tree.map(jnp.negative, steps)
-            if "plain" in changes:
+            if wrong == "no_optimizer":
                 steps = jax.tree.map(lambda g: -0.1 * g, gradient)
-            moved = params if "unmoved" in changes else optax.apply_updates(params, steps)
-            moved = steps if "steps" in changes else moved
-            extra = loss(moved, *inputs)[1] if "late" in changes else extra
-            return moved, memory if "forgetful" in changes else new, extra
+            moved = params if wrong == "not_moved" else optax.apply_updates(params, steps)
+            moved = steps if wrong == "steps_returned" else moved
+            extra = loss(moved, *inputs)[1] if wrong == "extra_after" else extra
+            return moved, memory if wrong == "memory_lost" else new, extra
 
         return function
 
+    names = (
+        "wrong_sign", "no_optimizer", "not_moved", "steps_returned", "memory_lost", "extra_after",
+    )  # fmt: skip
     return Exercise(
         oracle,
         [Part("parameters, the optimizer's memory and extra after two steps of AdamW", twice)],
-        wrong_sign=variant(up=True),
-        no_optimizer=variant(plain=True),
-        not_moved=variant(unmoved=True),
-        steps_returned=variant(steps=True),
-        memory_lost=variant(forgetful=True),
-        extra_after=variant(late=True),
+        **each(variant, *names),
     )
