@@ -136,6 +136,17 @@ def test_module_has_a_docstring(path: Path) -> None:
     )
 
 
+LINES, AGENT_LINES = 400, 250  # that a module has at most, and one of `agent/`
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_module_is_short(path: Path) -> None:
+    limit = AGENT_LINES if path.parent.name == "agent" else LINES
+    count = len(path.read_text(encoding="utf-8").splitlines())
+    name = path.relative_to(ROOT)
+    assert count <= limit, f"{name} has {count} lines, more than {limit}: say less, or divide it"
+
+
 def module_name(path: Path) -> str:
     """`dreamer_lite/worlds/base.py` is `worlds.base`, `worlds/__init__.py` is `worlds`."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
