@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from golden_cases import golden_batch, golden_config, golden_params, spaces, use_the_mode
 
-from dreamer_lite.agent import behavior, devices, fast_gpu, rssm
+from dreamer_lite.agent import behavior, devices, fast_gpu, optimizer, rssm
 from dreamer_lite.agent import learner as learning
 from dreamer_lite.agent.learner import make_learner
 
@@ -81,6 +81,52 @@ def test_lambda_returns_are_equal() -> None:
             )
             for a, b in zip(found, expected):
                 np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+SIZES = [(), (3,), (fast_gpu.ROW,), (2, fast_gpu.ROW // 2 + 1), (5, 2, fast_gpu.ROW), (0,), (4, 4)]
+
+
+def test_norms_are_equal() -> None:
+    """Of tensors of no, one and several rows, by themselves and for two agents side by side."""
+    tree = {i: 10.0**i * normal(2, *shape, seed=i) for i, shape in enumerate(SIZES)}
+    tree[len(SIZES)] = jnp.zeros((2, 7))
+    found = jax.jit(jax.vmap(fast_gpu.norms))(tree)
+    assert jax.tree.structure(found) == jax.tree.structure(tree)
+    for seed in (0, 1):
+        one = jax.tree.map(lambda x, seed=seed: x[seed], tree)
+        plain, alone = optimizer.norms.__wrapped__(one), fast_gpu.norms(one)
+        for i, x in one.items():
+            expected = np.linalg.norm(np.asarray(x, np.float64).ravel())
+            for norm in (found[i][seed], alone[i], plain[i]):
+                assert norm.shape == ()
+                np.testing.assert_allclose(norm, expected, rtol=1e-5)
+
+
+def test_what_is_not_finite_stays_in_its_tensor() -> None:
+    """Neither the rows beside those of a tensor nor its padding reach its norm."""
+    tree = {"a": jnp.ones(3), "b": jnp.array([jnp.nan, 1]), "c": jnp.full(5, jnp.inf)}
+    found = fast_gpu.norms(tree | {"d": jnp.ones(3 * fast_gpu.ROW + 1)})
+    assert np.isnan(found["b"]) and np.isinf(found["c"])
+    np.testing.assert_allclose([found["a"], found["d"]], [3**0.5, 3073**0.5], rtol=1e-6)
+
+
+def test_the_optimizer_clips_the_same_with_fewer_sums() -> None:
+    """Some of the gradients exceed the limit; the sums do not grow with the number of tensors."""
+    clip = optimizer.clip_by_parameter_norm(0.3, 1e-3)
+    params = {i: normal(*shape, seed=i) for i, shape in enumerate(SIZES) if shape != (0,)}
+    grads = {i: 0.02 * 4.0**i * normal(*x.shape, seed=i + 50) for i, x in params.items()}
+
+    def update(grads, params):
+        return clip.update(grads, clip.init(params), params)[0]
+
+    expected = update(grads, params)
+    assert {bool((expected[i] == grads[i]).all()) for i in grads} == {True, False}
+    with devices.compiling_for(GPU):
+        found = jax.jit(update)(grads, params)
+        sums = str(jax.make_jaxpr(update)(grads, params)).count("reduce_sum")
+    assert sums == 4 < len(params)
+    for i in grads:
+        np.testing.assert_allclose(found[i], expected[i], rtol=1e-5)
 
 
 def test_the_device_chooses() -> None:

@@ -1,9 +1,10 @@
 """Operations that launch many kernels on a GPU, rewritten: the same functions, fewer launches.
 
-A GPU computes a small update faster than its host can launch the kernels. `rssm` and `behavior`
-define each of these functions in its plain form and mark it `fewer_launches_on_gpu`. Whether the
-plain form or the one of the same name in this module runs is decided in that decorator only.
-tests/test_fast_gpu.py compares values and derivatives; assets/speed.md has the numbers of launches.
+A GPU computes a small update faster than its host can launch the kernels. `rssm`, `behavior` and
+`optimizer` define each of these functions in its plain form and mark it `fewer_launches_on_gpu`.
+Whether the plain form or the one of the same name in this module runs is decided in that decorator
+only. tests/test_fast_gpu.py compares values and derivatives; assets/speed.md has the numbers of
+launches.
 """
 
 import functools
@@ -12,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dreamer_lite.agent import devices
 
@@ -19,6 +21,7 @@ Step = Callable[..., tuple[Any, Any]]
 # Steps of a scan that are written out, so that one kernel stores the results of all of them. The
 # more, the longer XLA compiles. No other number was tried.
 AT_ONCE = 4
+ROW = 1024  # numbers that `norms` sums at first
 
 
 def fewer_launches_on_gpu(plain: Callable) -> Callable:
@@ -135,3 +138,20 @@ def lambda_returns(
         return a + b * later_a, b * later_b
 
     return jax.lax.associative_scan(after, (a, b), reverse=True)[0]
+
+
+def norms(tree: Any) -> Any:
+    """All tensors as one vector, so that a few kernels serve all of them.
+
+    Each tensor is padded with zeros to whole rows of ROW numbers. The squares of every row are
+    summed, then the rows of every tensor. The order is fixed, so equal runs have equal sums.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    counts = np.array([-(-x.size // ROW) for x in leaves])  # rows of each tensor
+    padded = [jnp.pad(x.ravel(), (0, n * ROW - x.size)) for x, n in zip(leaves, counts)]
+    rows = jnp.square(jnp.concatenate(padded).reshape(-1, ROW)).sum(1)
+    place = jnp.arange(counts.max())
+    first = counts.cumsum() - counts
+    of_tensor = rows.at[first[:, None] + place].get(mode="clip")  # (tensors, most rows)
+    squares = jnp.where(place < counts[:, None], of_tensor, 0).sum(1)
+    return jax.tree.unflatten(structure, list(jnp.sqrt(squares)))

@@ -9,11 +9,20 @@ Adam averages raw gradients and then scales the average. Sources: Hafner et al. 
 Built in notebook 08. The parts are optax's; only the clipping over whole tensors is ours.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
+from dreamer_lite.agent.fast_gpu import fewer_launches_on_gpu
 from dreamer_lite.config import Config
+
+
+@fewer_launches_on_gpu
+def norms(tree: Any) -> Any:
+    """The Euclidean norm of each tensor, in a tree of the same structure."""
+    return jax.tree.map(lambda x: jnp.linalg.norm(x.ravel()), tree)
 
 
 def clip_by_parameter_norm(clip: float, floor: float) -> optax.GradientTransformation:
@@ -22,12 +31,12 @@ def clip_by_parameter_norm(clip: float, floor: float) -> optax.GradientTransform
     Norms are over the whole tensor; optax's own AGC takes them per unit.
     """
 
-    def shrink(grad, param):
-        limit = clip * jnp.maximum(floor, jnp.linalg.norm(param.ravel()))
-        return grad / jnp.maximum(1.0, jnp.linalg.norm(grad.ravel()) / limit)
+    def shrink(grad, grad_norm, param_norm):
+        limit = clip * jnp.maximum(floor, param_norm)
+        return grad / jnp.maximum(1.0, grad_norm / limit)
 
     def update(updates, state, params=None):
-        return jax.tree.map(shrink, updates, params), state
+        return jax.tree.map(shrink, updates, norms(updates), norms(params)), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
