@@ -15,7 +15,7 @@ import optax
 from dreamer_lite.agent import behavior
 from dreamer_lite.agent.agent import Graph, Params, make_agent
 from dreamer_lite.agent.behavior import ReturnRange
-from dreamer_lite.agent.optimizer import make_optimizer
+from dreamer_lite.agent.optimizer import make_optimizer, norms
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.agent.world_model import Batch
 from dreamer_lite.config import Config
@@ -88,7 +88,8 @@ def update(
     slow = jax.tree.map(
         lambda fast, slow: rate * fast + (1 - rate) * slow, params["critic"], state.slow_critic
     )
-    out = out._replace(metrics=out.metrics | {"grad_norm": optax.tree.norm(gradient)})
+    grad_norm = optax.tree.norm(norms(gradient))  # of the norms by which tensors are clipped
+    out = out._replace(metrics=out.metrics | {"grad_norm": grad_norm})
     return LearnerState(params, slow, optimizer, out.returns), out
 
 
