@@ -106,6 +106,8 @@ def test_words_become_presets() -> None:
     words = ["walker 1m", "catch", "pong", "1m", "pixels-cpu"]
     assert bench.split_presets(words) == ["walker 1m", "catch", "pong 1m", "pixels-cpu"]
     assert bench.split_presets([]) == []
+    quoted = ["road_runner pixels-cpu", "walker", "1m"]
+    assert bench.split_presets(quoted) == ["road_runner pixels-cpu", "walker 1m"]
 
 
 @pytest.mark.parametrize(

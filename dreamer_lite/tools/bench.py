@@ -106,11 +106,13 @@ def problem(preset: str, **changes: Any) -> Problem:
 def split_presets(words: list[str]) -> list[str]:
     """Presets from what was typed, quoted or not: walker 1m catch -> ["walker 1m", "catch"].
 
+    `pixels-cpu` is a preset, and a size only in quotes: "road_runner pixels-cpu".
+
     Raises:
       ValueError: a size comes before any environment.
     """
     found: list[str] = []
-    for word in " ".join(words).split():
+    for word in words:
         if word not in SIZES or word in STANDARD:
             found.append(word)
         elif not found or " " in found[-1]:
