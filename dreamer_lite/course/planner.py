@@ -27,22 +27,21 @@ ENOUGH = 0.9  # a plan that reaches this fraction of a curve's rise has minutes 
 # one or two cores. GPUs: `estimated_seconds`, until somebody has measured them.
 MINUTES = {
     ("dmc/walker-walk", "cpu"): 30.0,
-    ("dmc/walker-walk", "gpu"): 45.0,
+    ("dmc/walker-walk", "gpu"): 25.0,
     ("atari/road_runner", "cpu"): 20.0,
-    ("atari/road_runner", "gpu"): 15.0,
+    ("atari/road_runner", "gpu"): 10.0,
     ("atari/pong", "cpu"): 60.0,
-    ("atari/pong", "gpu"): 60.0,
+    ("atari/pong", "gpu"): 40.0,
 }
 OTHERS = 60.0  # minutes
 
-# (environment or its family, size): kernel launches of an update compiled for a T4 (jax 0.7.2), and
-# billions of floating-point operations in its matrix products. The launches are those before
-# `agent.fast_gpu`, which needs fewer (assets/speed.md): the estimates are too high.
+# (environment or its family, size): kernel launches of an update compiled for a T4, see "Programs
+# for GPUs" in assets/speed.md, and billions of floating-point operations in its matrix products.
 COMPILED = {
-    ("dmc", "small"): (5_991, 5.2),
-    ("dmc", "1m"): (10_722, 31.0),
-    ("atari", "pixels-cpu"): (3_711, 4.5),
-    ("atari", "1m"): (10_884, 96.4),
+    ("dmc", "small"): (2_230, 5.2),
+    ("dmc", "1m"): (3_477, 31.0),
+    ("atari", "pixels-cpu"): (1_667, 4.5),
+    ("atari", "1m"): (3_572, 96.4),
 }
 LAUNCH = 5e-6  # seconds a launch: what is usual, not measured here
 RATE = 2e12  # operations per second, a quarter of a T4's peak in float32

@@ -55,15 +55,16 @@
 # | 2 CPU cores | Road Runner | `pixels-cpu` | 20 | it runs: 900 to 2,600 points, random play 20 | measured |
 # | 2 CPU cores | Pong | `pixels-cpu` | 60 | it still loses: about -14, from -21 | measured |
 # | 2 CPU cores | Pong, `changes = {"moving_scale": 10, "recon_scale": 3}` | `pixels-cpu` | 115 | it wins by 19 points of 21, one seed | measured |
-# | T4, L4, A100 | Walker Walk | `small` | 45 | it walks: about 900 | estimate |
-# | T4, L4, A100 | Road Runner | `pixels-cpu` | 15 | it runs far: up to 9,000 points, one seed | estimate |
-# | T4, L4, A100 | Pong | `1m` | 60 | it wins some rallies: about -4 | estimate |
+# | T4, L4, A100 | Walker Walk | `small` | 25 | it walks: about 900 | estimate |
+# | T4, L4, A100 | Road Runner | `pixels-cpu` | 10 | it runs far: up to 9,000 points, one seed | estimate |
+# | T4, L4, A100 | Pong | `1m` | 40 | it wins some rallies: about -4 | estimate |
 
 # %% [markdown]
 # **How the estimates were made.** Nobody has run this notebook on a GPU yet. We compiled the programs for a T4
 # and counted kernel launches and floating-point operations. A launch is taken as 5 µs, the arithmetic as
 # 2 TFLOP/s, acting and simulator as 10 ms per update. The returns are those of earlier runs after as many
-# frames. Launches dominate, so expect little more from an L4 or A100.
+# frames. In the estimates for Walker and Road Runner, arithmetic takes about a tenth of the time, so expect little
+# more from an L4 or A100 there.
 
 # %% tags=["bootstrap"]
 from dreamer_lite.course import colab
@@ -281,7 +282,8 @@ question.explain(
 # ![](figure:09_training)
 # </details>
 #
-# Here the return rises after 1,700 updates. That is late in this short run, and early in the 7,000 of the plan. The loss `dyn` rises
+# Here the return rises after 1,700 updates, and in the longest run of section 6 between updates 1,350 and 1,850. That is late in
+# this short run, and early in the 7,000 of the plan. The loss `dyn` rises
 # too, and that is no error: it is the KL divergence of posterior and prior, and the posterior learns to encode more.
 #
 # Was the plan right, and what is on the disk now?
