@@ -208,7 +208,7 @@ def test_equations_fit_a_small_screen_beside_the_list_of_files(student):
 @pytest.mark.slow
 def test_08_pauses_goes_on_stops_and_is_turned_by_keyboard(student):
     student.visit("08_dreamer.ipynb")
-    student.run_above("dashboard.wait()", 300)
+    student.run_above("dashboard.wait()", 900)  # the checks above it take minutes
     says(student, "running, update", 300)
     student.press("pause")
     says(student, "paused, update")

@@ -27,7 +27,7 @@ from dreamer_lite.runs import agents
 from dreamer_lite.worlds.base import Space
 
 # Larger, or not quick enough to compile.
-LARGER = ("catch", "pendulum", "pong", "walker-walk", "road-runner")
+LARGER = ("catch", "pendulum", "pong", "atari-breakout", "walker-walk", "road-runner")
 STEPS, OBSERVED = 50, 10  # of a sequence, and how many of them are observed
 CLOSE = 1e-4
 

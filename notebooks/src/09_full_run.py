@@ -55,6 +55,7 @@
 # | 2 CPU cores | Road Runner | `pixels-cpu` | 20 | it runs: 900 to 2,600 points, random play 20 | measured |
 # | 2 CPU cores | Pong | `pixels-cpu` | 60 | it still loses: about -14, from -21 | measured |
 # | 2 CPU cores | Pong, `changes = {"moving_scale": 10, "recon_scale": 3}` | `pixels-cpu` | 115 | it wins by 19 points of 21, one seed | measured |
+# | 2 CPU cores | Breakout, the same `changes` | `pixels-cpu` | 122 | 10 points, random play 1, one seed | measured |
 # | T4, L4, A100 | Walker Walk | `small` | 25 | it walks: about 900 | estimate |
 # | T4, L4, A100 | Road Runner | `pixels-cpu` | 10 | it runs far: up to 9,000 points, one seed | estimate |
 # | T4, L4, A100 | Pong | `1m` | 40 | it wins some rallies: about -4 | estimate |
