@@ -48,10 +48,9 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
 def _affine_derivative(primals, tangents):
     """dx W + x dW + db, so written that the gradient, its transpose, is fast."""
     (x, kernel, bias), (dx, dkernel, dbias) = primals, tangents
-    lead, parts = x.shape[:-1], []
-    flat = devices.as_batch(x, lead)
+    flat, parts = x.reshape(-1, x.shape[-1]), []
     if not _is_zero(dx):
-        parts.append(devices.as_batch(dx, lead) @ kernel)
+        parts.append(dx.reshape(flat.shape) @ kernel)
     if not _is_zero(dkernel):
         parts.append(flat @ dkernel)
     if not _is_zero(dbias):
@@ -59,7 +58,7 @@ def _affine_derivative(primals, tangents):
     # The barrier keeps XLA from fusing what made the gradient into the transposed copy that the
     # product for the kernel needs: that fusion costs ten times as much as both operations apart.
     tangent = jax.lax.optimization_barrier(functools.reduce(jnp.add, parts))
-    return affine(x, kernel, bias), devices.from_batch(tangent, lead)
+    return affine(x, kernel, bias), tangent.reshape(*x.shape[:-1], -1)
 
 
 @jax.custom_jvp
@@ -72,9 +71,8 @@ def _scale_derivative(primals, tangents):
     (x, scale), (dx, dscale) = primals, tangents
     parts = [] if _is_zero(dx) else [dx * scale]
     if not _is_zero(dscale):
-        flat = devices.as_batch(x, x.shape[:-1])
-        scaled = flat * _repeat(dscale, len(flat))
-        parts.append(devices.from_batch(scaled, x.shape[:-1]))
+        flat = x.reshape(-1, x.shape[-1])
+        parts.append((flat * _repeat(dscale, len(flat))).reshape(x.shape))
     return scale_features(x, scale), functools.reduce(jnp.add, parts)
 
 

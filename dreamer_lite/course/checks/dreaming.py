@@ -36,7 +36,8 @@ def small_agent() -> Any:
 @functools.cache
 def calm_agent() -> Any:
     """The small agent with small rewards and values: nearly all probability on the bin of 0."""
-    agent = nnx.clone(small_agent())
+    graph, params = nnx.split(small_agent())
+    agent = nnx.merge(graph, nnx.to_pure_dict(params))  # a copy
     for head in (agent.reward.out, agent.critic.out):
         bins = len(head.bias)
         head.kernel[...] = 0.1 * head.kernel[...]
