@@ -53,6 +53,6 @@ def test_the_compiled_program_sums_the_same_in_its_loops() -> None:
 
 @pytest.mark.parametrize("preset", ["pixels-cpu", pytest.param("pong 1m", marks=pytest.mark.slow)])
 def test_images_and_activations_stay_on_their_device(preset: str) -> None:
-    """Patches and convolutions, in the forms for accelerators: only what the replay stores moves."""
+    """Patches and convolutions, in the forms for accelerators: what the replay stores moves."""
     found = on_two_devices(preset)
     assert 0 < sum(found["gathered"].values()) < found["pixels"] / 20, found["gathered"]
