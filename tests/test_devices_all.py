@@ -69,11 +69,15 @@ def test_what_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
     )
 
 
+def mesh_of_one() -> Mesh:
+    """A mesh of one device: what a program does differently in a mesh, without a second device."""
+    return Mesh(np.array(jax.devices()[:1]), (sharding.AXIS,))
+
+
 @pytest.mark.parametrize("lead", [(), (6,), (2, 3), (1, 2, 3)], ids=str)
 def test_time_and_batch_as_one_axis_and_back(lead: tuple[int, ...]) -> None:
     x = jnp.arange(np.prod(lead) * 20).reshape(*lead, 4, 5)
-    one = Mesh(np.array(jax.devices()[:1]), (sharding.AXIS,))
-    for mesh in (None, one):
+    for mesh in (None, mesh_of_one()):
         with sharding.over(mesh):
             flat = devices.as_batch(x, lead)
             np.testing.assert_array_equal(devices.from_batch(flat, lead), x)
@@ -99,8 +103,7 @@ def test_in_a_mesh_images_and_their_gradients_are_the_same() -> None:
         weights = jnp.arange(6.0).reshape(2, 3)  # no two images count alike
         return (weights * (embed.sum(-1) + loss)).sum(), (embed, loss)
 
-    one = Mesh(np.array(jax.devices()[:1]), (sharding.AXIS,))
-    with sharding.over(one):
+    with sharding.over(mesh_of_one()):
         spread = nnx.value_and_grad(total, has_aux=True)([encoder, decoder])
     plain = nnx.value_and_grad(total, has_aux=True)([encoder, decoder])
     for a, b in zip(jax.tree.leaves(spread), jax.tree.leaves(plain), strict=True):

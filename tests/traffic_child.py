@@ -21,8 +21,9 @@ from dreamer_lite.training import loop as training
 from dreamer_lite.training import sharding
 
 # An image agent whose update compiles in seconds.
-SMALL = {"length": 5, "batch": 4, "worlds": 2, "depth": 4, "deter": 64, "hidden": 16, "units": 16}
-SMALL |= {"precision": "float32"}
+SMALL = dict(
+    length=5, batch=4, worlds=2, depth=4, deter=64, hidden=16, units=16, precision="float32"
+)
 # The plain forms of layers are compiled, not those for CPUs, which gather activations.
 ACCELERATOR = SimpleNamespace(platform="tpu", device_kind="an accelerator")
 
