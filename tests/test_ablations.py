@@ -11,7 +11,7 @@ from dreamer_lite.course.widgets.ablations import MOST, NAMES, PRESET
 
 
 def stored(agent: str, high: float) -> str:
-    """A made-up curve file of two seeds, 4 records, 2 CPU seconds an update of both together."""
+    """A made-up curve file of two seeds, 4 records, 2 seconds an update of both together."""
     updates = np.array([1.0, 50, 100, 200])
     returns = np.array([[0.0, 0], [high / 2, high / 2], [high, high - 1], [high, high + 2]])
     about = {"agent": agent, "command": f"make {agent}", "seeds": [0, 1]}
@@ -59,7 +59,7 @@ def test_lines_and_bands_are_those_of_the_files(made):
 @pytest.mark.parametrize(
     "against, x",
     [("updates", [1, 50, 100, 200]), ("agent steps", [128, 6400, 12800, 25600]),
-     ("CPU seconds", [1, 50, 100, 200])],
+     ("seconds", [1, 50, 100, 200])],
 )  # fmt: skip
 def test_the_axis_can_be_changed(made, against, x):
     made.axis.value = against
@@ -75,7 +75,7 @@ def test_seconds_of_another_processor_are_not_compared(made):
     assert lines(made) == [PRESET, "horizon 5", "horizon 30"]
     row = next(line for line in made.words().splitlines() if line.startswith("horizon 5 "))
     assert row.split()[-1] == "-"
-    made.set_axis("CPU seconds")
+    made.set_axis("seconds")
     assert lines(made) == [PRESET, "horizon 30"] and "horizon 5" not in made.sentence()
     assert "not drawn against seconds: horizon 5." in made.report.value
 

@@ -2,15 +2,18 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dreamer_lite import assets
 from dreamer_lite.baselines.ppo import Settings, train
+from dreamer_lite.config import to_dict
 from dreamer_lite.course import curves
 from dreamer_lite.course.curves import AGENTS, Curve
 from dreamer_lite.presets import make_config
+from dreamer_lite.runs import sweep as sweeps
 from dreamer_lite.training.progress import Limits
 from dreamer_lite.worlds import make
 
@@ -51,9 +54,11 @@ def test_stored_curves_are_whole_and_say_how_they_were_made(name):
     assert len(curve.about["seeds"]) == curve.returns.shape[1] >= 3
     assert len(curve.updates) == len(curve.agent_steps) == len(curve.seconds) == len(curve.returns)
     assert (np.diff(curve.agent_steps) > 0).all() and (np.diff(curve.seconds) >= 0).all()
-    command = curve.about["command"]
-    assert f"curves {name} --world minatar/breakout --seeds 3" in command
-    assert command.endswith(f"--updates {curve.updates[-1]:.0f}")
+    command, updates = curve.about["command"], f"--updates {curve.updates[-1]:.0f}"
+    if agent.model_free is None:
+        assert command == curves.sweep_command(name).rpartition(" --out ")[0] and updates in command
+    else:
+        assert f"curves {name} --world minatar/breakout --seeds 3 {updates}" in command
     assert {"cores", "processor", "versions", "wall_seconds"} <= curve.about.keys()
 
 
@@ -88,6 +93,81 @@ def test_the_command_stores_a_curve(tmp_path, capsys, monkeypatch):
     np.testing.assert_allclose(points["returns"], expected, atol=0.006)
     assert stored["seeds"] == [0, 1] and stored["cores"] >= 1
     assert "11,264 agent steps" in capsys.readouterr().out
+
+
+def write_summary(run: Path, updates: int) -> None:
+    summary = {"wall_seconds": 30, "agent_steps": 128 * updates, "updates": updates}
+    (run / "summary.json").write_text(json.dumps(summary))
+
+
+@pytest.fixture
+def swept(tmp_path) -> Path:
+    """A finished sweep of two seeds of Catch, with made-up records."""
+    folder = tmp_path / "sweep"
+    request = sweeps.Request("catch", None, [0, 1], {"horizon": ["1"]}, {"updates": 100})
+    sweep = sweeps.Sweep(request, folder)
+    sweep.claim()
+    for number, run in enumerate(sweep.runs):
+        place = folder / run.name
+        place.mkdir()
+        config = to_dict(make_config("catch", seed=run.seed, horizon=1))
+        (place / "config.json").write_text(json.dumps(config))
+        write_summary(place, 100)
+        records = [
+            {
+                "updates": n,
+                "agent_steps": 128 * n,
+                "seconds": 20 + n + number,
+                "return_mean": n / 100,
+            }
+            for n in (1, 50, 100)
+        ]
+        (place / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    return folder
+
+
+def test_a_finished_sweep_becomes_a_curve(swept, tmp_path, capsys):
+    out = tmp_path / "curve.json"
+    assert curves.main(["horizon_1", "--sweep", str(swept), "--out", str(out)]) == 0
+    assert (
+        "update     100,      12,800 agent steps,    241 s: return 1.00, 1.00"
+        in capsys.readouterr().out
+    )
+    stored = json.loads(out.read_text(encoding="utf-8"))
+    assert stored["command"] == (
+        "taskset -c 0 dreamer-lite sweep --world catch --seeds 0,1 --set horizon=1 --updates 100 "
+        "--parallel 1"
+    )
+    assert stored["seeds"] == [0, 1] and stored["changes"] == {"horizon": 1}
+    assert stored["points"]["seconds"] == [43, 141, 241]  # of both runs together
+    assert stored["points"]["returns"] == [[0.01, 0.01], [0.5, 0.5], [1, 1]]
+
+
+def test_a_sweep_that_is_no_curve_is_refused(swept, capsys):
+    """Other settings, a run that was interrupted or is not finished, no sweep."""
+
+    def refused(name: str) -> str:
+        assert curves.main([name, "--sweep", str(swept)]) == 2
+        return capsys.readouterr().err
+
+    assert f"{swept / 's0'} has other settings than horizon_30" in refused("horizon_30")
+    metrics = swept / "s1" / "metrics.jsonl"
+    lines = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join(lines[:1] + lines))
+    assert "was interrupted" in refused("horizon_1")
+    write_summary(swept / "s1", 50)
+    assert f"{swept / 's1'} is not finished" in refused("horizon_1")
+    (swept / "sweep.json").unlink()
+    assert "Cannot read" in refused("horizon_1")
+
+
+def test_dreamer_is_trained_by_a_sweep(capsys):
+    assert curves.main(["dreamer_thrifty"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "taskset -c 0 dreamer-lite sweep --world minatar/breakout --seeds 0,1,2 --set worlds=8 "
+        "--set train_ratio=64 --updates 4000 --parallel 1 --out runs/dreamer_thrifty" in said
+    )
 
 
 def test_bad_input_gets_a_sentence(capsys):

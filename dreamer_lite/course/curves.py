@@ -1,11 +1,13 @@
 """Reference curves: the return of an agent against agent steps, updates and time, in one file.
 
-    taskset -c 0 python -m dreamer_lite.course.curves dreamer --out assets/curves/dreamer.json
+    taskset -c 0 python -m dreamer_lite.course.curves ppo --out ppo.json
+    python -m dreamer_lite.course.curves dreamer --sweep DIR --out dreamer.json
 
-`AGENTS` names the agents that notebook 11 compares, and ablations. Each curve is one run of several
-seeds in one program, measured in CPU seconds of the process. On one core, which `taskset` ensures,
-CPU seconds equal wall-clock time if nothing else runs; other work on the machine changes them
-little. Compilation is included, from an empty cache.
+`AGENTS` names the agents that notebook 11 compares, and ablations. A curve of PPO or Q-learning is
+one training of several seeds in one program, timed in CPU seconds of the process. One of Dreamer is
+made of a finished sweep, a run for each seed, timed in wall-clock seconds; `sweep_command` says how
+to get it. On one core that nothing else uses, which `taskset` chooses, both clocks agree. The time
+includes compilation, from an empty cache and once for all seeds.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import math
 import os
 import platform
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,8 +29,9 @@ from matplotlib.axes import Axes
 
 from dreamer_lite import assets, worlds
 from dreamer_lite.baselines import ppo, q_learning
-from dreamer_lite.config import Config
+from dreamer_lite.config import Config, to_dict
 from dreamer_lite.presets import make_config
+from dreamer_lite.runs import sweep as sweeps
 from dreamer_lite.training import loop as training
 
 
@@ -36,7 +40,7 @@ class Agent(NamedTuple):
 
     updates: int = 4000  # gradient steps of each seed
     changes: Mapping[str, Any] = {}  # of the environment's preset
-    model_free: ppo.Settings | q_learning.Settings | None = None  # None: Dreamer
+    model_free: ppo.Settings | q_learning.Settings | None = None  # None: Dreamer, by a sweep
 
 
 AGENTS = {
@@ -66,7 +70,7 @@ class Curve(NamedTuple):
     agent: str  # a name in AGENTS
     updates: np.ndarray  # (n,)
     agent_steps: np.ndarray  # (n,)
-    seconds: np.ndarray  # (n,) CPU seconds of all S agents together, compilation included
+    seconds: np.ndarray  # (n,) of one core, of all S agents together, compilation included
     returns: np.ndarray  # (n, S) mean of each seed's latest 100 training episodes
     about: dict[str, Any]  # command, world, seeds, cores, processor, versions
 
@@ -90,7 +94,7 @@ def when(curve: Curve, level: float) -> tuple[float, float]:
 
 
 def seconds_of_one(curve: Curve) -> np.ndarray:
-    """CPU seconds (n,) of one agent: those of the run divided by the number of seeds."""
+    """Seconds (n,) of one agent on one core: those of all divided by the number of seeds."""
     return curve.seconds / curve.returns.shape[1]
 
 
@@ -106,17 +110,15 @@ def as_json(curve: Curve) -> str:
 
 
 def follow(agent: Agent, config: Config) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Train `config.seeds` agents in a JAX environment; yields (record, state)."""
+    """Train `config.seeds` model-free agents in a JAX environment; yields (record, state)."""
     world = worlds.make(config.world)
     if worlds.is_hosted(world):
         raise ValueError(f"{config.world} is no environment in JAX: only those have curves.")
     limits = training.Limits(updates=agent.updates)
     if isinstance(agent.model_free, ppo.Settings):
         return ppo.train(config, agent.model_free, world, limits)
-    if agent.model_free is None:
-        driver = training.make_driver(config, world)
-    else:
-        driver = q_learning.make_driver(q_learning.make_program(config, agent.model_free, world))
+    assert agent.model_free is not None
+    driver = q_learning.make_driver(q_learning.make_program(config, agent.model_free, world))
     return training.train(config, driver, driver.init(config.seed), limits)
 
 
@@ -147,8 +149,16 @@ def machine() -> dict[str, Any]:
 
 
 def measure(name: str, world: str, seeds: int, updates: int | None = None) -> Iterator[Curve]:
-    """The curve so far, after every record. `updates` replaces the agent's own number."""
+    """The curve so far of a model-free agent, after every record.
+
+    `updates` replaces the agent's own number. Raises ValueError for Dreamer.
+    """
     agent = AGENTS[name]
+    if agent.model_free is None:
+        raise ValueError(
+            f"{name} is Dreamer, which a sweep trains: {sweep_command(name)}; then name its folder "
+            "with --sweep."
+        )
     agent = agent._replace(updates=updates or agent.updates)
     config = make_config(world, seeds=seeds, **agent.changes)
     about = {
@@ -162,6 +172,65 @@ def measure(name: str, world: str, seeds: int, updates: int | None = None) -> It
     }
     for curve, _ in watch(name, follow(agent, config), about):
         yield curve
+
+
+def sweep_command(name: str) -> str:
+    """The command that trains Dreamer with the settings of `name`, three seeds, on one core."""
+    agent = AGENTS[name]
+    changes = {key: [str(value)] for key, value in agent.changes.items()}
+    request = sweeps.Request(
+        "minatar/breakout", None, [0, 1, 2], changes, {"updates": agent.updates}
+    )
+    return f"{as_command(request)} --out runs/{name}"
+
+
+def as_command(request: sweeps.Request) -> str:
+    """A sweep on one core, one run at a time, as it is typed; without the folder."""
+    words = ["--world", request.world, *(["--size", request.size] if request.size else [])]
+    words += ["--seeds", ",".join(map(str, request.seeds))]
+    for key, values in request.settings.items():
+        words += ["--set", f"{key}={','.join(values)}"]
+    for key, value in request.limit.items():
+        words += [f"--{key}", f"{value:.12g}"]
+    return f"taskset -c 0 dreamer-lite sweep {shlex.join(words)} --parallel 1"
+
+
+def from_sweep(name: str, folder: Path) -> Curve:
+    """The curve of Dreamer from a finished sweep, whose runs had one core, one after another.
+
+    Raises:
+      ValueError: a run is not finished, or has other settings than `name`; one sentence.
+    """
+    request = sweeps.read_request(folder)
+    sweep, tables = sweeps.Sweep(request, folder), []
+    keys = ("updates", "agent_steps", "seconds", "return_mean")
+    for run in sweep.runs:
+        place = folder / run.name
+        if sweep.state(run) != sweeps.DONE:
+            raise ValueError(f"{place} is not finished: the command of the sweep goes on.")
+        config = make_config(request.world, request.size, seed=run.seed, **AGENTS[name].changes)
+        if json.loads((place / "config.json").read_text(encoding="utf-8")) != to_dict(config):
+            raise ValueError(f"{place} has other settings than {name}.")
+        lines = (place / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        tables.append(
+            np.array([[record[key] for key in keys] for record in map(json.loads, lines)])
+        )
+    if any(len(table) != len(tables[0]) for table in tables):
+        raise ValueError(
+            f"A run of {folder} was interrupted: its seconds are not those of the others."
+        )
+    (updates, steps, *_), seconds, returns = tables[0].T, *np.stack(tables)[..., 2:].T
+    about = {
+        "agent": name,
+        "command": as_command(request),
+        "world": request.world,
+        "changes": AGENTS[name].changes,
+        "seeds": request.seeds,
+        **machine(),
+        "cores": 1,
+        "wall_seconds": round(float(seconds[-1].sum()), 1),
+    }
+    return Curve(name, updates, steps, seconds.sum(1), returns, about)
 
 
 def watch(
@@ -202,18 +271,23 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m dreamer_lite.course.curves", description=__doc__, formatter_class=form
     )
     parser.add_argument("agent", choices=AGENTS)
+    parser.add_argument("--sweep", type=Path, help="of Dreamer: the folder of the finished sweep")
     parser.add_argument("--out", type=Path, help="the JSON file to write")
     parser.add_argument("--world", default="minatar/breakout")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--updates", type=int, help="gradient steps of each seed")
     options = parser.parse_args(arguments)
     try:
-        for curve in measure(options.agent, options.world, options.seeds, options.updates):
+        if options.sweep:
+            news: Iterable[Curve] = [from_sweep(options.agent, options.sweep)]
+        else:
+            news = measure(options.agent, options.world, options.seeds, options.updates)
+        for curve in news:
             if options.out:
                 options.out.write_text(as_json(curve), encoding="utf-8")
             counts = f"{curve.updates[-1]:7,.0f}, {curve.agent_steps[-1]:11,.0f} agent steps"
             returns = ", ".join(f"{x:.2f}" for x in curve.returns[-1])
-            print(f"update {counts}, {curve.seconds[-1]:6.0f} CPU s: return {returns}", flush=True)
+            print(f"update {counts}, {curve.seconds[-1]:6.0f} s: return {returns}", flush=True)
     except (ValueError, OSError) as error:
         print(f"curves: {error}", file=sys.stderr)
         return 2

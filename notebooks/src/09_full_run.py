@@ -363,7 +363,8 @@ info = agents.export(run_folder, file)
 if mirror_folder:
     copies.add(mirror_folder, run_folder, [*places.FILES, "summary.json", "episode.mp4"])
 else:
-    colab.download(*(run_folder / name for name in (*places.FILES, "episode.mp4")))
+    kept = (*places.FILES, "summary.json", "metrics.jsonl", "episode.mp4")
+    colab.download(*(run_folder / name for name in kept))
 print(f"{mirror_folder or run_folder}: agent, curve, summary, film")
 print("The same training as a command:\n" + agents.command(config, summary["updates"]))
 print("Please send us this line:\n" + full_run.measured(config, summary, returns["trained"]))

@@ -34,7 +34,7 @@ NAMES = {  # label: a name in `curves.AGENTS`
 AXES = {  # label: x of a curve
     "updates": lambda curve: curve.updates,
     "agent steps": lambda curve: curve.agent_steps,
-    "CPU seconds": curves.seconds_of_one,
+    "seconds": curves.seconds_of_one,
 }
 MOST = len(COLOURS) - 1  # more lines cannot be told apart
 
@@ -71,7 +71,7 @@ class Ablations:
         self._refresh()
 
     def set_axis(self, against: str) -> None:
-        """Draw against updates, agent steps or CPU seconds. Raises ValueError for another axis."""
+        """Draw against updates, agent steps or seconds. Raises ValueError for another axis."""
         if against not in AXES:
             raise ValueError(f"There is no axis {against!r}: valid are {', '.join(AXES)}.")
         self.against = against
@@ -96,7 +96,7 @@ class Ablations:
             x, y = AXES[self.against](curve), curve.returns
             axes.plot(x, y.mean(1), label=label, **style(number, len(x)))
             axes.fill_between(x, y.min(1), y.max(1), alpha=0.15, color=COLOURS[number])
-        unit = "CPU seconds of one agent, on one core" if "CPU" in self.against else self.against
+        unit = "seconds on one core" if self.against == "seconds" else self.against
         decorate(axes, unit, "return (bricks per episode), latest 100")
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False, fontsize=9)
