@@ -1,6 +1,6 @@
 """Run by test_distributed in one process or several: 50 updates, then losses and parameters.
 
-python hosts_child.py OUT.npz WORLD COORDINATOR PROCESSES PROCESS
+python hosts_child.py OUT.npz WORLD COORDINATOR PROCESSES PROCESS [float64]
 """
 
 import json
@@ -11,6 +11,7 @@ import devices_child
 import jax
 import numpy as np
 import small_run
+import wide
 
 from dreamer_lite import worlds
 from dreamer_lite.runs import process
@@ -22,7 +23,11 @@ from dreamer_lite.training.progress import Limits
 UPDATES = 50
 
 
-def main(out: str, name: str, coordinator: str, processes: str, number: str) -> None:
+def main(
+    out: str, name: str, coordinator: str, processes: str, number: str, precision: str = ""
+) -> None:
+    if precision == "float64":
+        wide.compute_in_float64()
     if processes != "1":
         hosts.connect(coordinator, int(processes), int(number))
     process.enable_compilation_cache()

@@ -55,12 +55,14 @@ def address() -> str:
         return f"127.0.0.1:{one.getsockname()[1]}"
 
 
-def trained(out: Path, world: str, processes: int, devices: int) -> tuple[dict, dict]:
+def trained(
+    out: Path, world: str, processes: int, devices: int, *precision: str
+) -> tuple[dict, dict]:
     """(about, arrays) after 50 updates in so many processes with so many devices each."""
     where, child = address(), "tests/hosts_child.py"
     ended(
         [
-            start([child, str(out), world, where, str(processes), str(number)], devices)
+            start([child, str(out), world, where, str(processes), str(number), *precision], devices)
             for number in range(processes)
         ]
     )
@@ -70,18 +72,28 @@ def trained(out: Path, world: str, processes: int, devices: int) -> tuple[dict, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 4])
-def test_several_processes_compute_what_one_does(tmp_path: Path, processes: int) -> None:
-    """Losses of 50 updates, parameters, replay and all; the one process has one device."""
-    about, one = trained(tmp_path / "one.npz", "catch", 1, 1)
-    several, all_of_them = trained(tmp_path / "all.npz", "catch", processes, 1)
+@pytest.mark.parametrize(
+    "processes, precision, tolerance", [(2, "float32", 1e-5), (4, "float64", 1e-9)]
+)
+def test_several_processes_compute_what_one_does(
+    tmp_path: Path, processes: int, precision: str, tolerance: float
+) -> None:
+    """Losses of 50 updates, parameters, replay and all; the one process has one device.
+
+    Sums over devices are rounded in another order, and training amplifies that: on some processors
+    to 1e-4 in float32 after 50 updates. In float64 nothing else may differ.
+    """
+    about, one = trained(tmp_path / "one.npz", "catch", 1, 1, precision)
+    several, all_of_them = trained(tmp_path / "all.npz", "catch", processes, 1, precision)
     assert (about["devices"], about["local"]) == (1, 1)
     assert (several["devices"], several["local"]) == (processes, 1)
     assert len(set(about["losses"])) > 5
-    np.testing.assert_allclose(several["losses"], about["losses"], rtol=1e-5)
+    np.testing.assert_allclose(several["losses"], about["losses"], rtol=tolerance)
     assert one.keys() == all_of_them.keys()
     for name in one:
-        np.testing.assert_allclose(all_of_them[name], one[name], 1e-5, 1e-5, err_msg=name)
+        np.testing.assert_allclose(all_of_them[name], one[name], tolerance, tolerance, err_msg=name)
+    kernels = [x for name, x in one.items() if name.endswith("['kernel']")]
+    assert kernels and {str(x.dtype) for x in kernels} == {precision}
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def keep_score(envs: EnvState) -> EnvState:
     score = jnp.where(timestep.is_first, 0.0, envs.score) + timestep.reward
     place = (envs.episodes + jnp.cumsum(timestep.is_last) - 1) % EPISODES
     place = jnp.where(timestep.is_last, place, EPISODES)  # out of range: dropped
-    episodes = envs.episodes + timestep.is_last.sum()
+    episodes = envs.episodes + timestep.is_last.sum(dtype=jnp.int32)
     # Back by whole rounds of the ring, whose next place this number also gives.
     excess = EPISODES * -(-jnp.maximum(0, episodes - COUNTED) // EPISODES)
     return envs._replace(

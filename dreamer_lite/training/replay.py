@@ -98,7 +98,7 @@ def sample(replay: Replay, config: Config, key: jax.Array) -> tuple[Replay, Wind
     fresh = behind > 0
     start = jnp.where(fresh, 1 + (rounds + -behind // config.worlds) * window, start)
     world = jnp.where(fresh, -behind % config.worlds, world)
-    queued = config.worlds * rounds - waiting + fresh.sum()
+    queued = config.worlds * rounds - waiting + fresh.sum(dtype=jnp.int32)
     return replay._replace(queued=queued), Windows(start, world)
 
 
