@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dreamer_lite.agent import transforms
+from dreamer_lite.agent.fast_gpu import fewer_launches_on_gpu
 
 
 class OneHot(NamedTuple):
@@ -30,6 +31,7 @@ class OneHot(NamedTuple):
     def probs(self) -> jax.Array:
         return jnp.exp(self.logits)
 
+    @fewer_launches_on_gpu
     def quantile(self, u: jax.Array) -> jax.Array:
         """The one-hot class (..., C) in which the cumulative probability passes u (...) in [0, 1).
 

@@ -1,14 +1,15 @@
 """Operations that launch many kernels on a GPU, rewritten: the same functions, fewer launches.
 
-A GPU computes a small update faster than its host can launch the kernels. `rssm`, `behavior` and
-`optimizer` define each of these functions in its plain form and mark it `fewer_launches_on_gpu`.
+A GPU computes a small update faster than its host can launch the kernels. The agent's modules
+define each of these functions in its plain form and mark it `fewer_launches_on_gpu`.
 Whether the plain form or the one of the same name in this module runs is decided in that decorator
 only. tests/test_fast_gpu.py compares values and derivatives; assets/speed.md has the numbers of
 launches.
 """
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -22,15 +23,21 @@ Step = Callable[..., tuple[Any, Any]]
 # more, the longer XLA compiles. No other number was tried.
 AT_ONCE = 4
 ROW = 1024  # numbers that `norms` sums at first
+FEW = 8  # classes that `unimix` and `quantile` write out; with 16 XLA compiles longer
+LARGE = 2**16  # numbers of a kernel that `apply_each` does not pad; estimated, not measured
 
 
 def fewer_launches_on_gpu(plain: Callable) -> Callable:
-    """`plain`, or on a GPU the function of the same name in this module."""
+    """`plain`, or on a GPU the function of the same name in this module.
+
+    The function of this module may return NotImplemented where it does not launch fewer.
+    """
     fewer = globals()[plain.__name__]
 
     @functools.wraps(plain)
     def choose(*args: Any) -> Any:
-        return (fewer if devices.first().platform == "gpu" else plain)(*args)
+        result = fewer(*args) if devices.first().platform == "gpu" else NotImplemented
+        return plain(*args) if result is NotImplemented else result
 
     return choose
 
@@ -155,3 +162,89 @@ def norms(tree: Any) -> Any:
     of_tensor = rows.at[first[:, None] + place].get(mode="clip")  # (tensors, most rows)
     squares = jnp.where(place < counts[:, None], of_tensor, 0).sum(1)
     return jax.tree.unflatten(structure, list(jnp.sqrt(squares)))
+
+
+def means(tree: Any) -> Any:
+    """Arrays of equal shape as one stack, so that one kernel sums all of them."""
+    leaves, structure = jax.tree.flatten(tree)
+    found: dict[int, jax.Array] = {}
+    for shape in dict.fromkeys(x.shape for x in leaves):
+        alike = [i for i, x in enumerate(leaves) if x.shape == shape]
+        stack = jnp.stack([leaves[i] for i in alike])
+        found |= zip(alike, stack.mean(range(1, stack.ndim)))
+    return jax.tree.unflatten(structure, [found[i] for i in range(len(leaves))])
+
+
+def apply_each(layers: Sequence[Any], inputs: Sequence[jax.Array]) -> list[jax.Array]:
+    """All layers as one: their products are one batched product, one kernel sums all squares.
+
+    Inputs and kernels are padded with zeros to those of the widest input. Large layers are not
+    padded: the more there is to compute, the less a launch costs in comparison.
+    """
+    if max(layer.linear.kernel.size for layer in layers) > LARGE:
+        return NotImplemented
+    size, dtype = max(x.shape[-1] for x in inputs), inputs[0].dtype
+    rows = [x.reshape(-1, x.shape[-1]) for x in inputs]
+    rows = jnp.stack([jnp.pad(x, ((0, 0), (0, size - x.shape[1]))) for x in rows])
+    kernels = [layer.linear.kernel[...] for layer in layers]
+    kernels = jnp.stack([jnp.pad(w, ((0, size - len(w)), (0, 0))) for w in kernels])
+    biases = jnp.stack([layer.linear.bias[...] for layer in layers])
+    scales = jnp.stack([layer.norm.scale[...] for layer in layers])
+    y = rows @ kernels.astype(dtype) + biases.astype(dtype)[:, None]
+    y = jax.nn.silu(jax.vmap(layers[0].norm.normalize)(y, scales))
+    return list(y.reshape(len(layers), *inputs[0].shape[:-1], -1))
+
+
+def unimix(logits: jax.Array, fraction: float) -> jax.Array:
+    """Maximum and sum over few classes, written as operations on one class after the other.
+
+    XLA fuses these with what comes before and after. A reduction is a kernel of its own.
+    """
+    few = logits.shape[-1] <= FEW and fraction > 0
+    return _unimix(logits, fraction) if few else NotImplemented
+
+
+def _unimix_forward(logits: jax.Array, fraction: float) -> tuple[jax.Array, jax.Array]:
+    classes = _classes(logits)
+    top = functools.reduce(jnp.maximum, classes)
+    powers = [jnp.exp(x - top) for x in classes]
+    total = functools.reduce(jnp.add, powers)
+    probs = [x / total for x in powers]
+    mixed = [jnp.log((1 - fraction) * p + fraction / len(probs)) for p in probs]
+    return jnp.stack(mixed, -1), jnp.stack(probs, -1)
+
+
+def _unimix_backward(fraction: float, probs: jax.Array, slope: jax.Array) -> tuple[jax.Array]:
+    mixed = (1 - fraction) * probs + fraction / probs.shape[-1]
+    slope = (1 - fraction) * slope / mixed
+    mean = functools.reduce(jnp.add, _classes(probs * slope))
+    return (probs * (slope - mean[..., None]),)
+
+
+_unimix = jax.custom_vjp(lambda *inputs: _unimix_forward(*inputs)[0], nondiff_argnums=(1,))
+_unimix.defvjp(_unimix_forward, _unimix_backward)
+
+
+def _classes(x: jax.Array) -> list[jax.Array]:
+    """(..., C) -> C times (...)."""
+    return [x[..., k] for k in range(x.shape[-1])]
+
+
+def quantile(distribution: Any, u: jax.Array) -> jax.Array:
+    """One class after the other, as in `unimix`: from logits to a sample in one kernel."""
+    logits = jax.lax.stop_gradient(distribution.logits)
+    assert u.shape == logits.shape[:-1], (u.shape, logits.shape)
+    if logits.shape[-1] > FEW:
+        return NotImplemented
+    cumulative = itertools.accumulate(jnp.exp(x) for x in _classes(logits)[:-1])
+    index = sum((x <= u for x in cumulative), jnp.zeros(u.shape, jnp.int32))
+    return jnp.stack([index == k for k in range(logits.shape[-1])], -1).astype(jnp.float32)
+
+
+@jax.custom_jvp
+def straight_through(sample: jax.Array, probs: jax.Array) -> jax.Array:
+    """Value and gradient as they are defined: no difference p - sg(p), which is 0, is computed."""
+    return sample
+
+
+straight_through.defjvps(None, lambda tangent, *_: tangent)

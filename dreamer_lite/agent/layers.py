@@ -9,6 +9,7 @@ observations and states come in, and the predictions of the heads are float32 ag
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from dreamer_lite.agent.fast_cpu import faster_on_cpu
+from dreamer_lite.agent.fast_gpu import fewer_launches_on_gpu
 
 Rng = np.random.Generator | None  # None: an agent's shapes without its numbers
 
@@ -127,9 +129,14 @@ class Norm(nnx.Module):
         self.scale = nnx.Param(np.ones(size, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        return self.normalize(x, self.scale[...])
+
+    @staticmethod
+    def normalize(x: jax.Array, scale: jax.Array) -> jax.Array:
+        """The same with a given scale; (..., n), (n,) -> (..., n)."""
         x32 = x.astype(jnp.float32)
         inverse = jax.lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + 1e-4)
-        return scale_features(x32 * inverse, self.scale[...]).astype(x.dtype)
+        return scale_features(x32 * inverse, scale).astype(x.dtype)
 
 
 class Layer(nnx.Module):
@@ -141,6 +148,12 @@ class Layer(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return jax.nn.silu(self.norm(self.linear(x)))
+
+
+@fewer_launches_on_gpu
+def apply_each(layers: Sequence[Layer], inputs: Sequence[jax.Array]) -> list[jax.Array]:
+    """Each of these equally wide layers of its own input."""
+    return [layer(x) for layer, x in zip(layers, inputs, strict=True)]
 
 
 class Mlp(nnx.Module):

@@ -15,6 +15,7 @@ import optax
 from dreamer_lite.agent import behavior
 from dreamer_lite.agent.agent import Graph, Params, make_agent
 from dreamer_lite.agent.behavior import ReturnRange
+from dreamer_lite.agent.fast_gpu import fewer_launches_on_gpu
 from dreamer_lite.agent.optimizer import make_optimizer, norms
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.agent.world_model import Batch
@@ -145,22 +146,27 @@ def loss(
     )
 
     # The weighted sum, and what is worth watching.
-    total = config.recon_scale * sum((x.mean() for x in recon.values()), jnp.zeros(()))
-    scales = loss_scales(config)
-    total += sum(scales[name] * x.mean() for name, x in losses.items())
-    losses = recon | losses
-    metrics |= {f"loss/{name}": x.mean() for name, x in losses.items()} | {
-        "loss/total": total,
-        "entropy": policy.entropy().mean(),
-        "dream_reward": reward[1:].mean(),
-        "dream_return": returns.mean(),
-        "dream_value": baseline.mean(),
-        "return_scale": scale,
-        "advantage": advantage.mean(),
-        "advantage_std": advantage.std(),
-        "weight": weight.mean(),
+    metrics |= {
+        "entropy": policy.entropy(),
+        "dream_reward": reward[1:],
+        "dream_return": returns,
+        "dream_value": baseline,
+        "advantage": advantage,
+        "weight": weight,
     }
-    return total, Outputs(losses, sg(states), return_range, metrics)
+    recon_means, loss_means, metrics = means((recon, losses, metrics))
+    scales = loss_scales(config)
+    total = config.recon_scale * sum((recon_means[name] for name in recon), jnp.zeros(()))
+    total += sum(scales[name] * loss_means[name] for name in losses)
+    metrics |= {f"loss/{name}": x for name, x in (recon_means | loss_means).items()}
+    metrics |= {"loss/total": total, "return_scale": scale, "advantage_std": advantage.std()}
+    return total, Outputs(recon | losses, sg(states), return_range, metrics)
+
+
+@fewer_launches_on_gpu
+def means(tree: Any) -> Any:
+    """The mean of each array, in a tree of the same structure."""
+    return jax.tree.map(jnp.mean, tree)
 
 
 def loss_scales(config: Config) -> dict[str, float]:

@@ -24,6 +24,7 @@ from dreamer_lite.agent.layers import (
     Mlp,
     Norm,
     Rng,
+    apply_each,
     cast,
     join_blocks,
     shared_block_affine,
@@ -117,7 +118,8 @@ class Rssm(nnx.Module):
         action = action / jax.lax.stop_gradient(jnp.maximum(1, jnp.abs(action)))
         action = action.astype(state.deter.dtype)
         stoch = state.stoch.reshape(*state.deter.shape[:-1], -1)
-        shared = [self.from_deter(state.deter), self.from_stoch(stoch), self.from_action(action)]
+        layers = self.from_deter, self.from_stoch, self.from_action
+        shared = apply_each(layers, (state.deter, stoch, action))
         mixed = self.mix_blocks(state.deter, jnp.concatenate(shared, -1))
         return self.gru(state.deter, jax.nn.silu(self.mix_norm(mixed)))
 

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dreamer_lite.agent.fast_gpu import fewer_launches_on_gpu
+
 
 def symlog(x: jax.Array) -> jax.Array:
     """symlog(x) = sign(x) ln(1 + |x|): compress magnitudes and keep the sign.
@@ -70,6 +72,7 @@ def two_hot_mean(probs: jax.Array, bins: np.ndarray) -> jax.Array:
     return pairs.sum(-1) + middle.sum(-1)
 
 
+@fewer_launches_on_gpu
 def unimix(logits: jax.Array, fraction: float) -> jax.Array:
     """p = (1 - f) softmax(logits) + f / C: mix in a `fraction` f of the uniform distribution.
 
@@ -82,6 +85,7 @@ def unimix(logits: jax.Array, fraction: float) -> jax.Array:
     return jnp.log(probs)
 
 
+@fewer_launches_on_gpu
 def straight_through(sample: jax.Array, probs: jax.Array) -> jax.Array:
     """Straight-through estimator sg(sample) + p - sg(p): value of sample, gradient of p.
 

@@ -71,8 +71,8 @@ class WorldModel(nnx.Module):
         L_rep  = max(1, KL(q(zₜ|hₜ,eₜ) ‖ sg(p(zₜ|hₜ))))
 
         Returns the reconstruction losses by observation, the other losses by name ("reward",
-        "cont", "dyn", "rep"), both (T, B), the posterior states (T, B, ...), and metrics. Apart,
-        so that an observation may have any name.
+        "cont", "dyn", "rep"), both (T, B), the posterior states (T, B, ...), and metrics (T, B).
+        Apart, so that an observation may have any name.
         """
         lead = batch.reward.shape
         assert len(lead) == 2, "time and batch"
@@ -102,8 +102,8 @@ class WorldModel(nnx.Module):
         losses["dyn"] = kl_with_free_nats(OneHot(sg(post.logits)), prior, self.config.free_nats)
         losses["rep"] = kl_with_free_nats(post, OneHot(sg(prior.logits)), self.config.free_nats)
         metrics = {
-            "prior_entropy": prior.entropy().sum(-1).mean(),
-            "post_entropy": post.entropy().sum(-1).mean(),
+            "prior_entropy": prior.entropy().sum(-1),
+            "post_entropy": post.entropy().sum(-1),
         }
         return recon, losses, states, metrics
 
