@@ -236,7 +236,7 @@ PYTHON = Path(os.environ.get("DREAMER_LITE_GPU", small_run.ROOT / ".venv/gpu/bin
 
 @pytest.mark.slow
 def test_breakout_compiles_for_a_t4() -> None:
-    """Its launches are what assets/speed.md and the planner's estimates rest on."""
+    """Its launches are those of assets/speed.md, and no more than our goal."""
     if shutil.which(str(PYTHON)) is None:
         pytest.skip(f"there is no {PYTHON}: `make gpu-check` makes it")
     command = [str(PYTHON), "-m", "dreamer_lite.tools.gpu_check", "--card", "T4"]
@@ -248,7 +248,9 @@ def test_breakout_compiles_for_a_t4() -> None:
     cells = [cell.strip() for cell in row.strip("| ").split("|")]
     assert cells[:3] == ["minatar/breakout", "T4", "float32"]
     table = (small_run.ROOT / "assets" / "speed.md").read_text(encoding="utf-8")
-    (written,) = (x for x in table.splitlines() if x.startswith("| minatar/breakout tiny | T4 |"))
-    assert int(cells[7].replace(",", "")) == pytest.approx(
-        int(written.split("|")[8].replace(",", "")), rel=0.02
+    (written,) = (
+        x for x in table.splitlines() if x.startswith("| `minatar/breakout tiny` | 2,048")
     )
+    *_, counted, goal = (int(x.replace(",", "")) for x in written.strip("| ").split(" | ")[1:])
+    launches = int(cells[7].replace(",", ""))
+    assert launches == pytest.approx(counted, rel=0.02) and launches <= goal
