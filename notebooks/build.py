@@ -392,7 +392,7 @@ def run(source: Path) -> str:
     start = time.perf_counter()
     NotebookClient(
         notebook,
-        timeout=1200,
+        timeout=3600,  # seconds of one cell: notebook 09 trains for half an hour
         kernel_name="python3",
         store_widget_state=True,  # sliders need it while they run; it is dropped below
         resources={"metadata": {"path": str(HERE)}},

@@ -50,7 +50,7 @@ colab.setup("dmc", "atari")
 import os
 
 FAST = os.environ.get("DREAMER_LITE_FAST") == "1"  # a short run, for tests
-agent_name = "latest"  # @param ["latest", "minatar-breakout", "catch", "walker-walk", "road-runner"] {allow-input: true}
+agent_name = "latest"  # @param ["latest", "minatar-breakout", "catch", "walker-walk", "road-runner", "pong", "atari-breakout"] {allow-input: true}
 use_drive = True  # @param {type: "boolean"}
 seed = 3  # @param {type: "integer"}
 episodes = 20 if FAST else 0  # @param {type: "raw"}
