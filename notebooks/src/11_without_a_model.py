@@ -16,7 +16,7 @@
 # %% [markdown]
 # # 11 · Without a model
 #
-# **On our Breakout it is a high replay ratio that saves environment steps, not the world model. With 64 replayed time steps per environment step, Q-learning reaches 4 bricks after a sixth of PPO's steps, and Dreamer after a fifth, for more than ten times Q-learning's computation. Dreamer as in notebook 08, with ratio 4, needs nearly three times PPO's steps.**
+# **On our Breakout it is a high replay ratio that saves environment steps, not the world model. With 64 replayed time steps per environment step, Q-learning reaches 4 bricks after a seventh of PPO's steps, and Dreamer after a sixth, for nine times Q-learning's computation. Dreamer as in notebook 08, with ratio 4, needs more than twice PPO's steps.**
 #
 # ![](figure:11_race)
 #
@@ -592,10 +592,11 @@ question.explain(
 # shows sample efficiency. Against *seconds* it shows what you wait for, on one machine with one environment.
 #
 # Dreamer's curves take longer than this lesson. They are stored, with those of the other agents: three
-# seeds each, made by one command each, such as
+# seeds each, made by commands such as
 #
 # ```bash
 # taskset -c 0 python -m dreamer_lite.course.curves q_learning_thrifty --out curve.json
+# taskset -c 0 dreamer-lite sweep --world minatar/breakout --seeds 0-2 --updates 4000 --parallel 1 --out runs/dreamer
 # ```
 #
 # | label | agent | environments | replay ratio |
@@ -607,8 +608,9 @@ question.explain(
 # | Dreamer, ratio 4 | **the library's**, with the settings of the agent of notebook 08 | 128 | 4 |
 # | Dreamer, ratio 64 | the same with two settings changed | 8 | 64 |
 #
-# Q-learning and Dreamer replay equally many time steps per environment step, 512 in an update. Time is CPU
-# time of **one core** including compilation, a third of what the three seeds took in one program.
+# Q-learning and Dreamer replay equally many time steps per environment step, 512 in an update. Time is that of
+# **one core** including compilation, a third of what three seeds took: in one program, or one run after the
+# other (Dreamer).
 
 # %% tags=["plumbing"]
 # @title Load the stored curves; one colour for each agent, dashes for the sample-efficient settings
@@ -626,7 +628,7 @@ styles = {
 
 
 RACE_ALT = (
-    "Bricks per episode against environment steps (left) and against CPU seconds (right), log scales; "
+    "Bricks per episode against environment steps (left) and against seconds on one core (right), log scales; "
     "six agents, mean and range of three seeds. Steps and seconds to {level:g} bricks: {words}."
 )
 
@@ -655,7 +657,7 @@ for axes in (left, right):
 for name, mark in (("PPO, control", "kx"), ("Q-learning, control", "k+")):
     left.plot(live[name].agent_steps[-1], live[name].returns[-1].mean(), mark, label=name)
 left.set(xlabel="environment steps of one agent", ylabel="bricks per episode", xlim=(500, None))
-right.set(xlabel="CPU seconds of one core for one agent")
+right.set(xlabel="seconds on one core for one agent")
 left.legend(frameon=False, fontsize=7)
 words = [f"{label} {in_words(n, 'steps')}, {in_words(s, 's')}" for label, (n, s) in race.items()]
 show(figure, RACE_ALT.format(level=level, words="; ".join(words)), "11_race")
@@ -675,7 +677,7 @@ print(f"one core of {about['processor']}, jax {about['versions']['jax']}")
 question.explain(
     "Q-learning with a replay ratio of 64 needs the fewest environment steps, closely followed by Dreamer "
     "with the same ratio. PPO needs the fewest seconds, and Q-learning is close behind, because an update "
-    "of either takes milliseconds. One of Dreamer takes more than ten times as long: it trains a world "
+    "of either takes milliseconds. One of Dreamer takes eight to ten times as long: it trains a world "
     "model and imagines rollouts as well. In a compiled environment steps are nearly free, so saving them "
     "does not pay."
 )
@@ -706,12 +708,12 @@ for change, (before, after) in pairs.items():
 
 # %% [markdown]
 # **Replay.** A replay ratio of 64 instead of 4 divides the steps to 4 bricks by 8 for Q-learning and by 14 for
-# Dreamer. The number of environments changes with it, but this alone does not save steps: PPO needs equally
-# many with 8 and with 128. PPO needs 6 times as many steps as Q-learning with ratio 64. But Q-learning with
-# ratio *4* needs even more steps than PPO. So it is not off-policy learning as such that saves steps, but the
-# number of updates per step that a replay buffer allows.
+# Dreamer. The number of environments changes with it, but this explains little: with 8 environments instead of
+# 128, and twice as many updates per step, PPO needs three fifths of the steps. That is still 4 times as many as
+# Q-learning needs with ratio 64. But Q-learning with ratio *4* needs no fewer steps than PPO. So it is not off-policy
+# learning as such that saves steps, but the number of updates per step that a replay buffer allows.
 #
-# **The model.** At ratio 64, Q-learning needs no more steps than Dreamer, and a thirteenth of the seconds. At
+# **The model.** At ratio 64, Q-learning needs no more steps than Dreamer, and a ninth of the seconds. At
 # ratio 4 the model even *costs* steps: Dreamer needs twice as many. Its curves stay near random play for the
 # first 300 updates, which are 40,000 steps at ratio 4 and 3,000 at ratio 64, probably because the actor
 # learns nothing useful before the world model predicts well.
@@ -865,16 +867,15 @@ question.explain(
     "Q-learning with a replay ratio of 64 is first, after about four minutes, and Dreamer with ratio 64 "
     "second. In the figure, an agent that needs many steps is a line that rises early, and one that "
     "computes long is a high line at the left. Where two lines cross decides between them: PPO is first "
-    "only where a step costs less than a few hundredths of a millisecond, as in our compiled "
-    "environment, and Dreamer with ratio 64 overtakes PPO at about 2.5 ms."
+    "only where a step costs less than a tenth of a millisecond, as in our compiled "
+    "environment. Dreamer with ratio 64 overtakes PPO at about 1 ms, and PPO with 8 environments at 2 ms."
 )
 
 # %% [markdown]
 # **Limits.** One small environment, three seeds, and a level of 4 bricks: the curves with ratio 64 end soon
-# after. Only the seconds per step are measured, the rest is arithmetic. The CPU times were taken at different
-# times, on a machine with other work. When Q-learning was measured, PPO and Dreamer took three
-# quarters and four fifths of the times stored for them, and on two free cores Dreamer's update takes about
-# half of its 81 ms. That moves each crossing by up to a factor of two, and changes no order at 20 ms.
+# after. Only the seconds per step are measured, the rest is arithmetic. The stored times are those of one core
+# while the other one worked too, and equal runs differed by up to a fifth. On two free cores Dreamer's update takes
+# about two thirds of them. That moves each crossing a little, and changes no order at 20 ms.
 #
 # And many robots divide the price: with a simulator that steps a thousand of them at once
 # (`robots = 1000`), 20 ms become 20 µs, and PPO is first again. So walking is mostly learned by PPO in
