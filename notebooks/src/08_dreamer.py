@@ -1100,8 +1100,8 @@ for label in ("no two-hot", "no percentile normaliser", "horizon 1", "horizon 30
 notebook.show(ablations.figure(), ablations.sentence(), "08_ablations")
 print(ablations.words())
 question.explain(
-    "Horizon 1: the news of a brick then passes through the critic alone. Without two-hot it ends within 0.1 of the preset, because all rewards in Breakout are 0 or 1. Without the "
-    "normaliser the mean is 0.4 lower, less than what separates its seeds, and these lie further apart than the preset's. Rollouts of 30 steps help by updates; in seconds, at nearly twice the price, they are behind. "
+    "Horizon 1: the news of a brick then passes through the critic alone. Without two-hot or without the normaliser it ends within 0.2 of the preset, less than what separates seeds: all rewards "
+    "in Breakout are 0 or 1. Rollouts of 30 steps help by updates; in seconds, at nearly twice the price, they are behind. "
     "**An ablation says what a part is worth where it was measured.** A part that is not missed here is there for rewards of 0.01 or 10,000."
 )
 
