@@ -16,7 +16,7 @@
 # %% [markdown]
 # # 09 · A full run
 #
-# **You train DreamerV3 on Walker Walk or on an Atari game. Before it starts you know what the minutes will bring, and if the machine is taken away, you lose at most five of them.**
+# **You train DreamerV3 on Walker Walk or on an Atari game. Before it starts you know what the minutes will bring, and if the machine is taken away, a copy on Drive limits the loss to five or ten of them.**
 #
 # ![](figure:09_episode_film)
 #
@@ -51,7 +51,7 @@
 #
 # | device | environment | size | minutes | what you will see | source |
 # |---|---|---|---|---|---|
-# | 2 CPU cores | Walker Walk | `small` | 30 | it rises to its knees, then stands: a return of 170 to 350 of 1,000 on free cores | measured |
+# | 2 CPU cores | Walker Walk | `small` | 30 | it rises, often falls, and begins to move forwards: a return of 170 to 350 of 1,000 on free cores | measured |
 # | 2 CPU cores | Road Runner | `pixels-cpu` | 20 | it runs: 900 to 2,600 points, random play 20 | measured |
 # | 2 CPU cores | Pong | `pixels-cpu` | 60 | it still loses: about -14, from -21 | measured |
 # | 2 CPU cores | Pong, `changes = {"moving_scale": 10, "recon_scale": 3}` | `pixels-cpu` | 115 | it wins by 19 points of 21, one seed | measured |
@@ -83,8 +83,10 @@ colab.setup("dmc", "atari")
 # | `atari/pong` | GPU; CPU with the `changes` of the first table | the score is the difference of points, from -21 to 21 |
 # | `atari/breakout` | the same | 10 to 30 at the budgets of a course, not 400 |
 #
-# `minutes = 0` takes the minutes of the first table, and 60 for what is not in it. Training stops when they are over, earlier starts of the same run
-# included. To train longer, raise `minutes` and run all cells again. An empty `size` lets the plan of section 3
+# `minutes = 0` takes the minutes of the first table, and 60 for what is not in it. For its two lines with `changes`, set 115 or 122
+# yourself. There, `recon_scale` multiplies the image loss, and `moving_scale` gives more weight in it to pixels that have just
+# changed: otherwise a ball of two pixels is learned last. Training stops after that many minutes in total: earlier starts of
+# the same run count. To train longer, raise `minutes` and run all cells again. An empty `size` lets the plan of section 3
 # choose. `use_drive` keeps a copy on Google Drive (on Colab only).
 
 # %% tags=["parameters"]
@@ -139,9 +141,9 @@ print(doctor.as_text(doctor.examine()))
 
 # %% [markdown]
 # **Precision.** Parameters, losses and the optimizer are always float32. Activations may be **bfloat16**, which
-# has half as many bits: 8 for the exponent as in float32, but 7 for the fraction. So nothing overflows, but
-# 1.003 is rounded to 1. GPUs from compute capability 8.0 on (L4, A100, H100) multiply it several times as fast.
-# A T4 (7.5) has no units for it, and CPUs are slower in it. There `precision = "auto"` stays at float32.
+# has 16 bits instead of 32: one for the sign, 8 for the exponent as in float32, but only 7 for the fraction. So nothing
+# overflows, but 1.003 is rounded to 1. GPUs from compute capability 8.0 on (L4, A100, H100) multiply bfloat16 numbers several
+# times as fast. A T4 (7.5) has no units for them, and CPUs are slower in them. There `precision = "auto"` stays at float32.
 #
 # ## 2 · Frames, agent steps, replayed steps, updates
 #
@@ -168,8 +170,9 @@ print(doctor.as_text(doctor.examine()))
 #
 # A run with a lower train ratio makes fewer updates for the same number of frames. So we read a published
 # curve at **two points**: after as many replayed steps, and after as many frames. The result should lie between them, if network
-# and hyperparameters were the same. They never are exactly. For `small`, and for Road Runner with `pixels-cpu`, there is a run
-# of our own with these very settings: then the two points are one.
+# and hyperparameters are similar. Where the train ratio is that of the curve, the two points are one, and the band is a line. That is
+# so for both sizes of Walker here: for `small` there is a run of our own with these very settings, and `1m` is compared with a published
+# run of a larger network.
 #
 # The plan chooses the largest size that still reaches 90 % of its curve's rise in these minutes, otherwise the smallest.
 
@@ -205,12 +208,13 @@ question.explain(
 # ![](figure:09_plan)
 # </details>
 #
-# A plan is not a promise. A published curve is a mean over seeds, and one run differs from it by the spread that is printed
-# above. A curve of our own is a single seed. Where a line becomes flat at its end, the data end, not the learning.
+# A plan is not a promise. A published curve is a mean over seeds, and its printed spread is what one run typically differs by. A
+# curve of our own is a single seed. Its spread is that of episodes, and another seed can differ by more. Where a line becomes flat at its end, the data end, not the learning.
 #
-# **Change a hyperparameter.** Set `changes = {"train_ratio": 32}` and run this section again. There are more frames in the same
-# minutes, and fewer updates per frame: the upper edge of the band rises, and the lower edge falls.
-# The return should lie between them. Set `changes` back to `{}` and run this section again before you go on.
+# **Change a hyperparameter.** Set `changes = {"train_ratio": 32}` in the cell *What to choose*, then run that cell, the next one
+# (*Imports*) and this section. There are more frames per update now, so the upper edge of the band rises. The lower edge falls a
+# little, because more acting leaves time for fewer updates. The return should lie between them. Afterwards set `changes` back to `{}`
+# and run the same cells again.
 #
 # **Hyperparameters are tuned per environment here.** The paper claims one setting for all domains: learning rate 4e-5
 # and entropy coefficient 3e-4. `small` has a learning rate of 3e-4, and `pixels-cpu` 1e-3 with an entropy coefficient of 3e-3, because a course has
@@ -239,7 +243,8 @@ print(f"run folder: {run_folder}")
 # | **Two slots in the copy.** | Google Drive uploads at some later time. The copy has two slots with checksums, written in turn. If one did not arrive, the other is complete. |
 #
 # There is a checkpoint every minute and a copy every five minutes. The copy holds the run, its curve, its summary and the newest agent as a file
-# that notebook 10 can load. So a crash costs one minute, and the loss of the machine five.
+# that notebook 10 can load. So a crash costs at most one minute. The loss of the machine costs
+# about five, or ten if the newest copy had not been uploaded.
 
 # %% [markdown]
 # Try it: interrupt the kernel while section 5 trains, restart it, and run all cells. The run continues.
@@ -322,14 +327,15 @@ show(*full_run.returns_figure(returns), "09_returns")
 # ![](figure:09_returns)
 # </details>
 #
-# **How to read it.** The trained agent must be clearly above *both* others. For comparison, the return of our longest run of
-# Walker, with size `small`. A body that only stands earns 167; 1,000 is the highest.
+# **How to read it.** The trained agent must be clearly above *both* others. Behind ± stands the standard error; the error bars of
+# the figure are 1.96 times as long. For comparison, here is the return of our longest run of Walker, with size `small`. A body that
+# stands without moving earns 167, so a return well above that needs motion too; 1,000 is the highest.
 #
 # | frames | 25,000 | 50,000 | 100,000 | 250,000 | 450,000 |
 # |---|---|---|---|---|---|
 # | return | 175 | 270 | 361 | 575 | 919 |
 #
-# On two free cores, 30 minutes are 6,000 to 11,000 updates. The run behind the solution had one core and made 8,200; the plan
+# On two free cores of our machines, 30 minutes are 6,000 to 11,000 updates. The run behind the solution had one core and made 8,200; the plan
 # had said 7,956. Its ten new episodes have a mean of 274, beside 46 without training and 40 by chance. The curve of our earlier run
 # says 302 for as many frames.
 #

@@ -86,7 +86,7 @@ from dreamer_lite.training.progress import Limits
 
 # %% [markdown]
 # Dreamer has a world model *and* a replay buffer. If you compare it with an on-policy agent, you change
-# two things at once, and cannot say which of the two made the difference. Therefore this notebook trains
+# two things at once, and cannot say which of the two made the difference. Therefore this notebook compares
 # three kinds of agents:
 #
 # | agent | policy | replay buffer | world model |
@@ -95,8 +95,8 @@ from dreamer_lite.training.progress import Limits
 # | Q-learning (a DQN) | off-policy | yes | no |
 # | Dreamer | off-policy | yes | yes |
 #
-# From the first to the second line we add replay, from the second to the third the model. The two lines
-# differ in more than that, which section 6 comes back to. All agents see the same 10x10 Breakout, and
+# From the first to the second line we add replay, from the second to the third the model. Neighbouring
+# lines differ in more than that; section 6 comes back to it. All agents see the same 10x10 Breakout, and
 # their encoders and heads have the same widths.
 #
 # You write the central functions of the first two agents. The library has the rest of them, in
@@ -511,7 +511,7 @@ question.explain(
 # in its four passes, Q-learning with a replay ratio of 4. Each is **one compiled program** with the
 # environments inside, mapped over three seeds. The replay ratio is a dial: `dial` in the next cell.
 #
-# **Negative controls.** They have the same data, losses and computation, but each action is
+# **Negative controls.** They have the same environments, losses and computation per update, but each action is
 # judged by the outcome of *another* one: the advantage of the neighbouring environment, or the target
 # of another transition of the batch. **Baseline**: random play scores 0.4 bricks.
 
@@ -608,7 +608,7 @@ question.explain(
 # | Dreamer, ratio 4 | **the library's**, with the settings of the agent of notebook 08 | 128 | 4 |
 # | Dreamer, ratio 64 | the same with two settings changed | 8 | 64 |
 #
-# Q-learning and Dreamer replay equally many time steps per environment step, 512 in an update. Time is that of
+# At the same ratio, Q-learning and Dreamer replay equally many time steps per environment step, 512 in an update. Time is that of
 # **one core** including compilation, a third of what three seeds took: in one program, or one run after the
 # other (Dreamer).
 
@@ -664,7 +664,7 @@ show(figure, RACE_ALT.format(level=level, words="; ".join(words)), "11_race")
 
 # %% tags=["plumbing"]
 # @title The same as a table
-print(f"{'':22}ms an update   ms a step   steps to 4 bricks   seconds to 4 bricks   at the end")
+print(f"{'':22}ms an update   ms a step   steps to {level:g} bricks   seconds to {level:g} bricks   at the end")
 for label, curve in stored.items():
     spent = 1000 * np.ptp(curves.seconds_of_one(curve))
     update, step = spent / np.ptp(curve.updates), spent / np.ptp(curve.agent_steps)
@@ -676,10 +676,10 @@ print(f"one core of {about['processor']}, jax {about['versions']['jax']}")
 # %%
 question.explain(
     "Q-learning with a replay ratio of 64 needs the fewest environment steps, closely followed by Dreamer "
-    "with the same ratio. PPO needs the fewest seconds, and Q-learning is close behind, because an update "
-    "of either takes milliseconds. One of Dreamer takes eight to ten times as long: it trains a world "
-    "model and imagines rollouts as well. In a compiled environment steps are nearly free, so saving them "
-    "does not pay."
+    "with the same ratio. PPO and Q-learning need the fewest seconds, 6 to 9, about half of them for "
+    "compilation; which of the two is first lies within the error of the clock. Their updates take 2 to 5 ms. "
+    "One of Dreamer takes seven to ten times as long as one of Q-learning: it trains a world model and "
+    "imagines rollouts as well. In a compiled environment steps are nearly free, so saving them does not pay."
 )
 
 # %% [markdown]
@@ -714,7 +714,8 @@ for change, (before, after) in pairs.items():
 # learning as such that saves steps, but the number of updates per step that a replay buffer allows.
 #
 # **The model.** At ratio 64, Q-learning needs no more steps than Dreamer, and a ninth of the seconds. At
-# ratio 4 the model even *costs* steps: Dreamer needs twice as many. Its curves stay near random play for the
+# ratio 4 Dreamer even needs twice as many steps as Q-learning; whether its model or its actor-critic costs them,
+# this comparison cannot say. Its curves stay near random play for the
 # first 300 updates, which are 40,000 steps at ratio 4 and 3,000 at ratio 64, probably because the actor
 # learns nothing useful before the world model predicts well.
 #
@@ -732,7 +733,7 @@ for change, (before, after) in pairs.items():
 # ## 7 · The price of an environment step
 #
 # The **price** of an environment step is the time that the environment takes for it. In our compiled
-# Breakout it is a few microseconds. A robot that decides 50 times per second needs 20 ms, and no compiler
+# Breakout it is a few microseconds inside the compiled program; a call from Python adds a few tenths of a millisecond. A robot that decides 50 times per second needs 20 ms, and no compiler
 # helps. So we give Breakout that clock: its `step` returns 20 ms after it was called.
 
 # %% tags=["plumbing"]
@@ -793,7 +794,7 @@ question.explain(
 )
 
 # %% [markdown]
-# To *train* on that clock takes up to an hour, so from here on we compute. An agent that needs n environment
+# To *train* on that clock takes from four minutes to more than an hour, so from here on we compute. An agent that needs n environment
 # steps and s seconds of computation, with one robot whose every step takes c seconds, is ready after
 #
 # $$\text{time}=s+n\,c$$
@@ -839,7 +840,7 @@ meet = {
 for pair, cost in meet.items():
     print(
         f"{pair:42}",
-        f"{1000 * cost:.3g} ms per step" if cost > 0 else "never: one needs less of both",
+        f"{1000 * cost:.3g} ms per step" if cost > 0 else "none: one needs less of both, or never gets there",
     )
 
 # %% tags=["plumbing"]
@@ -866,19 +867,19 @@ show(
 question.explain(
     "Q-learning with a replay ratio of 64 is first, after about four minutes, and Dreamer with ratio 64 "
     "second. In the figure, an agent that needs many steps is a line that rises early, and one that "
-    "computes long is a high line at the left. Where two lines cross decides between them: PPO is first "
-    "only where a step costs less than a tenth of a millisecond, as in our compiled "
-    "environment. Dreamer with ratio 64 overtakes PPO at about 1 ms, and PPO with 8 environments at 2 ms."
+    "computes long is a high line at the left. Where two lines cross decides between them: one of the two PPO "
+    "agents is first only where a step costs less than 0.07 ms, as in our compiled environment. Dreamer with ratio 64 overtakes PPO at about 1 ms, and PPO with 8 environments at 2 ms."
 )
 
 # %% [markdown]
-# **Limits.** One small environment, three seeds, and a level of 4 bricks: the curves with ratio 64 end soon
-# after. Only the seconds per step are measured, the rest is arithmetic. The stored times are those of one core
-# while the other one worked too, and equal runs differed by up to a fifth. On two free cores Dreamer's update takes
-# about two thirds of them. That moves each crossing a little, and changes no order at 20 ms.
+# **Limits.** One small environment, three seeds, and a level of 4 bricks: the curves with ratio 64 end at 5.5 and 6.5.
+# Only the seconds per step are measured, the rest is arithmetic. The stored times are those of one core while the
+# other one worked too, and equal runs differed by up to a fifth. On two free cores an update of Dreamer takes about
+# two thirds of its stored time. That moves the crossings, some by a third or more, but changes no order at 20 ms.
 #
-# And many robots divide the price: with a simulator that steps a thousand of them at once
-# (`robots = 1000`), 20 ms become 20 µs, and PPO is first again. So walking is mostly learned by PPO in
+# And many robots divide the price, if the agent has as many environments. With one robot for each environment,
+# PPO's 128 make 20 ms into 0.16 ms, and PPO is first again, after 19 s; Q-learning with ratio 64 has 8, and needs
+# 38 s. `robots = 1000` shows the limit. So the walking of legged robots is mostly learned by PPO in
 # simulation. Rudin et al. (2021) train a four-legged robot on flat ground in under four minutes, in thousands
 # of copies on one GPU.
 
