@@ -38,10 +38,10 @@ OTHERS = 60.0  # minutes
 # (environment or its family, size): kernel launches of an update compiled for a T4, see "Programs
 # for GPUs" in assets/speed.md, and billions of floating-point operations in its matrix products.
 COMPILED = {
-    ("dmc", "small"): (2_230, 5.2),
-    ("dmc", "1m"): (3_477, 31.0),
-    ("atari", "pixels-cpu"): (1_667, 4.5),
-    ("atari", "1m"): (3_572, 96.4),
+    ("dmc", "small"): (2_001, 5.2),
+    ("dmc", "1m"): (3_043, 31.0),
+    ("atari", "pixels-cpu"): (1_477, 4.5),
+    ("atari", "1m"): (3_127, 96.4),
 }
 LAUNCH = 5e-6  # seconds a launch: what is usual, not measured here
 RATE = 2e12  # operations per second, a quarter of a T4's peak in float32

@@ -144,7 +144,8 @@ print(doctor.as_text(doctor.examine()))
 # has 16 bits instead of 32: one for the sign, 8 for the exponent as in float32, but only 7 for the fraction. So nothing
 # overflows, but 1.003 is rounded to 1. GPUs from compute capability 8.0 on (L4, A100, H100) multiply bfloat16 numbers several
 # times as fast. A T4 (7.5) has no units for them, and CPUs are slower in them. There `precision = "auto"` stays at float32.
-#
+
+# %% [markdown]
 # ## 2 · Frames, agent steps, replayed steps, updates
 #
 # Papers count four different things:

@@ -585,7 +585,8 @@ question.explain(
 # %% [markdown]
 # **Limits.** The returns are those of *training* episodes, exploration included, and the latest 100 of many
 # parallel environments over-represent short ones. The controls ran for a quarter of the updates.
-#
+
+# %% [markdown]
 # ## 6 · Sample efficiency and wall-clock time
 #
 # A **learning curve** needs an x-axis, and the choice decides the winner. Against *environment steps* it
