@@ -1,7 +1,7 @@
 """Ablations: the returns of Dreamer with one part removed or changed, from stored curves.
 
 Checkboxes choose the curves beside the preset's; each is the mean of its seeds with a band from the
-lowest to the highest. `python -m dreamer_lite.course.curves NAME` makes one. Notebook 08.
+lowest to the highest. `course.curves` makes them of sweeps. Notebook 08.
 """
 
 import html
