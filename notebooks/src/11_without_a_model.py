@@ -665,7 +665,9 @@ show(figure, RACE_ALT.format(level=level, words="; ".join(words)), "11_race")
 
 # %% tags=["plumbing"]
 # @title The same as a table
-print(f"{'':22}ms an update   ms a step   steps to {level:g} bricks   seconds to {level:g} bricks   at the end")
+print(
+    f"{'':22}ms an update   ms a step   steps to {level:g} bricks   seconds to {level:g} bricks   at the end"
+)
 for label, curve in stored.items():
     spent = 1000 * np.ptp(curves.seconds_of_one(curve))
     update, step = spent / np.ptp(curve.updates), spent / np.ptp(curve.agent_steps)
@@ -841,7 +843,9 @@ meet = {
 for pair, cost in meet.items():
     print(
         f"{pair:42}",
-        f"{1000 * cost:.3g} ms per step" if cost > 0 else "none: one needs less of both, or never gets there",
+        f"{1000 * cost:.3g} ms per step"
+        if cost > 0
+        else "none: one needs less of both, or never gets there",
     )
 
 # %% tags=["plumbing"]
