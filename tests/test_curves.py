@@ -56,7 +56,7 @@ def test_stored_curves_are_whole_and_say_how_they_were_made(name):
     assert (np.diff(curve.agent_steps) > 0).all() and (np.diff(curve.seconds) >= 0).all()
     command, updates = curve.about["command"], f"--updates {curve.updates[-1]:.0f}"
     if agent.model_free is None:
-        assert command == curves.sweep_command(name).rpartition(" --out ")[0] and updates in command
+        assert command == curves.sweep_command(name) and updates in command
     else:
         assert f"curves {name} --world minatar/breakout --seeds 3 {updates}" in command
     assert {"cores", "processor", "versions", "wall_seconds"} <= curve.about.keys()
@@ -137,7 +137,7 @@ def test_a_finished_sweep_becomes_a_curve(swept, tmp_path, capsys):
     stored = json.loads(out.read_text(encoding="utf-8"))
     assert stored["command"] == (
         "taskset -c 0 dreamer-lite sweep --world catch --seeds 0,1 --set horizon=1 --updates 100 "
-        "--parallel 1"
+        "--parallel 1 --out runs/horizon_1"
     )
     assert stored["seeds"] == [0, 1] and stored["changes"] == {"horizon": 1}
     assert stored["points"]["seconds"] == [43, 141, 241]  # of both runs together

@@ -178,21 +178,20 @@ def sweep_command(name: str) -> str:
     """The command that trains Dreamer with the settings of `name`, three seeds, on one core."""
     agent = AGENTS[name]
     changes = {key: [str(value)] for key, value in agent.changes.items()}
-    request = sweeps.Request(
-        "minatar/breakout", None, [0, 1, 2], changes, {"updates": agent.updates}
-    )
-    return f"{as_command(request)} --out runs/{name}"
+    limit = {"updates": agent.updates}
+    return as_command(sweeps.Request("minatar/breakout", None, [0, 1, 2], changes, limit), name)
 
 
-def as_command(request: sweeps.Request) -> str:
-    """A sweep on one core, one run at a time, as it is typed; without the folder."""
+def as_command(request: sweeps.Request, name: str) -> str:
+    """A sweep on one core, one run at a time, as it is typed, into a folder of this name."""
     words = ["--world", request.world, *(["--size", request.size] if request.size else [])]
     words += ["--seeds", ",".join(map(str, request.seeds))]
     for key, values in request.settings.items():
         words += ["--set", f"{key}={','.join(values)}"]
     for key, value in request.limit.items():
         words += [f"--{key}", f"{value:.12g}"]
-    return f"taskset -c 0 dreamer-lite sweep {shlex.join(words)} --parallel 1"
+    words += ["--parallel", "1", "--out", f"runs/{name}"]
+    return f"taskset -c 0 dreamer-lite sweep {shlex.join(words)}"
 
 
 def from_sweep(name: str, folder: Path) -> Curve:
@@ -222,7 +221,7 @@ def from_sweep(name: str, folder: Path) -> Curve:
     (updates, steps, *_), seconds, returns = tables[0].T, *np.stack(tables)[..., 2:].T
     about = {
         "agent": name,
-        "command": as_command(request),
+        "command": as_command(request, name),
         "world": request.world,
         "changes": AGENTS[name].changes,
         "seeds": request.seeds,
