@@ -843,9 +843,7 @@ meet = {
 for pair, cost in meet.items():
     print(
         f"{pair:42}",
-        f"{1000 * cost:.3g} ms per step"
-        if cost > 0
-        else "none: one needs less of both, or never gets there",
+        f"{1000 * cost:.3g} ms per step" if cost > 0 else "their lines do not cross",
     )
 
 # %% tags=["plumbing"]
