@@ -178,7 +178,7 @@ def sweep_command(name: str) -> str:
     """The command that trains Dreamer with the settings of `name`, three seeds, on one core."""
     agent = AGENTS[name]
     changes = {key: [str(value)] for key, value in agent.changes.items()}
-    limit = {"updates": agent.updates}
+    limit: dict[str, float] = {"updates": agent.updates}
     return as_command(sweeps.Request("minatar/breakout", None, [0, 1, 2], changes, limit), name)
 
 
