@@ -98,7 +98,7 @@ def test_the_command_stores_a_curve(tmp_path, capsys, monkeypatch):
 
 def write_summary(run: Path, updates: int) -> None:
     summary = {"wall_seconds": 30, "agent_steps": 128 * updates, "updates": updates}
-    (run / "summary.json").write_text(json.dumps(summary))
+    (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def swept(tmp_path) -> Path:
         place = folder / run.name
         place.mkdir()
         config = to_dict(make_config("catch", seed=run.seed, horizon=1))
-        (place / "config.json").write_text(json.dumps(config))
+        (place / "config.json").write_text(json.dumps(config), encoding="utf-8")
         write_summary(place, 100)
         records = [
             {
@@ -123,7 +123,8 @@ def swept(tmp_path) -> Path:
             }
             for n in (1, 50, 100)
         ]
-        (place / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+        text = "".join(json.dumps(r) + "\n" for r in records)
+        (place / "metrics.jsonl").write_text(text, encoding="utf-8")
     return folder
 
 
@@ -153,8 +154,8 @@ def test_a_sweep_that_is_no_curve_is_refused(swept, capsys):
 
     assert f"{swept / 's0'} has other settings than horizon_30" in refused("horizon_30")
     metrics = swept / "s1" / "metrics.jsonl"
-    lines = metrics.read_text().splitlines(keepends=True)
-    metrics.write_text("".join(lines[:1] + lines))
+    lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+    metrics.write_text("".join(lines[:1] + lines), encoding="utf-8")
     assert "was interrupted" in refused("horizon_1")
     write_summary(swept / "s1", 50)
     assert f"{swept / 's1'} is not finished" in refused("horizon_1")

@@ -6,6 +6,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from dreamer_lite.runs import places
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS, DOCS = ROOT / "notebooks", ROOT / "docs"
 LAB, INSTRUCTORS = (
@@ -151,11 +153,13 @@ def test_every_question_of_track_a_is_answered_from_its_own_pages() -> None:
 
 
 def test_what_is_handed_in_is_what_the_notebooks_leave() -> None:
-    """The executed notebooks list each file of a run and each film that a report needs."""
+    """The executed notebooks list each file of a run and each film; the agent's files are last."""
     asked = LAB.partition("## What you hand in")[2].partition("The report answers")[0]
     named = set(re.findall(r"`(\w+\.(?:json|jsonl|safetensors|mp4))`", asked))
     assert len(named) > 4
-    said = outputs("09") + outputs("10")
+    source = (NOTEBOOKS / "src" / "09_full_run.py").read_text(encoding="utf-8")
+    assert "file = run_folder / places.AGENT\ninfo = agents.export(run_folder, file)" in source
+    said = outputs("09") + outputs("10") + " ".join(places.FILES)
     assert [name for name in sorted(named) if name not in said] == []
 
 
