@@ -146,12 +146,13 @@ def test_a_finished_sweep_becomes_a_curve(swept, tmp_path, capsys):
 
 
 def test_a_sweep_that_is_no_curve_is_refused(swept, capsys):
-    """Other settings, a run that was interrupted or is not finished, no sweep."""
+    """Another agent, other settings, a run that was interrupted or is not finished, no sweep."""
 
     def refused(name: str) -> str:
         assert curves.main([name, "--sweep", str(swept)]) == 2
         return capsys.readouterr().err
 
+    assert "ppo is not Dreamer" in refused("ppo")
     assert f"{swept / 's0'} has other settings than horizon_30" in refused("horizon_30")
     metrics = swept / "s1" / "metrics.jsonl"
     lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)

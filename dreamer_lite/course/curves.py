@@ -198,8 +198,12 @@ def from_sweep(name: str, folder: Path) -> Curve:
     """The curve of Dreamer from a finished sweep, whose runs had one core, one after another.
 
     Raises:
-      ValueError: a run is not finished, or has other settings than `name`; one sentence.
+      ValueError: `name` is not Dreamer; a run is not finished, or has other settings. One sentence.
     """
+    if AGENTS[name].model_free is not None:
+        raise ValueError(
+            f"{name} is not Dreamer, and sweeps train nothing else: leave --sweep out."
+        )
     request = sweeps.read_request(folder)
     sweep, tables = sweeps.Sweep(request, folder), []
     keys = ("updates", "agent_steps", "seconds", "return_mean")
