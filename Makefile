@@ -33,7 +33,7 @@ GPU := $(VENV)/gpu
 
 help:
 	@echo "make demo    learn MinAtar Breakout for $(MINUTES) minutes, film the dream beside reality"
-	@echo "make test    the tests, 10 to 15 minutes on 2 cores; make test-all: slow ones too"
+	@echo "make test    the tests, 15 to 20 minutes on 2 cores; make test-all: slow ones too"
 	@echo "             (hours: other stacks, a newcomer), and writes $(RECORD)"
 	@echo "make lab     the notebooks in JupyterLab, from 00 on"
 	@echo "make lint    ruff and basedpyright"
