@@ -5,6 +5,7 @@ Released code: `Encoder` and `Decoder` in dreamerv3/rssm.py.
 """
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -116,23 +117,31 @@ class PatchEncoder(nnx.Module):
         self.layers = nnx.data([Layer(self.side**2 * a, b, rng) for a, b in pairs])
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        x = to_patches(x, self.side, len(self.layers))
         for layer in self.layers:
-            x = layer(to_patches(x, self.side))
+            x = layer(x.reshape(*x.shape[:-3], -1))
         return x.reshape(x.shape[0], -1)
 
 
-def to_patches(x: jax.Array, side: int) -> jax.Array:
-    """(n, h, w, c) -> (n, h/side, w/side, side*side*c)."""
+def to_patches(x: jax.Array, side: int, stages: int) -> jax.Array:
+    """Patches of patches, k x k each, s = `stages` deep; (n, h, w, c) -> (n, h/k^s, w/k^s, ..., c).
+
+    The dots are s pairs of axes k, k; the last three axes are the pixels of the smallest patches.
+    So each pixel is moved once, and no stage moves its many channels.
+    """
     n, h, w, c = x.shape
-    x = x.reshape(n, h // side, side, w // side, side, c).swapaxes(2, 3)
-    return x.reshape(n, h // side, w // side, side * side * c)
+    inner = [side] * stages
+    x = x.reshape(n, h // side**stages, *inner, w // side**stages, *inner, c)
+    rows = range(1, stages + 2)
+    pairs = itertools.chain.from_iterable((row, row + stages + 1) for row in rows)
+    return x.transpose(0, *pairs, x.ndim - 1)
 
 
-def from_patches(x: jax.Array, side: int) -> jax.Array:
+def from_patches(x: jax.Array) -> jax.Array:
     """The inverse of `to_patches`."""
-    n, h, w, _ = x.shape
-    x = x.reshape(n, h, w, side, side, -1).swapaxes(2, 3)
-    return x.reshape(n, h * side, w * side, -1)
+    rows, columns = range(1, x.ndim - 1, 2), range(2, x.ndim - 1, 2)
+    height, width = (math.prod(x.shape[axis] for axis in axes) for axes in (rows, columns))
+    return x.transpose(0, *rows, *columns, x.ndim - 1).reshape(x.shape[0], height, width, -1)
 
 
 class StartGrid(nnx.Module):
@@ -198,5 +207,9 @@ class PatchDecoder(StartGrid):
     def __call__(self, deter: jax.Array, stoch: jax.Array) -> jax.Array:
         x = self.start_grid(deter, stoch)
         for linear, norm in zip(self.linears, self.norms, strict=True):
-            x = jax.nn.silu(norm(from_patches(linear(x), self.side)))
-        return from_patches(jax.nn.sigmoid(self.out(x).astype(jnp.float32)), self.side)
+            x = jax.nn.silu(norm(self.split(linear(x))))
+        return from_patches(jax.nn.sigmoid(self.split(self.out(x)).astype(jnp.float32)))
+
+    def split(self, x: jax.Array) -> jax.Array:
+        """Each cell into its patch; (..., k*k*c) -> (..., k, k, c)."""
+        return x.reshape(*x.shape[:-1], self.side, self.side, -1)

@@ -6,7 +6,7 @@ import sys
 import threading
 import warnings
 
-from dreamer_lite import files, notices
+from dreamer_lite import files, heap, notices
 from dreamer_lite.commands.output import Refused, complain, note, own_output, write_out
 from dreamer_lite.commands.parser import make_parser
 from dreamer_lite.commands.train import AT_ONCE
@@ -65,7 +65,8 @@ def world_error() -> type[RuntimeError]:
 
 
 def entry() -> int:
-    """`main` for a process of its own: opens missing standard streams, and makes sure it ends."""
+    """`main` for a process of its own: keeps its memory, has standard streams, and ends."""
+    heap.keep_freed_memory()
     for stream in range(3):
         try:
             os.fstat(stream)
