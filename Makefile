@@ -23,6 +23,9 @@ UNLISTED := src __pycache__ INSTRUCTORS.md \
   $(addsuffix .py,bootstrap build diagrams drawing figures lint publish)
 LAB := --LabApp.default_url=/lab/tree/00_the_dream.ipynb $(UNLISTED:%=--ContentsManager.hide_globs=%)
 
+# Kernels have large pages, as commands do; see dreamer_lite/heap.py.
+PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
+
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SPHINX := $(VENV)/site
@@ -73,7 +76,7 @@ endif
 
 lab: $(READY)
 	@if [ ! -d notebooks ]; then echo "There is no folder notebooks/ here yet." >&2; exit 1; fi
-	@"$(BIN)/python" -m jupyterlab $(LAB) $(ARGS) notebooks
+	@$(PAGES) "$(BIN)/python" -m jupyterlab $(LAB) $(ARGS) notebooks
 
 lint: $(READY)
 	@"$(BIN)/python" -m ruff check .

@@ -1,25 +1,34 @@
-"""The memory that a process keeps for its next calls; see `keep_freed_memory`."""
+"""Large pages for the memory of a process; see `use_large_pages`."""
 
-import ctypes
+import contextlib
 import os
 import platform
+import sys
+from pathlib import Path
 
-ARENA_MAX, MMAP_MAX, TRIM_THRESHOLD = -8, -4, -1  # options of mallopt, from glibc's malloc.h
+TUNABLES = "GLIBC_TUNABLES"  # settings of the C library, which reads them when a process starts
+LARGE_PAGES = "glibc.malloc.hugetlb=1"
+MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def keep_freed_memory() -> None:
-    """Let this process keep memory that it frees, where the C library is glibc.
+def use_large_pages() -> None:
+    """Start the program of this process again, with memory in pages of 2 MB instead of 4 kB.
 
-    On a CPU, each call of a compiled program takes memory for its intermediate results and frees
-    it. By default, glibc gives large pieces back to the kernel, which clears every page of the next
-    one: a quarter of the time of an update of Atari at `pixels-cpu` (assets/speed.md).
+    On a CPU, each call of a compiled program takes memory for its intermediate results and gives it
+    back. The kernel clears every page of it anew, and small ones take a quarter of the time of an
+    update of Atari at `pixels-cpu` (assets/speed.md). Some kernels give large pages to whoever
+    asks, and glibc asks if a variable says so when the process starts. So call this first of all.
 
-    Call it before JAX starts its devices: it has no effect on threads that already hold memory, as
-    those of a notebook do. Where variables such as MALLOC_ARENA_MAX are set, it changes nothing.
+    Returns where the kernel's mode or the C library is another one, and in the new program.
     """
-    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(ARENA_MAX, 1)  # one heap for all threads: a second one cannot hold 64 MB in a piece
-    mallopt(MMAP_MAX, 0)  # large pieces come from the heap too
-    mallopt(TRIM_THRESHOLD, 2**31 - 1)  # whose end stays
+    if platform.libc_ver()[0] == "glibc" and TUNABLES not in os.environ and asking_helps():
+        os.environ[TUNABLES] = LARGE_PAGES
+        with contextlib.suppress(OSError):  # the program goes on as it is
+            os.execv(sys.executable, sys.orig_argv)
+
+
+def asking_helps() -> bool:
+    """Whether the kernel gives large pages to those that ask, and only to them."""
+    with contextlib.suppress(OSError):
+        return "[madvise]" in MODE.read_text(encoding="utf-8")
+    return False

@@ -115,12 +115,21 @@ def test_a_size_may_bring_settings_of_its_own_for_a_world(world: str, size: str)
         assert found.items() >= (own | SIZES[size]).items()
     name, value = "train_ratio", 2 * own["train_ratio"]
     assert getattr(make_config(world, size, **{name: value}), name) == value
-    usual = PRESETS[world.split("/")[0]]
+    family = world.split("/")[0]
+    usual = PRESETS[family]
     assert getattr(make_config(world), name) == usual[name] != own[name]
-    whole_family = "/" not in world
+    expected = usual | PRESETS_AT_SIZE.get((family, size), {})
     for member in (f"{world}/pixels", f"{world}/pixels@200m"):
-        expected = (own if whole_family else usual)[name]
-        assert getattr(make_config(member, size), name) == expected
+        assert getattr(make_config(member, size), name) == expected[name]
+
+
+def test_games_with_a_ball_weigh_moving_pixels_on_a_cpu() -> None:
+    for world in ("atari/pong", "atari/breakout"):
+        ball = make_config(world, "pixels-cpu")
+        assert (ball.moving_scale, ball.recon_scale) == (10, 3)
+        other = make_config("atari/road_runner", "pixels-cpu", moving_scale=10.0, recon_scale=3.0)
+        assert dataclasses.replace(other, world=world) == ball
+        assert make_config(world).moving_scale == 0  # the paper's loss at other sizes
 
 
 def test_as_json_and_back() -> None:

@@ -174,6 +174,10 @@ def test_dreamer_is_trained_by_a_sweep(capsys):
 
 
 def test_bad_input_gets_a_sentence(capsys):
+    for option, value in (("--world", "catch"), ("--seeds", "2"), ("--updates", "9")):
+        with pytest.raises(SystemExit, match="2"):
+            curves.main(["dreamer", "--sweep", "folder", option, value])
+        assert f"{option} is for a training" in capsys.readouterr().err
     assert curves.main(["ppo", "--world", "gym/CartPole-v1"]) == 2
     assert "is no environment in JAX" in capsys.readouterr().err
     assert curves.main(["ppo", "--world", "pong"]) == 2

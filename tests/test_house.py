@@ -19,7 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # The rooms of the library, by level: a room imports those of earlier levels only.
 LEVELS = (
-    "notices files assets config show",
+    "notices files heap assets config show",
     "presets worlds",
     "agent",
     "training",

@@ -102,7 +102,7 @@ def test_the_largest_size_that_gets_through_the_curve_is_chosen() -> None:
 def test_sizes_fit_the_device() -> None:
     assert planner.sizes("dmc/walker-walk", "cpu") == ("small", "1m")
     assert planner.sizes("dmc/walker-walk/pixels", "cpu") == ("pixels-cpu",)
-    assert planner.sizes("atari/pong", "gpu") == ("1m", "12m", "25m")
+    assert planner.sizes("atari/freeway", "gpu") == ("1m", "12m", "25m")
     assert planner.sizes("dmc/walker-walk", "gpu") == ("small", "1m")
     assert planner.sizes("atari/road_runner", "gpu") == ("pixels-cpu", "1m")
     assert planner.sizes("catch", "gpu") == ("tiny",)
@@ -120,15 +120,16 @@ def test_estimates_for_a_gpu() -> None:
 @pytest.mark.parametrize(
     "world, size, least",
     [("dmc/walker-walk", "small", 900), ("atari/road_runner", "pixels-cpu", 9000),
-     ("atari/pong", "1m", -4)],
+     ("atari/pong", "pixels-cpu", 19), ("atari/breakout", "pixels-cpu", 10)],
 )  # fmt: skip
 def test_the_table_of_notebook_09_is_what_the_planner_estimates(world, size, least) -> None:
     source = small_run.ROOT / "notebooks" / "src" / "09_full_run.py"
     names = {"dmc/walker-walk": "Walker Walk", "atari/road_runner": "Road Runner"}
+    names |= {"atari/pong": "Pong", "atari/breakout": "Breakout"}
     for platform, device in (("cpu", "2 CPU cores"), ("gpu", "T4, L4, A100")):
         sized = size if platform == "gpu" else planner.sizes(world, "cpu")[0]
         minutes = planner.minutes_for(world, platform)
-        line = f"# | {device} | {names.get(world, 'Pong')} | `{sized}` | {minutes:g} |"
+        line = f"# | {device} | {names[world]} | `{sized}` | {minutes:g} |"
         assert line in source.read_text(encoding="utf-8")
     assert planner.sizes(world, "gpu")[0] == size
     config = make_config(world, size)

@@ -65,8 +65,8 @@ def world_error() -> type[RuntimeError]:
 
 
 def entry() -> int:
-    """`main` for a process of its own: keeps its memory, has standard streams, and ends."""
-    heap.keep_freed_memory()
+    """`main` for a process of its own: has large pages and standard streams, and ends."""
+    heap.use_large_pages()
     for stream in range(3):
         try:
             os.fstat(stream)

@@ -63,8 +63,6 @@ def make_or_continue(args: argparse.Namespace) -> int:
     with refusing():
         devices.first()
         first = hosts.is_first()
-        if first and args.minutes is args.steps is args.updates is None:
-            note("No limit given: training until you press Ctrl-C, which saves.")
         worlds.make(args.world)
         settled = presets.make_config(args.world, args.size, **settings(args.set))
         settled = dataclasses.replace(settled, seed=args.seed, seeds=args.seeds)
@@ -73,6 +71,8 @@ def make_or_continue(args: argparse.Namespace) -> int:
     if folder.suffix == agents.SUFFIX:
         raise Refused(f"{folder} is the name of an agent file: choose another folder with --run.")
     limits = Limits(args.minutes, args.steps, args.updates)
+    if first and args.minutes is args.steps is args.updates is None:
+        note("No limit given: training until you press Ctrl-C, which saves.")
     process.enable_compilation_cache()
     with process.stop_on_signals(again=leave) as stop:
         with refusing():

@@ -276,15 +276,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("agent", choices=AGENTS)
     parser.add_argument("--sweep", type=Path, help="of Dreamer: the folder of the finished sweep")
     parser.add_argument("--out", type=Path, help="the JSON file to write")
-    parser.add_argument("--world", default="minatar/breakout")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, help="gradient steps of each seed")
+    own = parser.add_argument_group("without --sweep")
+    own.add_argument("--world", help="default: minatar/breakout")
+    own.add_argument("--seeds", type=int, help="how many, default: 3")
+    own.add_argument("--updates", type=int, help="gradient steps of each seed")
     options = parser.parse_args(arguments)
+    for name in ("world", "seeds", "updates"):
+        if options.sweep and getattr(options, name) is not None:
+            parser.error(f"--{name} is for a training, and a sweep is trained already: omit it.")
+    world = options.world or "minatar/breakout"
+    seeds = 3 if options.seeds is None else options.seeds
     try:
         if options.sweep:
             news: Iterable[Curve] = [from_sweep(options.agent, options.sweep)]
         else:
-            news = measure(options.agent, options.world, options.seeds, options.updates)
+            news = measure(options.agent, world, seeds, options.updates)
         for curve in news:
             if options.out:
                 options.out.write_text(as_json(curve), encoding="utf-8")

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_lite import heap, worlds
+from dreamer_lite import worlds
 from dreamer_lite.agent import learner as learning
 from dreamer_lite.agent.agent import action_size
 from dreamer_lite.agent.learner import LearnerState, make_learner
@@ -238,7 +238,6 @@ def child() -> None:
 
     The seconds count from the start of the process, and include the steps before learning.
     """
-    heap.keep_freed_memory()
     case, began = problem(sys.argv[1]), float(sys.argv[2])
     config, driver = case.config, make_driver(case.config, case.world)
     steps, updates = config.schedule
