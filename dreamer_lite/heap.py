@@ -15,9 +15,9 @@ def use_large_pages() -> None:
     """Start the program of this process again, with memory in pages of 2 MB instead of 4 kB.
 
     On a CPU, each call of a compiled program takes memory for its intermediate results and gives it
-    back. The kernel clears every page of it anew, and small ones take a quarter of the time of an
-    update of Atari at `pixels-cpu` (assets/speed.md). Some kernels give large pages to whoever
-    asks, and glibc asks if a variable says so when the process starts. So call this first of all.
+    back. The kernel clears every page of it anew, and with small pages that is a sixth of the time
+    of an update of Atari at `pixels-cpu` (assets/speed.md). Some kernels give large pages to those
+    that ask, and glibc asks if a variable says so when a process starts. So call this first of all.
 
     Returns where the kernel's mode or the C library is another one, and in the new program.
     """

@@ -99,6 +99,16 @@ def test_the_largest_size_that_gets_through_the_curve_is_chosen() -> None:
     assert planner.choose([slow[0], planner.plan(pocket, 60, 0.1)]).config is small
 
 
+def test_each_size_is_judged_by_its_own_curve() -> None:
+    """At 30 minutes, `1m` has risen to the end of its curve, which is below that of our own run."""
+    own, large = (
+        planner.plan(config, 30, planner.estimated_seconds(config))
+        for config in (make_config("atari/pong", size) for size in ("pixels-cpu", "1m"))
+    )
+    assert own.low > 19 and -6 < large.low < -3
+    assert planner.choose([own, large]) is own
+
+
 def test_sizes_fit_the_device() -> None:
     assert planner.sizes("dmc/walker-walk", "cpu") == ("small", "1m")
     assert planner.sizes("dmc/walker-walk/pixels", "cpu") == ("pixels-cpu",)
