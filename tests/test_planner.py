@@ -109,6 +109,13 @@ def test_each_size_is_judged_by_its_own_curve() -> None:
     assert planner.choose([own, large]) is own
 
 
+@pytest.mark.parametrize("world, seconds", [("atari/freeway", 0.1), ("dmc/walker-walk", 100)])
+def test_the_smallest_size_is_chosen_where_nothing_speaks_for_a_larger_one(world, seconds) -> None:
+    """Without a curve, or where no size gets to the first point of its curve."""
+    plans = [planner.plan(make_config(world, size), 60, seconds) for size in ("1m", "12m", "25m")]
+    assert planner.choose(plans) is plans[0]
+
+
 def test_sizes_fit_the_device() -> None:
     assert planner.sizes("dmc/walker-walk", "cpu") == ("small", "1m")
     assert planner.sizes("dmc/walker-walk/pixels", "cpu") == ("pixels-cpu",)

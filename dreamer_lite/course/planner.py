@@ -21,6 +21,7 @@ from dreamer_lite.presets import make_config
 from dreamer_lite.runs import run as runs
 
 UPDATES = 20  # timed
+ENOUGH = 0.9  # a plan that reaches this fraction of a curve's rise has minutes to spare
 
 # (environment, "cpu" or "gpu"): minutes after which there is something to see. CPUs: measured, on
 # one or two cores. GPUs: `estimated_seconds`, until somebody has measured them.
@@ -254,13 +255,20 @@ def survey(
 
 
 def choose(plans: list[Plan]) -> Plan:
-    """The plan whose lower point has the highest return; of equal ones the largest size.
+    """The largest size that reaches ENOUGH of its curve's rise, and no less than a smaller one.
 
     Larger networks learn more from as many steps (Hafner et al. 2025), but only if the time
-    suffices for the updates. Without a curve the smallest size is chosen. `plans` are sorted by
-    size.
+    suffices for the updates. Where none does so, the smallest. `plans` are sorted by size.
     """
-    return max(reversed(plans), key=lambda plan: -np.inf if np.isnan(plan.low) else plan.low)
+    chosen = plans[0]
+    for candidate in plans[1:]:
+        curve = curve_of(candidate.config)
+        if curve is not None:
+            means = [mean for _, mean, _ in curve.points]
+            enough = candidate.low >= means[0] + ENOUGH * (max(means) - means[0])
+            if enough and not candidate.low < chosen.low:
+                chosen = candidate
+    return chosen
 
 
 def describe(plan: Plan) -> str:

@@ -184,7 +184,8 @@ print(doctor.as_text(doctor.examine()))
 # so with the default settings of each environment of the first table: `small` and `pixels-cpu` are compared with a run of our own with
 # these very settings, and `1m` with published runs of a larger network. You see a band when you change `train_ratio` (below).
 #
-# The plan chooses the size whose lower point has the highest return; of equal ones the largest.
+# The plan chooses the largest size that reaches 90 % of its curve's rise (from the first point to the highest) in these minutes,
+# if the return there is not below that of a smaller size; otherwise the smallest.
 
 # %%
 question = predict(
