@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import math
+import os
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from dreamer_lite.agent import behavior
 from dreamer_lite.agent.agent import act, initial_carry, make_agent
 from dreamer_lite.config import Config
 from dreamer_lite.training import loop as training
+from dreamer_lite.training import xla
 from dreamer_lite.training.loop import make_driver, train
 from dreamer_lite.training.progress import Limits, keep_score
 from dreamer_lite.training.state import COUNTED, EPISODES, EnvState, RunState
@@ -272,6 +274,16 @@ def test_xla_is_tuned_unless_jax_is_asked_to_compile_quickly(quickly: bool) -> N
     else:
         assert options is not None
         assert float(jax.jit(jnp.sin, compiler_options=options)(0.0)) == 0, "names XLA knows"
+
+
+@pytest.mark.parametrize("started", [False, True])
+@pytest.mark.parametrize("flags", ["", "--xla_cpu_max_isa=AVX2", f"{xla.EXTRA}=xla_cpu_a"])
+def test_flags_are_set_before_jax_starts_and_those_of_the_user_stay(started, flags, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.setattr(xla.xla_bridge, "backends_are_initialized", lambda: started)
+    xla.set_flags()
+    ours = "" if started or xla.EXTRA in flags else xla.FLAGS
+    assert os.environ["XLA_FLAGS"].split() == [*flags.split(), *ours.split()]
 
 
 def test_no_search_for_garbage_until_the_first_update(driver) -> None:
