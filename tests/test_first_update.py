@@ -37,4 +37,4 @@ def test_no_operation_is_compiled_alone(flags: list[str], programs: list[str], t
     assert process.returncode == 0, errors
     assert re.findall(r"Finished XLA compilation of jit\((\w+)\)", errors) == programs
     (options,) = (tmp_path / "xla").glob("*.debug_options")
-    assert re.findall(r'key: "(xla_cpu_disable_\w+)"', options.read_text()) == EXTRA
+    assert re.findall(r'key: "(xla_cpu_disable_\w+)"', options.read_text(encoding="utf-8")) == EXTRA
