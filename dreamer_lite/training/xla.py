@@ -16,7 +16,7 @@ def set_flags() -> None:
 
     They concern CPUs, and cannot be given as options of one program. Without unrolled loops an
     update of `minatar/breakout tiny` takes 5 to 12 % less time; without the tiled emitter, XLA's
-    newest way to compile fused operations, programs are compiled in some 13 % less
+    newest way to compile fused operations, programs are compiled in 9 to 15 % less
     (assets/speed.md). Does nothing if JAX has started, or if the user has set such options.
     """
     flags = os.environ.get("XLA_FLAGS", "")
