@@ -1,5 +1,6 @@
 """What is rewritten for CPUs has the values and derivatives of the plain forms."""
 
+import re
 from types import SimpleNamespace
 
 import jax
@@ -13,6 +14,10 @@ from dreamer_lite.agent import devices, fast_cpu, images, layers
 SHAPES = {  # of the arguments
     "affine": [(5,), (5, 7), (7,)],
     "affine of three axes": [(2, 3, 4, 5), (5, 7), (7,)],
+    "affine of many rows": [(2, 100, 5), (5, 7), (7,)],
+    "affine of many rows that narrows": [(2, 100, 7), (7, 5), (5,)],
+    "block_product": [(2, 3, 4), (2, 4, 5)],
+    "block_product of many rows": [(2, 200, 5), (2, 5, 4)],
     "scale_features": [(5,), (5,)],
     "scale_features of three axes": [(2, 3, 4, 5), (5,)],
     "shared_block_affine": [(6,), (5,), (2, 8, 3), (6,)],
@@ -126,3 +131,33 @@ def test_convolutions_with_a_bias() -> None:
     pooled, grown = images.max_pool(conv(x)), conv(images.upsample(x))
     np.testing.assert_allclose(conv.then_pool(x), pooled, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(conv.after_upsample(x), grown, rtol=1e-4, atol=1e-5)
+
+
+def dots(function, *inputs) -> list[str]:
+    """Of a compiled step against the gradient: shape and contracted axes of each product."""
+    slope = jax.grad(lambda *x: jnp.sum(function(*x) ** 2), tuple(range(len(inputs))))
+
+    def descend(*x):
+        return jax.tree.map(lambda a, b: a - 0.1 * b, x, slope(*x))
+
+    program = jax.jit(descend).lower(*inputs).compile().as_text()
+    found = re.findall(r" = \w+\[([\d,]+)\]\S* dot\(.*?contracting_dims={(\d)}.*?={(\d)}", program)
+    return [f"{shape} over {left} and {right}" for shape, left, right in found]
+
+
+def test_xla_keeps_the_order_of_products() -> None:
+    """Its simplifications would turn both products into the slow ones again."""
+    wide, narrow = normal(7, 5), normal(5)
+    rows, few = normal(200, 7), normal(3, 7)
+    assert "5,7 over 0 and 0" in dots(fast_cpu.affine, rows, wide, narrow)
+    assert "7,5 over 0 and 0" in dots(fast_cpu.affine, few, wide, narrow)
+
+    def scanned(x, kernel):
+        def step(x, _):
+            return jnp.tanh(fast_cpu.affine(x, kernel, jnp.zeros(7))), None
+
+        return jax.lax.scan(step, x, None, 4)[0]
+
+    found = dots(scanned, few, normal(7, 7))
+    assert "3,7 over 1 and 0" in found  # forward, and backward with the transposed kernel
+    assert "3,7 over 1 and 1" not in found

@@ -103,8 +103,14 @@ class BlockLinear(nnx.Module):
 
 def block_affine(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """yₖ = xₖ Wₖ + bₖ for each block k; (..., g*i), (g, i, o), (g*o,) -> (..., g*o)."""
-    parts = split_blocks(x, len(kernel)) @ kernel + bias.reshape(len(kernel), 1, -1)
+    parts = block_product(split_blocks(x, len(kernel)), kernel) + bias.reshape(len(kernel), 1, -1)
     return join_blocks(parts, x.shape[:-1])
+
+
+@faster_on_cpu
+def block_product(parts: jax.Array, kernel: jax.Array) -> jax.Array:
+    """xₖ Wₖ for each block k; (g, n, i), (g, i, o) -> (g, n, o)."""
+    return parts @ kernel
 
 
 def split_blocks(x: jax.Array, blocks: int) -> jax.Array:
