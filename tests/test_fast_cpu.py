@@ -45,7 +45,7 @@ def test_all_of_them_are_compared() -> None:
         for name, x in vars(fast_cpu).items()
         if getattr(x, "__module__", "") == fast_cpu.__name__ and not name.startswith("_")
     }
-    assert made_here - {"faster_on_cpu"} == NAMES
+    assert made_here - {"faster_on_cpu", "map_steps"} == NAMES
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -123,6 +123,28 @@ def test_the_device_chooses() -> None:
         plain, fast = forms(name)
         assert fast(x, small) is NotImplemented
         np.testing.assert_array_equal(getattr(images, name)(x, small), plain(x, small))
+
+
+def test_steps_one_after_another_are_those_at_once() -> None:
+    """Values and gradients, of what goes in and of weights that the function closes over."""
+    steps = {"a": normal(4, 3, 5), "b": normal(4, 3, seed=1)}
+
+    def total(map_steps, steps, kernel):
+        def function(step):
+            return {"c": jnp.tanh(step["a"] @ kernel) * step["b"][..., None]}
+
+        found = map_steps(function, steps)["c"]
+        return jnp.sum(found**2 * jnp.arange(4.0)[:, None, None]), found
+
+    def all_of(map_steps):
+        return jax.value_and_grad(total, (1, 2), has_aux=True)(map_steps, steps, normal(5, 2))
+
+    for name, choice in (("cpu", fast_cpu.map_steps), ("gpu", images.map_steps.__wrapped__)):
+        with devices.compiling_for(SimpleNamespace(platform=name)):
+            found, expected = all_of(images.map_steps), all_of(choice)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    plain, fast = all_of(images.map_steps.__wrapped__), all_of(fast_cpu.map_steps)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), plain, fast)
 
 
 def test_convolutions_with_a_bias() -> None:

@@ -120,12 +120,12 @@ def test_images_are_centred_and_split_by_channels() -> None:
     seen = {}
     encoder.conv = lambda x: seen.update(x=x) or x.reshape(x.shape[0], -1)
     grey = np.full((2, 12, 20, 1), 51, np.uint8)
-    encoder({"i": jnp.full((2, 12, 20, 3), 255, jnp.uint8), "j": jnp.array(grey)})
+    encoder.embed({"i": jnp.full((2, 12, 20, 3), 255, jnp.uint8), "j": jnp.array(grey)})
     np.testing.assert_allclose(seen["x"][..., :3], np.full((2, 12, 20, 3), 0.5), rtol=1e-6)
     np.testing.assert_allclose(seen["x"][..., 3:], np.full((2, 12, 20, 1), -0.3), rtol=1e-6)
     joint = normal(2, 12, 20, 4)
     decoder.conv = lambda deter, stoch: joint
-    guesses = decoder(normal(2, 22), normal(2, 3, 7))
+    guesses = decoder.arranged(normal(2, 22), normal(2, 3, 7))
     np.testing.assert_array_equal(guesses["i"].prediction, joint[..., :3])
     np.testing.assert_array_equal(guesses["j"].prediction, joint[..., 3:])
 
@@ -230,23 +230,31 @@ def test_convolution_pool_and_upsample() -> None:
 def test_patches_do_not_overlap_and_go_back_where_they_were() -> None:
     x = normal(2, 6, 9, 4)
     patches = images.to_patches(x, 3, 1)
-    assert patches.shape == (2, 2, 3, 3, 3, 4)
-    np.testing.assert_array_equal(patches[1, 1, 2], x[1, 3:6, 6:9])
-    np.testing.assert_array_equal(images.from_patches(patches), x)
+    assert patches.shape == (2, 6, 9, 4)
+    np.testing.assert_array_equal(patches[1, 5], x[1, 3:6, 6:9].reshape(9, 4))
+    np.testing.assert_array_equal(images.from_patches(patches, 3, 2), x)
 
 
 def test_patches_are_cut_into_smaller_ones() -> None:
     x = normal(2, 8, 12, 1)
     patches = images.to_patches(x, 2, 2)
-    assert patches.shape == (2, 2, 3, 2, 2, 2, 2, 1)
-    np.testing.assert_array_equal(patches[1, 1, 2, 0, 1], x[1, 4:6, 10:12])
-    np.testing.assert_array_equal(images.from_patches(patches), x)
+    assert patches.shape == (2, 6, 16, 1)
+    np.testing.assert_array_equal(patches[1, 5, 4:8], x[1, 4:6, 10:12].reshape(4, 1))
+    np.testing.assert_array_equal(images.from_patches(patches, 2, 2), x)
+
+
+def test_any_leading_axes_of_patches() -> None:
+    x = normal(3, 2, 8, 12, 2)
+    patches = images.to_patches(x, 2, 2)
+    assert patches.shape == (3, 2, 6, 16, 2)
+    np.testing.assert_array_equal(patches[2], images.to_patches(x[2], 2, 2))
+    np.testing.assert_array_equal(images.from_patches(patches, 2, 2), x)
 
 
 def test_patch_encoder_is_one_layer_for_each_patch() -> None:
     encoder = images.PatchEncoder(3, PATCH, rng())
     x = normal(2, 9, 15, 3)
-    embed = encoder(x).reshape(2, 3, 5, 4)
+    embed = encoder(encoder.arrange(x)).reshape(2, 3, 5, 4)
     for i in range(3):
         for j in range(5):
             patch = x[:, 3 * i : 3 * i + 3, 3 * j : 3 * j + 3].reshape(2, 27)
@@ -257,7 +265,7 @@ def test_second_stage_sees_the_cells_of_its_patch_row_by_row() -> None:
     encoder = images.PatchEncoder(3, TWO_PATCHES, rng())
     x = normal(2, 12, 20, 3)
     first, second = encoder.layers
-    embed = encoder(x).reshape(2, 3, 5, 6)
+    embed = encoder(encoder.arrange(x)).reshape(2, 3, 5, 6)
     cells = [first(x[1, i : i + 2, j : j + 2].ravel()) for i in (8, 10) for j in (4, 6)]
     np.testing.assert_allclose(embed[1, 2, 1], second(np.concatenate(cells)), rtol=1e-4, atol=1e-6)
 
@@ -265,7 +273,7 @@ def test_second_stage_sees_the_cells_of_its_patch_row_by_row() -> None:
 def test_patch_decoder_puts_each_pixel_in_its_place() -> None:
     decoder = images.PatchDecoder((12, 20, 3), TWO_PATCHES, rng())
     h, z = normal(2, TWO_PATCHES.deter), normal(2, TWO_PATCHES.stoch * TWO_PATCHES.classes)
-    grid, out = decoder.start_grid(h, z), decoder(h, z)
+    grid, out = decoder.start_grid(h, z), decoder.restore(decoder(h, z))
     wide = decoder.linears[0](grid[1, 2, 1]).reshape(2, 2, 4)
     cell = jax.nn.silu(decoder.norms[0](wide[0, 1]))
     pixels = jax.nn.sigmoid(decoder.out(cell)).reshape(2, 2, 3)

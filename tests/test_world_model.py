@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from golden_cases import VECTORS
 
+from dreamer_lite.agent import world_model
 from dreamer_lite.agent.distributions import OneHot
 from dreamer_lite.agent.rssm import State
 from dreamer_lite.agent.world_model import Batch, WorldModel, kl_with_free_nats, moving_weight
@@ -130,8 +132,35 @@ def test_open_loop_is_a_loop_of_dreamt_steps(explained) -> None:
         np.testing.assert_array_equal(state.stoch, prior.quantile(u[t]))
 
 
+@pytest.mark.parametrize("net", ["patch", "conv", "dense"])
+def test_steps_with_patches_are_computed_one_after_another(net: str, monkeypatch) -> None:
+    """On a CPU: for networks of patches only, and with the same losses and gradients."""
+    kernel = 2 if net == "patch" else 3
+    changes = dict(image_net=net, kernel=kernel, moving_scale=0 if net == "dense" else 5.0)
+    config = Config(**(CONFIG.__dict__ | changes))
+    batch = make_batch(SPACES)
+    graph, params = nnx.split(WorldModel(SPACES, A, config, np.random.default_rng(0)))
+
+    def total(params):
+        recon, losses, _, _ = nnx.merge(graph, params).loss(batch, jax.random.key(0))
+        return sum(x.sum() for x in jax.tree.leaves((recon, losses))), recon
+
+    calls = []
+
+    def as_before(function, steps):
+        calls.append(steps)
+        return function(steps)
+
+    found = jax.value_and_grad(total, has_aux=True)(params)
+    monkeypatch.setattr(world_model, "map_steps", as_before)
+    expected = jax.value_and_grad(total, has_aux=True)(params)
+    assert len(calls) == (2 if net == "patch" else 0)
+    for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
 def test_pixels_that_have_just_changed_weigh_more() -> None:
-    """Within an episode and a sequence, in any channel; without the scale the weight is 1."""
+    """Within an episode and a sequence, in any channel."""
     images = np.zeros((3, 2, 2, 2, 3), np.uint8)
     images[1:, 0, 1, 0, 2] = 9  # appears in step 1 of sequence 0 and stays
     images[2, 1, 0, 1] = 7  # appears in step 2 of sequence 1, whose episode begins there
@@ -140,7 +169,6 @@ def test_pixels_that_have_just_changed_weigh_more() -> None:
     expected[1, 0, 1, 0] = 5
     found = moving_weight(jnp.array(images), jnp.array(first), 4.0)
     np.testing.assert_array_equal(found, expected)
-    assert moving_weight(jnp.array(images), jnp.array(first), 0.0) == 1
 
 
 def test_a_moving_pixel_costs_its_weight() -> None:

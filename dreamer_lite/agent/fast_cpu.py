@@ -35,9 +35,9 @@ def faster_on_cpu(plain: Callable) -> Callable:
     fast = globals()[plain.__name__]
 
     @functools.wraps(plain)
-    def choose(*arrays: jax.Array) -> jax.Array:
-        result = fast(*arrays) if devices.first().platform == "cpu" else NotImplemented
-        return plain(*arrays) if result is NotImplemented else result
+    def choose(*args: Any) -> Any:
+        result = fast(*args) if devices.first().platform == "cpu" else NotImplemented
+        return plain(*args) if result is NotImplemented else result
 
     return choose
 
@@ -168,3 +168,8 @@ def upsample_and_convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     y = _convolve(x, coarse.reshape(3, 3, inputs, 4 * outputs))
     y = y.reshape(n, h, w, 2, 2, outputs).swapaxes(2, 3)
     return y.reshape(n, 2 * h, 2 * w, outputs)
+
+
+def map_steps(function: Callable, steps: Any) -> Any:
+    """One step after another, computed again on the way back: what it makes stays in the cache."""
+    return jax.lax.map(jax.checkpoint(function), steps)

@@ -1,11 +1,15 @@
-"""Image networks: convolutions as in the paper, and patches for CPUs; (n, h, w, c) in and out.
+"""Image networks: convolutions as in the paper, and patches for CPUs.
 
 Encoders end in a vector. Decoders begin with a small grid of cells that is made from the state.
+Images are (n, h, w, c), except inside the networks of patches, which move no pixel: what goes in
+has been arranged by `arrange`, and `restore` makes images of what comes out.
 Released code: `Encoder` and `Decoder` in dreamerv3/rssm.py.
 """
 
 import itertools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +59,15 @@ def upsample(x: jax.Array) -> jax.Array:
     return x.repeat(2, 1).repeat(2, 2)
 
 
+@faster_on_cpu
+def map_steps(function: Callable, steps: Any) -> Any:
+    """`function` of all T steps of sequences at once, which it treats apart; arrays (T, ...).
+
+    For functions without convolutions, which XLA computes slowly on CPUs inside a loop.
+    """
+    return function(steps)
+
+
 class Conv(nnx.Module):
     """k x k convolution, stride 1, same size; (n, h, w, inputs) -> (n, h, w, outputs)."""
 
@@ -102,13 +115,17 @@ class ConvEncoder(nnx.Module):
             x = jax.nn.silu(norm(conv.then_pool(x)))
         return x.reshape(x.shape[0], -1)
 
+    def arrange(self, x: jax.Array) -> jax.Array:
+        """Images are taken as they are."""
+        return x
+
 
 class PatchEncoder(nnx.Module):
     """Images to a vector: per stage, each patch of k x k cells becomes one cell by a `Layer`.
 
     A departure from the paper, for CPUs: patches do not overlap, so a stage is one matrix product,
     ten times as fast as convolutions; but only later stages relate cells across a patch's border.
-    (n, h, w, c) in [-0.5, 0.5] -> (n, h/k^s * w/k^s * channels) after s stages.
+    (n, cells, pixels of a cell, c), arranged, in [-0.5, 0.5] -> (n, cells * channels).
     """
 
     def __init__(self, channels: int, config: Config, rng: Rng):
@@ -117,31 +134,38 @@ class PatchEncoder(nnx.Module):
         self.layers = nnx.data([Layer(self.side**2 * a, b, rng) for a, b in pairs])
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = to_patches(x, self.side, len(self.layers))
+        n = len(x)
         for layer in self.layers:
-            x = layer(x.reshape(*x.shape[:-3], -1))
-        return x.reshape(x.shape[0], -1)
+            x = layer(x.reshape(-1, self.side**2 * x.shape[-1]))
+        return x.reshape(n, -1)
+
+    def arrange(self, x: jax.Array) -> jax.Array:
+        """Images as `__call__` takes them: (..., h, w, c) -> (..., cells, pixels of a cell, c)."""
+        return to_patches(x, self.side, len(self.layers))
 
 
 def to_patches(x: jax.Array, side: int, stages: int) -> jax.Array:
-    """Patches of patches, k x k each, s = `stages` deep; (n, h, w, c) -> (n, h/k^s, w/k^s, ..., c).
+    """Patches of patches, k x k each, s = `stages` deep; (..., h, w, c) -> (..., m, k^2s, c).
 
-    The dots are s pairs of axes k, k; the last three axes are the pixels of the smallest patches.
-    So each pixel is moved once, and no stage moves its many channels.
+    The m cells of the last stage follow each other row by row, and so do the patches within a
+    larger one and the pixels within the smallest. So each pixel is moved once, and no stage moves
+    its many channels.
     """
-    n, h, w, c = x.shape
+    *lead, h, w, c = x.shape
     inner = [side] * stages
-    x = x.reshape(n, h // side**stages, *inner, w // side**stages, *inner, c)
+    x = x.reshape(-1, h // side**stages, *inner, w // side**stages, *inner, c)
     rows = range(1, stages + 2)
     pairs = itertools.chain.from_iterable((row, row + stages + 1) for row in rows)
-    return x.transpose(0, *pairs, x.ndim - 1)
+    return x.transpose(0, *pairs, x.ndim - 1).reshape(*lead, -1, side ** (2 * stages), c)
 
 
-def from_patches(x: jax.Array) -> jax.Array:
-    """The inverse of `to_patches`."""
-    rows, columns = range(1, x.ndim - 1, 2), range(2, x.ndim - 1, 2)
-    height, width = (math.prod(x.shape[axis] for axis in axes) for axes in (rows, columns))
-    return x.transpose(0, *rows, *columns, x.ndim - 1).reshape(x.shape[0], height, width, -1)
+def from_patches(x: jax.Array, side: int, rows: int) -> jax.Array:
+    """The inverse of `to_patches`, for images of `rows` rows of cells."""
+    *lead, cells, pixels, c = x.shape
+    stages = round(math.log(pixels, side**2))
+    x = x.reshape(-1, rows, cells // rows, *[side] * (2 * stages), c)
+    order = *range(1, x.ndim - 1, 2), *range(2, x.ndim - 1, 2)
+    return x.transpose(0, *order, x.ndim - 1).reshape(*lead, rows * side**stages, -1, c)
 
 
 class StartGrid(nnx.Module):
@@ -189,11 +213,15 @@ class ConvDecoder(StartGrid):
             x = jax.nn.silu(norm(conv.after_upsample(x)))
         return jax.nn.sigmoid(self.out.after_upsample(x).astype(jnp.float32))
 
+    def restore(self, x: jax.Array) -> jax.Array:
+        """Images come as they are."""
+        return x
+
 
 class PatchDecoder(StartGrid):
     """The mirror image of `PatchEncoder`: each cell becomes a patch of k x k cells.
 
-    deter (n, D), stoch (n, S*C) -> (n, h, w, c) in [0, 1].
+    deter (n, D), stoch (n, S*C) -> (n, cells, pixels of a cell, c) in [0, 1], arranged.
     """
 
     def __init__(self, shape: tuple[int, int, int], config: Config, rng: Rng):
@@ -205,11 +233,17 @@ class PatchDecoder(StartGrid):
         self.out = Linear(widths(config)[0], self.side**2 * shape[2], rng)
 
     def __call__(self, deter: jax.Array, stoch: jax.Array) -> jax.Array:
-        x = self.start_grid(deter, stoch)
+        n, (h, w, channels) = len(deter), self.start
+        x = self.start_grid(deter, stoch).reshape(-1, channels)
         for linear, norm in zip(self.linears, self.norms, strict=True):
             x = jax.nn.silu(norm(self.split(linear(x))))
-        return from_patches(jax.nn.sigmoid(self.split(self.out(x)).astype(jnp.float32)))
+        x = jax.nn.sigmoid(self.split(self.out(x)).astype(jnp.float32))
+        return x.reshape(n, h * w, -1, x.shape[-1])
 
     def split(self, x: jax.Array) -> jax.Array:
-        """Each cell into its patch; (..., k*k*c) -> (..., k, k, c)."""
-        return x.reshape(*x.shape[:-1], self.side, self.side, -1)
+        """Each cell into the cells of its patch; (n, k*k*c) -> (n*k*k, c)."""
+        return x.reshape(-1, x.shape[-1] // self.side**2)
+
+    def restore(self, x: jax.Array) -> jax.Array:
+        """Images of the result; (..., cells, pixels of a cell, c) -> (..., h, w, c)."""
+        return from_patches(x, self.side, self.start[0])

@@ -89,6 +89,14 @@ class Encoder(nnx.Module):
             self.size += cells * config.depth * config.multipliers[-1]
 
     def __call__(self, obs: Observation) -> jax.Array:
+        return self.embed(self.arrange(obs))
+
+    def arrange(self, obs: Observation) -> Observation:
+        """The observation with its images in the order in which the image network takes pixels."""
+        return obs | {key: self.conv.arrange(obs[key]) for key in self.images}
+
+    def embed(self, obs: Observation) -> jax.Array:
+        """The embedding of an arranged observation."""
         outputs = []
         if self.flat:
             flat = [flatten(obs[key], self.spaces[key]) for key in self.flat]
@@ -140,6 +148,11 @@ class Decoder(nnx.Module):
 
     def __call__(self, deter: jax.Array, stoch: jax.Array) -> dict[str, Any]:
         """deter (..., D), stoch (..., S, C) -> {key: distribution over (..., *shape)}."""
+        found = self.arranged(deter, stoch)
+        return found | {k: Pixels(self.conv.restore(found[k].mean())) for k in self.images}
+
+    def arranged(self, deter: jax.Array, stoch: jax.Array) -> dict[str, Any]:
+        """The same for an observation that `Encoder.arrange` has arranged."""
         lead = deter.shape[:-1]
         assert stoch.shape[:-2] == lead, (deter.shape, stoch.shape)
         flat_stoch = stoch.reshape(*lead, -1)

@@ -5,6 +5,7 @@ continuation. Built in notebook 05. Sources: Hafner et al. 2025, "World model le
 `Agent.loss` and `RSSM.loss` in the released code.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from dreamer_lite.agent.distributions import Bernoulli, OneHot, Pixels, Scalar, outputs_of, scalar
+from dreamer_lite.agent.images import map_steps
 from dreamer_lite.agent.layers import Head, Rng
 from dreamer_lite.agent.networks import Decoder, Encoder, Observation
 from dreamer_lite.agent.rssm import Rssm, State
@@ -78,23 +80,18 @@ class WorldModel(nnx.Module):
         assert len(lead) == 2, "time and batch"
         for x in (batch.is_first, batch.is_last, batch.is_terminal, *batch.obs.values()):
             assert x.shape[:2] == lead, (x.shape, lead)
-        embed = self.encoder(batch.obs)
+        obs = self.encoder.arrange(batch.obs)
+        embed = self.each_step(self.encoder.embed, obs)
         states, post = self.rssm.observe(
             batch.context, embed, batch.previous_action, batch.is_first, key
         )
         prior = self.rssm.prior(states.deter)
-        recon, losses = {}, {}
-        for name, prediction in self.decoder(states.deter, states.stoch).items():
-            target = batch.obs[name]
-            if isinstance(prediction, OneHot):
-                target = jax.nn.one_hot(target, prediction.logits.shape[-1])
-            if isinstance(prediction, Pixels):
-                weight = moving_weight(target, batch.is_first, self.config.moving_scale)
-                loss = prediction.loss(target, weight)
-            else:
-                loss = prediction.loss(target)
-            assert loss.shape[:2] == lead, (loss.shape, lead)
-            recon[name] = loss.reshape(*lead, -1).sum(-1)
+        weights, scale = {}, self.config.moving_scale
+        if scale:
+            images = {name: obs[name] for name in self.decoder.images}
+            weights = {k: moving_weight(x, batch.is_first, scale) for k, x in images.items()}
+        recon = self.each_step(self.reconstruction, (states, obs, weights))
+        losses = {}
         feature = states.feature
         cont = (1.0 - batch.is_terminal) * self.config.discount
         losses["reward"] = self.reward(feature).loss(batch.reward)
@@ -106,6 +103,28 @@ class WorldModel(nnx.Module):
             "post_entropy": post.entropy().sum(-1),
         }
         return recon, losses, states, metrics
+
+    def each_step(self, function: Callable, steps: Any) -> Any:
+        """`function` of time steps that it treats apart, all arrays (T, ...)."""
+        patches = self.encoder.images and self.config.image_net == "patch"
+        return map_steps(function, steps) if patches else function(steps)
+
+    def reconstruction(self, steps: tuple[State, Observation, Observation]) -> dict[str, jax.Array]:
+        """-ln p(x | h, z) by name, (...): of states, arranged observations, weights of pixels."""
+        states, obs, weights = steps
+        found = {}
+        for name, prediction in self.decoder.arranged(states.deter, states.stoch).items():
+            target = obs[name]
+            if isinstance(prediction, OneHot):
+                target = jax.nn.one_hot(target, prediction.logits.shape[-1])
+            if isinstance(prediction, Pixels):
+                loss = prediction.loss(target, weights.get(name, 1.0))
+            else:
+                loss = prediction.loss(target)
+            lead = states.deter.shape[:-1]
+            assert loss.shape[: len(lead)] == lead, (loss.shape, lead)
+            found[name] = loss.reshape(*lead, -1).sum(-1)
+        return found
 
     def open_loop(self, state: State, actions: jax.Array, key: jax.Array) -> State:
         """Imagine from `state` (B, ...) under given embedded actions (T, B, A), open loop.
@@ -121,15 +140,14 @@ class WorldModel(nnx.Module):
         return jax.lax.scan(step, state.astype(self.rssm.dtype), (actions, u))[1]
 
 
-def moving_weight(images: jax.Array, is_first: jax.Array, scale: float) -> jax.Array | float:
+def moving_weight(images: jax.Array, is_first: jax.Array, scale: float) -> jax.Array:
     """Weight of each pixel in the image loss: 1, or 1 + scale where the pixel has just changed.
 
-    images (T, B, h, w, c) uint8 and is_first (T, B) -> (T, B, h, w, 1). A pixel has changed if any
-    of its channels differs from the image one step before in the same episode; of the first step of
-    a sequence that is not known. A departure from the paper, whose weight is 1 everywhere.
+    images (T, B, h, w, c) uint8, in any order of pixels, and is_first (T, B) -> (T, B, h, w, 1). A
+    pixel has changed if any of its channels differs from the image one step before in the same
+    episode; of the first step of a sequence that is not known. A departure from the paper, whose
+    weight is 1 everywhere.
     """
-    if scale == 0:
-        return 1.0
     changed = (images[1:] != images[:-1]).any(-1, keepdims=True)
     changed &= ~is_first[1:, :, None, None, None]
     return 1.0 + scale * jnp.pad(changed, [(1, 0)] + [(0, 0)] * 4).astype(jnp.float32)
