@@ -7,6 +7,8 @@ only. No other module knows of this one, and tests/test_fast_cpu.py compares val
 * Derivatives of linear maps are written out. A sum over a batch becomes a matrix product, and of
   two forms of a product the one that XLA's library for CPUs, Eigen, computes faster is taken.
 * A block-linear map whose blocks share an input becomes one dense product for that input.
+* Networks of patches compute one time step after another, so that what they make stays in the
+  cache.
 * A 5x5 convolution next to a halving or doubling of the image is done on the coarser grid. A 2x2
   square of pixels with c channels is one cell with 4c channels. A 5x5 kernel reads, for such a
   square, only pixels of 3x3 such cells, so the same sums are a 3x3 convolution of fewer cells with
@@ -66,11 +68,11 @@ def _affine_derivative(primals, tangents):
 
 
 def _times(x: jax.Array, kernel: jax.Array, turn: bool) -> jax.Array:
-    """x W; with `turn`, its gradient g is multiplied in another order.
+    """x W. With `turn`, the products of its gradient have the other order of operands.
 
-    For x, g Wᵀ: Wᵀ is stored, and a scan does so once. Eigen takes up to six times as long to
-    multiply few rows by a W that it reads along the wrong axis.
-    For W, gᵀ x, then transposed: where x is wider than g this is two to nine times as fast as xᵀ g.
+    From the gradient g of the result comes g Wᵀ for x. Of few rows, Eigen takes up to six times as
+    long for it as with Wᵀ stored first, which a scan does once for all its steps. And xᵀ g for W:
+    where x is wider than g, this takes two to nine times as long as gᵀ x and a transpose.
     """
     if not turn:
         return x @ kernel
@@ -171,5 +173,5 @@ def upsample_and_convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def map_steps(function: Callable, steps: Any) -> Any:
-    """One step after another, computed again on the way back: what it makes stays in the cache."""
+    """One step after another, each computed again on the way back instead of stored."""
     return jax.lax.map(jax.checkpoint(function), steps)
