@@ -160,7 +160,7 @@ def test_steps_with_patches_are_computed_one_after_another(net: str, monkeypatch
 
 
 def test_pixels_that_have_just_changed_weigh_more() -> None:
-    """Within an episode and a sequence, in any channel."""
+    """Within an episode and a sequence, in any channel; without the scale the weight is 1."""
     images = np.zeros((3, 2, 2, 2, 3), np.uint8)
     images[1:, 0, 1, 0, 2] = 9  # appears in step 1 of sequence 0 and stays
     images[2, 1, 0, 1] = 7  # appears in step 2 of sequence 1, whose episode begins there
@@ -169,6 +169,7 @@ def test_pixels_that_have_just_changed_weigh_more() -> None:
     expected[1, 0, 1, 0] = 5
     found = moving_weight(jnp.array(images), jnp.array(first), 4.0)
     np.testing.assert_array_equal(found, expected)
+    assert (moving_weight(jnp.array(images), jnp.array(first), 0.0) == 1).all()
 
 
 def test_a_moving_pixel_costs_its_weight() -> None:
